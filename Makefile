@@ -1,0 +1,69 @@
+# Every target sets up its virtual environment first: nothing but Python 3.11 or newer and make is needed.
+#   make test ARGS="-k order -x"       make train JOB=jobs/quickstart.yaml ARGS="--set seed=2"
+
+PYTHON ?= python3
+JOB ?= jobs/quickstart.yaml
+ARGS ?=
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help train test check bench format lock clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+train: .venv/.installed ## train the quickstart recipe, or JOB=jobs/another.yaml
+	$(BIN)/lstmgan train $(JOB) $(ARGS)
+
+test: .venv/.installed ## run every test but the benchmarks
+	$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/.installed ## lint, format, types and the floors of the house
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: .venv-bench/.installed ## measure, beside the libraries we compare with
+	.venv-bench/bin/python -m tests.benchmarks $(ARGS)
+
+format: .venv/.installed ## put the code in order
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: $(BIN)/uv ## resolve pyproject.toml again; ARGS=--upgrade for the newest versions
+	$(COMPILE) --group dev -o requirements.lock
+	$(COMPILE) --group bench -o requirements-bench.lock
+
+clean: ## remove the environments and every cache; runs/ stays
+	rm -rf .venv .venv-bench .pytest_cache .ruff_cache .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet pyproject.toml --universal \
+	--python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links $(ARGS)
+
+.venv/.installed: requirements.lock pyproject.toml
+	$(set_up)
+
+.venv-bench/.installed: requirements-bench.lock pyproject.toml
+	$(set_up)
+
+$(BIN)/uv:
+	$(new_venv)
+	.venv/bin/python -m pip install --quiet uv
+
+define new_venv
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lstmgan-dist needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.11 ...")'
+@echo "Setting up $(firstword $(subst /, ,$@)): a minute or two the first time, most of it PyTorch"
+$(PYTHON) -m venv $(firstword $(subst /, ,$@))
+endef
+
+# pip brings uv, and uv the rest; both accept only the files whose hashes the lock names.
+define set_up
+$(new_venv)
+@sed -n '/^uv==/,/[^\\]$$/p' $< > $(@D)/uv.lock
+$(@D)/bin/python -m pip install --quiet --require-hashes -r $(@D)/uv.lock
+$(@D)/bin/uv pip sync --quiet --python $(@D)/bin/python --require-hashes $<
+$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python --no-deps --no-build-isolation --editable .
+@touch $@
+endef

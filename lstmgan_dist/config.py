@@ -1,0 +1,688 @@
+"""Every setting of a job.
+
+A job file is one YAML document that becomes one frozen `Job`. Unknown keys, wrong types, values out of range and
+combinations that cannot work are all refused here, before a worker starts.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from lstmgan_dist.errors import UserError
+
+
+class Settings(BaseModel):
+    """Base of every block of a job file: frozen, and strict about unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Probability = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Schedule(Settings):
+    """A number that changes over a phase."""
+
+    start: float = Field(description="Value at the first step of the phase.")
+    end: float = Field(description="Value at the last step of the phase.")
+    shape: Literal["linear", "cosine", "exponential"] = Field(
+        default="linear", description="How the value goes from start to end; exponential needs both above 0."
+    )
+
+    @model_validator(mode="after")
+    def _exponential_is_positive(self) -> Self:
+        if self.shape == "exponential" and min(self.start, self.end) <= 0:
+            raise ValueError("an exponential schedule needs start and end above 0: try shape: linear")
+        return self
+
+    def at(self, fraction: float) -> float:
+        """The value when `fraction` (0 to 1) of the phase is done."""
+        if self.shape == "exponential":
+            return self.start * (self.end / self.start) ** fraction
+        weight = fraction if self.shape == "linear" else (1 - math.cos(math.pi * fraction)) / 2
+        return self.start + (self.end - self.start) * weight
+
+
+def value_at(setting: float | Schedule, fraction: float) -> float:
+    """A setting that is either one number or a schedule, when `fraction` of the phase is done."""
+    return setting.at(fraction) if isinstance(setting, Schedule) else setting
+
+
+class Interval(Settings):
+    """How often something happens, written as `50 steps` or `1 epoch`."""
+
+    count: int = Field(ge=1)
+    unit: Literal["steps", "epochs"]
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
+        return {"type": "string", "pattern": r"^[1-9]\d* (steps?|epochs?)$", "examples": ["50 steps", "1 epoch"]}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_words(cls, value: Any) -> Any:
+        if isinstance(value, dict | Interval):
+            return value
+        match = re.fullmatch(r"([1-9]\d*) (step|epoch)s?", str(value).strip())
+        if not match:
+            raise ValueError(f"{value!r} is not an interval: write '50 steps' or '1 epoch'")
+        return {"count": int(match[1]), "unit": match[2] + "s"}
+
+    @model_serializer
+    def _in_words(self) -> str:
+        return str(self)
+
+    def __str__(self) -> str:
+        return f"{self.count} {self.unit if self.count > 1 else self.unit[:-1]}"
+
+    def steps(self, steps_per_epoch: int) -> int:
+        """The interval in steps."""
+        return self.count if self.unit == "steps" else self.count * steps_per_epoch
+
+
+# --- corpus ----------------------------------------------------------------------------------------------------------
+
+
+class Tokenizer(Settings):
+    """How text becomes token ids."""
+
+    kind: Literal["character", "byte", "word", "bpe"] = Field(
+        default="word", description="The unit of text that is one token."
+    )
+    lower: bool = Field(default=False, description="Lower-case the text first.")
+    vocabulary_size: int | None = Field(
+        default=None,
+        ge=3,
+        le=2**31 - 1,
+        description="Most tokens kept, special ones included; none keeps all (bpe: 8192).",
+    )
+    min_count: int = Field(default=1, ge=1, description="Words or characters seen fewer times become <unk>.")
+
+
+class Corpus(Settings):
+    """Which text, and how it is cut into sequences."""
+
+    source: str | tuple[str, ...] = Field(
+        description="File, folder, glob or URL (several allowed); builtin:python-docs; or a corpus that prepare made."
+    )
+    heldout_source: str | tuple[str, ...] | None = Field(
+        default=None, description="Separate held-out text; without it, heldout_fraction of the source is held out."
+    )
+    heldout_fraction: Probability = Field(
+        default=0.05,
+        description="Share held out, 0 to 1: of sentences by a hash of their text; of a continuous text its end.",
+    )
+    column: str | None = Field(
+        default=None, description="Column that holds the text in JSON lines, Parquet and Arrow sources."
+    )
+    layout: Literal["sentences", "continuous"] = Field(
+        default="sentences",
+        description="sentences: one sequence a line or row; continuous: one long text, state carried over.",
+    )
+    max_length: int = Field(
+        default=64,
+        ge=2,
+        le=65536,
+        description="Tokens. sentences: longest sequence, end mark included; continuous: tokens per backpropagation.",
+    )
+    on_long_text: Literal["error", "skip", "truncate"] = Field(
+        default="error", description="What to do with a sentence of more than max_length tokens."
+    )
+    on_bad_text: Literal["error", "skip", "replace"] = Field(
+        default="error", description="What to do with text that is not valid UTF-8 or holds NUL characters."
+    )
+    tokenizer: Tokenizer = Field(default_factory=Tokenizer, description="How text becomes token ids.")
+    shuffle_window: int = Field(
+        default=65536,
+        ge=1,
+        description="Rows that each lane shuffles at a time (sentences); bounds the memory of the order.",
+    )
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The source as a tuple."""
+        return (self.source,) if isinstance(self.source, str) else self.source
+
+    @property
+    def heldout_sources(self) -> tuple[str, ...]:
+        """The held-out source as a tuple; empty when a share of the source is held out instead."""
+        if self.heldout_source is None:
+            return ()
+        return (self.heldout_source,) if isinstance(self.heldout_source, str) else self.heldout_source
+
+
+class Batch(Settings):
+    """How many sequences one update sees."""
+
+    size: int = Field(default=64, ge=1, description="Sequences per update, over all workers.")
+    lanes: int = Field(
+        default=8,
+        ge=1,
+        description="Fixed streams the data is dealt to; workers own whole lanes, so it bounds their number.",
+    )
+    accumulate: int = Field(
+        default=1, ge=1, description="Parts an update is split into to save memory; changes no number."
+    )
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.size % self.lanes:
+            below = self.size - self.size % self.lanes
+            choices = " or ".join(str(size) for size in (below, below + self.lanes) if size)
+            raise ValueError(f"size {self.size} must be divisible by {self.lanes} lanes: try size {choices}")
+        if (self.size // self.lanes) % self.accumulate:
+            raise ValueError(
+                f"accumulate {self.accumulate} must divide the {self.size // self.lanes} rows of a lane, "
+                "so that it fits any number of workers"
+            )
+        return self
+
+
+# --- networks --------------------------------------------------------------------------------------------------------
+
+
+class GeneratorDropout(Settings):
+    """Variational dropout: one mask per sequence, the same at every position (Gal and Ghahramani 2016)."""
+
+    embedding: Probability = Field(default=0.0, description="On the embedded input, 0 to 1.")
+    between: Probability = Field(default=0.0, description="Between LSTM layers, 0 to 1.")
+    output: Probability = Field(default=0.0, description="On the last LSTM layer's output, 0 to 1.")
+    weight: Probability = Field(default=0.0, description="On the recurrent weights (Merity et al. 2018), 0 to 1.")
+
+
+def _dropout_from_one_number(value: Any) -> Any:
+    return {"embedding": value, "between": value, "output": value} if isinstance(value, int | float) else value
+
+
+class Latent(Settings):
+    """A noise vector z ~ N(0, 1) per sequence."""
+
+    size: int = Field(ge=1, description="Dimensions of z.")
+    feed: Literal["every_step", "initial_state"] = Field(
+        default="every_step", description="Concatenated to every input, or mapped to the LSTM's initial state."
+    )
+
+
+class Generator(Settings):
+    """The LSTM language model that writes."""
+
+    embedding: int = Field(default=256, ge=1, description="Dimensions of a token's embedding.")
+    hidden: int = Field(default=512, ge=1, description="Units of each LSTM layer.")
+    layers: int = Field(default=1, ge=1, le=16, description="LSTM layers.")
+    tied: bool = Field(
+        default=True, description="Output weights are the embedding's; a projection joins unequal sizes."
+    )
+    dropout: Annotated[
+        GeneratorDropout,
+        BeforeValidator(_dropout_from_one_number, json_schema_input_type=GeneratorDropout | Probability),
+    ] = Field(
+        default_factory=GeneratorDropout,
+        description="Variational dropout; one number sets embedding, between and output.",
+    )
+    latent: Latent | None = Field(default=None, description="Latent noise per sequence; none without.")
+    pretrained_vectors: str | None = Field(
+        default=None,
+        description="Word vectors in word2vec or GloVe text format to start the embedding from: a path or URL.",
+    )
+
+
+class LSTMDiscriminator(Settings):
+    """An LSTM that scores text, per token or per sentence."""
+
+    kind: Literal["lstm"] = "lstm"
+    scores: Literal["per_token", "per_sentence"] = Field(
+        default="per_sentence", description="One score a token or a sentence."
+    )
+    embedding: int = Field(default=64, ge=1, description="Dimensions of a token's embedding.")
+    hidden: int = Field(default=256, ge=1, description="LSTM units in each direction.")
+    layers: int = Field(default=1, ge=1, le=16, description="LSTM layers.")
+    bidirectional: bool = Field(default=False, description="Read the sentence both ways.")
+    layer_norm: bool = Field(default=False, description="Normalise the LSTM's output.")
+    position_features: int = Field(
+        default=0,
+        ge=0,
+        multiple_of=2,
+        description="Sinusoidal position channels added beside the embedding (even; 0: none).",
+    )
+    dropout: Probability = Field(default=0.0, description="Variational dropout on embedding and output, 0 to 1.")
+    embedding_from_generator: bool = Field(
+        default=False,
+        description="Start from the generator's embedding when this player first moves; sizes must be equal.",
+    )
+
+
+class ConvolutionalDiscriminator(Settings):
+    """A convolutional scorer of sentences (Kim 2014; with several representations, RelGAN's, Nie et al. 2019)."""
+
+    kind: Literal["convolutional"] = "convolutional"
+    scores: Literal["per_sentence"] = Field(default="per_sentence", description="One score a sentence, always.")
+    embedding: int = Field(default=64, ge=1, description="Dimensions of a token's embedding over all representations.")
+    representations: int = Field(
+        default=1,
+        ge=1,
+        description="Parts the embedding is cut into; each part is scored on its own and the scores averaged.",
+    )
+    filters: dict[int, int] = Field(
+        default_factory=lambda: {2: 100, 3: 100, 4: 100, 5: 100},
+        description="Filter width in tokens: number of filters.",
+    )
+    highway: bool = Field(default=True, description="A highway layer after pooling (Srivastava et al. 2015).")
+    dense: int = Field(default=100, ge=0, description="Units of the dense layer before the score; 0 leaves it out.")
+    dropout: Probability = Field(default=0.25, description="On the pooled features, 0 to 1.")
+    embedding_from_generator: bool = Field(
+        default=False,
+        description="Start from the generator's embedding when this player first moves; sizes must be equal.",
+    )
+
+    @model_validator(mode="after")
+    def _filters_fit(self) -> Self:
+        if not self.filters or min(self.filters) < 1 or min(self.filters.values()) < 1:
+            raise ValueError("filters must map widths of 1 or more to counts of 1 or more: try {2: 100, 3: 100}")
+        if self.embedding % self.representations:
+            raise ValueError(
+                f"embedding {self.embedding} must be divisible by {self.representations} representations"
+                f": try embedding {self.representations * math.ceil(self.embedding / self.representations)}"
+            )
+        return self
+
+
+Discriminator = Annotated[LSTMDiscriminator | ConvolutionalDiscriminator, Field(discriminator="kind")]
+
+
+# --- phases ----------------------------------------------------------------------------------------------------------
+
+
+class Optimizer(Settings):
+    """How a player's weights follow its gradient."""
+
+    kind: Literal["adam", "adamw", "sgd"] = Field(default="adam", description="Update rule.")
+    learning_rate: Annotated[float, Field(gt=0)] | Schedule = Field(
+        default=1e-3, description="Above 0; a number or schedule."
+    )
+    warmup_steps: int = Field(default=0, ge=0, description="Steps over which the learning rate rises linearly from 0.")
+    betas: tuple[Probability, Probability] = Field(default=(0.9, 0.999), description="Adam's moment decays, 0 to 1.")
+    momentum: Probability = Field(default=0.0, description="SGD's momentum, 0 to 1.")
+    weight_decay: float = Field(default=0.0, ge=0, description="L2 penalty (adam, sgd) or decoupled decay (adamw).")
+    clip: float | None = Field(default=5.0, gt=0, description="Largest norm of the whole gradient; none does not clip.")
+
+    def learning_rate_at(self, step: int, steps: int) -> float:
+        """The learning rate of the phase's `step` (from 0) of `steps`."""
+        warmup = min(1.0, (step + 1) / (self.warmup_steps + 1))
+        return warmup * value_at(self.learning_rate, step / max(1, steps - 1))
+
+
+class Phase(Settings):
+    """What every phase has."""
+
+    steps: int | None = Field(default=None, ge=1, description="Length in steps (rounds of updates).")
+    epochs: float | None = Field(default=None, gt=0, description="Length in passes over the training text.")
+    early_stop: int | None = Field(
+        default=None, ge=1, description="End after this many evaluations without a better held-out loss; none: never."
+    )
+    finish_with: Literal["latest", "best"] = Field(
+        default="latest",
+        description="Weights the next phase starts from: the latest, or the phase's best held-out loss.",
+    )
+
+    @property
+    def batches_per_step(self) -> int:
+        """Batches of real text that one step reads."""
+        return 1
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give the phase's length as either steps or epochs")
+        return self
+
+
+class LikelihoodPhase(Phase):
+    """The generator learns to predict the next token."""
+
+    kind: Literal["likelihood"]
+    optimizer: Optimizer = Field(default_factory=Optimizer, description="The generator's optimiser.")
+
+
+LossName = Literal["cross_entropy", "non_saturating", "probability", "least_squares", "hinge", "relativistic"]
+
+
+class DiscriminatorPhase(Phase):
+    """The discriminator learns to tell real text from generated text."""
+
+    kind: Literal["discriminator"]
+    loss: LossName = Field(default="cross_entropy", description="The game's loss.")
+    optimizer: Optimizer = Field(default_factory=Optimizer, description="The discriminator's optimiser.")
+
+
+class Baseline(Settings):
+    """What a reward is compared with, to lower the gradient's variance."""
+
+    kind: Literal["none", "moving_average", "per_position"] = Field(
+        default="moving_average", description="Nothing; one moving average; or one moving average for each position."
+    )
+    decay: float = Field(
+        default=0.08, gt=0, le=1, description="Weight of the newest update in the moving average, 0 to 1."
+    )
+
+
+class ScoreFunction(Settings):
+    """REINFORCE (Williams 1992): the reward weighs the gradient of the log-probability."""
+
+    kind: Literal["score_function"]
+    credit: Literal["sentence", "discounted"] = Field(
+        default="discounted",
+        description="Every token earns the sentence's reward, or the discounted rewards from it onwards.",
+    )
+    discount: float = Field(
+        default=0.23, ge=0, le=1, description="Weight of the next token's reward, 0 to 1 (discounted)."
+    )
+    baseline: Baseline = Field(default_factory=Baseline, description="What the reward is compared with.")
+
+
+class GumbelSoftmax(Settings):
+    """Gumbel-softmax (Jang et al. 2017): the score's own gradient flows through a softened sample."""
+
+    kind: Literal["gumbel_softmax"]
+    straight_through: bool = Field(
+        default=False,
+        description="The discriminator sees the hard token forwards and the soft one backwards; else the soft.",
+    )
+    inverse_temperature: Annotated[float, Field(gt=0)] | Schedule = Field(
+        default=1.0, description="Sharpness of the softened sample, above 0; a number or schedule."
+    )
+
+    @field_validator("inverse_temperature")
+    @classmethod
+    def _positive(cls, value: float | Schedule) -> float | Schedule:
+        if isinstance(value, Schedule) and min(value.start, value.end) <= 0:
+            raise ValueError("inverse_temperature must stay above 0: try start: 1")
+        return value
+
+
+Estimator = Annotated[ScoreFunction | GumbelSoftmax, Field(discriminator="kind")]
+
+
+class AdversarialPhase(Phase):
+    """Generator and discriminator take turns."""
+
+    kind: Literal["adversarial"]
+    discriminator_updates: int = Field(default=1, ge=1, description="Discriminator updates in each step.")
+    generator_updates: int = Field(default=1, ge=1, description="Generator updates in each step.")
+    loss: LossName = Field(default="cross_entropy", description="The game's loss.")
+    estimator: Estimator = Field(description="How a gradient reaches the generator.")
+    likelihood_weight: float = Field(
+        default=0.0, ge=0, description="Weight of the likelihood loss added to every generator update; 0: none."
+    )
+    generator_optimizer: Optimizer = Field(
+        default_factory=lambda: Optimizer(learning_rate=1e-4), description="The generator's optimiser."
+    )
+    discriminator_optimizer: Optimizer = Field(
+        default_factory=lambda: Optimizer(learning_rate=1e-4), description="The discriminator's optimiser."
+    )
+
+    @property
+    def batches_per_step(self) -> int:
+        """Batches of real text that one step reads: one for every update of either player."""
+        return self.discriminator_updates + self.generator_updates
+
+
+AnyPhase = Annotated[LikelihoodPhase | DiscriminatorPhase | AdversarialPhase, Field(discriminator="kind")]
+
+
+# --- evaluation, checkpoints, logging --------------------------------------------------------------------------------
+
+
+class Evaluation(Settings):
+    """What is measured while training."""
+
+    every: Interval = Field(
+        default=Interval(count=1, unit="epochs"), description="How often, and at the end of each phase."
+    )
+    heldout_sequences: int = Field(
+        default=2000, ge=1, description="Most held-out sequences scored (continuous: rows of a batch times windows)."
+    )
+    samples: int = Field(default=500, ge=2, description="Texts generated for the distinct-n figures (sentences).")
+    show: int = Field(default=8, ge=1, description="Texts written to samples/ and TensorBoard.")
+    prompt: str = Field(default="", description="Text that shown samples continue.")
+    sample_length: int | None = Field(
+        default=None, ge=1, description="Tokens of each sample; none: max_length (sentences) or 500 (continuous)."
+    )
+
+
+class Guard(Settings):
+    """What counts as a failed run, and what happens then."""
+
+    distinct_2_floor: Probability = Field(
+        default=0.0,
+        description="Samples with a smaller share of distinct token pairs count as collapsed, 0 to 1; 0: never.",
+    )
+    on_failure: Literal["stop", "roll_back"] = Field(
+        default="stop",
+        description="On a loss that is not a number or a collapse: stop, or go on from the best checkpoint.",
+    )
+    most_roll_backs: int = Field(default=3, ge=1, description="Roll-backs after which the run stops all the same.")
+    learning_rate_factor: float = Field(
+        default=0.5, gt=0, le=1, description="Every roll-back multiplies the learning rates by this, 0 to 1."
+    )
+
+
+class Checkpoints(Settings):
+    """When the run is saved, and what is kept."""
+
+    every: Interval = Field(
+        default=Interval(count=1, unit="epochs"), description="How often, and at the end of each phase."
+    )
+    keep: int = Field(default=3, ge=1, description="Newest checkpoints kept; the best one is kept besides.")
+
+
+class Logging(Settings):
+    """How often the losses are written."""
+
+    every: Interval = Field(default=Interval(count=10, unit="steps"), description="How often.")
+
+
+class Job(Settings):
+    """A whole run: which text, which networks, which phases."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Names the run's folder, runs/<name>.")
+    seed: int = Field(default=1, ge=0, lt=2**63, description="Everything random follows from it.")
+    corpus: Corpus = Field(description="Which text, and how it is cut into sequences.")
+    batch: Batch = Field(default_factory=Batch, description="How many sequences one update sees.")
+    generator: Generator = Field(default_factory=Generator, description="The LSTM language model that writes.")
+    discriminator: Discriminator | None = Field(
+        default=None, description="The network that judges; none for likelihood only."
+    )
+    phases: tuple[AnyPhase, ...] = Field(min_length=1, description="What happens, in order.")
+    evaluate: Evaluation = Field(default_factory=Evaluation, description="What is measured while training.")
+    guard: Guard = Field(default_factory=Guard, description="What counts as a failed run.")
+    checkpoint: Checkpoints = Field(default_factory=Checkpoints, description="When the run is saved.")
+    log: Logging = Field(default_factory=Logging, description="How often the losses are written.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="auto: CUDA where there is a GPU, else the CPU."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="auto: bf16 on GPUs that have it, fp32 on CPUs, where bf16 LSTMs are slower."
+    )
+
+    @model_validator(mode="after")
+    def _combinations(self) -> Self:
+        if self.corpus.layout == "continuous" and self.generator.latent:
+            raise ValueError("generator.latent needs corpus.layout: sentences, for z belongs to one sentence")
+        for number, phase in enumerate(self.phases):
+            if isinstance(phase, DiscriminatorPhase | AdversarialPhase):
+                self._check_game(f"phases.{number}", phase)
+        discriminator = self.discriminator
+        if discriminator is not None:
+            if discriminator.embedding_from_generator and discriminator.embedding != self.generator.embedding:
+                raise ValueError(
+                    f"discriminator.embedding {discriminator.embedding} must equal generator.embedding "
+                    f"{self.generator.embedding} when it is taken from the generator"
+                )
+            if isinstance(discriminator, ConvolutionalDiscriminator):
+                widest = max(discriminator.filters)
+                if widest > self.corpus.max_length:
+                    raise ValueError(
+                        f"discriminator.filters has width {widest}, more than corpus.max_length "
+                        f"{self.corpus.max_length}: drop that width"
+                    )
+        return self
+
+    def _check_game(self, where: str, phase: DiscriminatorPhase | AdversarialPhase) -> None:
+        discriminator = self.discriminator
+        if discriminator is None:
+            raise ValueError(f"{where} is {phase.kind}, which needs a discriminator: add a discriminator block")
+        if self.corpus.layout != "sentences":
+            raise ValueError(
+                f"{where} is {phase.kind}, which needs corpus.layout: sentences, for it scores whole texts"
+            )
+        if phase.loss == "relativistic" and discriminator.scores == "per_token":
+            raise ValueError(
+                f"{where}.loss relativistic pairs whole texts, but the discriminator scores tokens: "
+                "set discriminator.scores: per_sentence"
+            )
+        if not isinstance(phase, AdversarialPhase) or not isinstance(phase.estimator, ScoreFunction):
+            return
+        if phase.estimator.credit == "discounted" and discriminator.scores == "per_sentence":
+            raise ValueError(
+                f"{where}.estimator.credit discounted needs a reward for every token: "
+                "set discriminator.scores: per_token or credit: sentence"
+            )
+        if (
+            phase.estimator.credit == "discounted"
+            and isinstance(discriminator, LSTMDiscriminator)
+            and discriminator.bidirectional
+        ):
+            raise ValueError(
+                f"{where}.estimator.credit discounted is biased when a bidirectional discriminator's score of a token "
+                "depends on later ones: set discriminator.bidirectional: false or credit: sentence"
+            )
+
+
+# --- job files -------------------------------------------------------------------------------------------------------
+
+
+def load_job(path: str | Path, overrides: tuple[str, ...] = ()) -> Job:
+    """Read a job file, apply `a.b=VALUE` overrides in order, and check everything.
+
+    Raises:
+        UserError: with the file, the key, the value and what would do.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UserError(f"The job file {path} cannot be read: {reason}.") from error
+    return parse_job(text, name=str(path), overrides=overrides)
+
+
+def parse_job(text: str, *, name: str, overrides: tuple[str, ...] = ()) -> Job:
+    """Like `load_job`, from the YAML itself; `name` stands for the file in messages."""
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{name}{where}: this is not valid YAML: {getattr(error, 'problem', error)}.") from error
+    if not isinstance(tree, dict):
+        raise UserError(f"{name}: a job file is a mapping that starts with name:, but this is {type(tree).__name__}.")
+    for override in overrides:
+        _set(tree, override)
+    try:
+        return Job.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(f"{name}: {explain(error, Job)}") from error
+
+
+def _set(tree: dict[str, Any], override: str) -> None:
+    """Apply one `a.b=VALUE`, in which numbers name list entries: phases.0.epochs=2."""
+    path, equals, value = override.partition("=")
+    if not equals or not path:
+        raise UserError(f"--set {override}: write it as key=value, for example --set batch.size=32.")
+    *parents, last = path.split(".")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override}: {value!r} is not valid YAML.") from error
+    node: Any = tree
+    try:
+        for key in parents:
+            node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
+        if isinstance(node, list):
+            node[int(last)] = parsed
+        else:
+            node[last] = parsed
+    except (ValueError, IndexError, TypeError, AttributeError) as error:
+        raise UserError(f"--set {override}: the job has no place called {path}.") from error
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first mistake of a validation error as one sentence, with the nearest known key for a misspelt one."""
+    first, others = error.errors()[0], error.error_count() - 1
+    # pydantic puts the tags of unions into the path; they are no keys of the file.
+    tags = {"lstm", "convolutional", "likelihood", "discriminator", "adversarial", "score_function", "gumbel_softmax"}
+    tags |= {"float", "str", "tuple[str, ...]", "Schedule", "constrained-float"}
+    path = [part for index, part in enumerate(first["loc"]) if part not in tags or index == 0]
+    where = ".".join(str(part) for part in path)
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(model)
+        near = difflib.get_close_matches(str(path[-1]), known, n=1)
+        message = "there is no such key" + (f": did you mean {near[0]}?" if near else "")
+    elif first["type"] == "missing":
+        message = "this key is required"
+    elif first["type"] == "union_tag_invalid":
+        message = f"kind {first['ctx']['tag']} is not known: choose {first['ctx']['expected_tags']}"
+    elif first["type"] == "union_tag_not_found":
+        message = "kind is missing: it says what this block is"
+    elif first["type"] != "value_error" and not isinstance(first["input"], dict | list):
+        message = f"{first['input']!r} will not do: {message[0].lower()}{message[1:]}"
+    sentence = f"{where}: {message}" if where else message
+    if not sentence.endswith((".", "?")):
+        sentence += "."
+    return sentence + (f" ({others} more mistake{'s' if others > 1 else ''} in this file.)" if others else "")
+
+
+def _known_keys(model: type[BaseModel]) -> set[str]:
+    schema = model.model_json_schema()
+    keys = set(schema.get("properties", {}))
+    for definition in schema.get("$defs", {}).values():
+        keys |= set(definition.get("properties", {}))
+    return keys
+
+
+def dump_job(job: Job) -> str:
+    """The job as resolved, in YAML that `parse_job` reads back to an equal job."""
+    return yaml.safe_dump(job.model_dump(), sort_keys=False, allow_unicode=True, width=120)
+
+
+def differences(old: Job, new: Job) -> list[str]:
+    """What differs between two jobs, one line a key: `batch.size: 64 -> 32`."""
+
+    def leaves(prefix: str, value: Any) -> dict[str, Any]:
+        if isinstance(value, dict | tuple) and value:
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            return {path: leaf for key, item in items for path, leaf in leaves(f"{prefix}.{key}", item).items()}
+        return {prefix.removeprefix("."): value}
+
+    before, after = leaves("", old.model_dump()), leaves("", new.model_dump())
+    return [
+        f"{key}: {before.get(key, 'absent')} -> {after.get(key, 'absent')}"
+        for key in (*before, *(key for key in after if key not in before))
+        if before.get(key, "absent") != after.get(key, "absent")
+    ]

@@ -1,0 +1,124 @@
+"""Job files: what is accepted, what is refused, and in which words."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lstmgan_dist.config import Interval, Job, Schedule, differences, dump_job, load_job, parse_job
+from lstmgan_dist.errors import UserError
+
+JOBS = Path(__file__).parent.parent / "jobs"
+
+JOB = """
+name: tiny
+corpus: {source: text.txt, max_length: 16}
+discriminator: {kind: lstm, scores: per_token}
+phases:
+  - {kind: likelihood, epochs: 2, optimizer: {learning_rate: {start: 1e-3, end: 1e-5, shape: cosine}}}
+  - kind: adversarial
+    steps: 10
+    loss: probability
+    estimator: {kind: score_function, discount: 0.9}
+"""
+
+
+def job(*overrides: str) -> Job:
+    return parse_job(JOB, name="tiny.yaml", overrides=overrides)
+
+
+def test_resolved_job_reads_back_as_itself():
+    assert parse_job(dump_job(job()), name="again") == job()
+
+
+@pytest.mark.parametrize("path", sorted(JOBS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_is_valid_and_names_its_command(path):
+    load_job(path)
+    assert f"lstmgan train jobs/{path.name}" in path.read_text(encoding="utf-8")
+
+
+def test_exported_schema_is_the_one_beside_the_recipes():
+    assert json.loads((JOBS / "schema.json").read_text(encoding="utf-8")) == Job.model_json_schema()
+
+
+def test_every_setting_is_described():
+    definitions = [Job.model_json_schema(), *Job.model_json_schema()["$defs"].values()]
+    for definition in definitions:
+        for name, field in definition.get("properties", {}).items():
+            assert "description" in field or "$ref" in field or name == "kind", (definition["title"], name)
+
+
+def test_overrides_reach_into_lists_and_keep_their_order():
+    changed = job("phases.0.epochs=5", "batch.size=32", "batch.size=16", "generator.dropout=0.3")
+    assert changed.phases[0].epochs == 5
+    assert changed.batch.size == 16
+    assert changed.generator.dropout.between == 0.3
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("batch.size=100", "size 100 must be divisible by 8 lanes: try size 96 or 104"),
+        ("batch.accumulate=3", "accumulate 3 must divide"),
+        ("batch.lanez=3", "batch.lanez: there is no such key: did you mean lanes?"),
+        ("generator.hidden=many", "generator.hidden: 'many' will not do"),
+        ("generator.dropout=2", "generator.dropout.embedding"),
+        ("seed=-1", "seed: -1 will not do"),
+        ("evaluate.every=5", "write '50 steps' or '1 epoch'"),
+        ("phases.0.kind=magic", "kind magic is not known: choose 'likelihood'"),
+        ("phases.0.steps=3", "either steps or epochs"),
+        ("phases.1.loss=relativistic", "pairs whole texts"),
+        ("discriminator=null", "needs a discriminator"),
+        ("discriminator.bidirectional=true", "credit discounted is biased"),
+        ("discriminator.scores=per_sentence", "needs a reward for every token"),
+        ("corpus.layout=continuous", "needs corpus.layout: sentences"),
+        ("discriminator.embedding_from_generator=true", "must equal generator.embedding"),
+        ("phases.1.estimator={kind: gumbel_softmax, inverse_temperature: -1}", "inverse_temperature"),
+        ("phases.7.steps=1", "the job has no place called phases.7.steps"),
+        ("steps", "write it as key=value"),
+    ],
+)
+def test_a_mistake_is_named_with_its_key_and_what_would_do(override, words):
+    with pytest.raises(UserError) as error:
+        job(override)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_filter_wider_than_the_text_is_refused():
+    with pytest.raises(UserError, match="width 20, more than"):
+        job("discriminator={kind: convolutional, filters: {20: 4}}", "phases.1.estimator={kind: gumbel_softmax}")
+
+
+def test_broken_files_are_named_with_their_line(tmp_path):
+    with pytest.raises(UserError, match="No such file"):
+        load_job(tmp_path / "absent.yaml")
+    (tmp_path / "broken.yaml").write_text("name: x\nphases: [1,\n")
+    with pytest.raises(UserError, match=r"broken\.yaml, line 3: this is not valid YAML"):
+        load_job(tmp_path / "broken.yaml")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(UserError, match="a job file is a mapping"):
+        load_job(tmp_path / "list.yaml")
+
+
+def test_differences_between_jobs_are_listed_by_key():
+    assert differences(job(), job()) == []
+    assert differences(job(), job("batch.size=32", "phases.0.early_stop=2")) == [
+        "batch.size: 64 -> 32",
+        "phases.0.early_stop: None -> 2",
+    ]
+
+
+def test_schedules_start_and_end_where_they_say():
+    for shape in ("linear", "cosine", "exponential"):
+        schedule = Schedule(start=1, end=100, shape=shape)
+        assert schedule.at(0) == pytest.approx(1)
+        assert schedule.at(1) == pytest.approx(100)
+    assert Schedule(start=1, end=100, shape="exponential").at(0.5) == pytest.approx(10)
+    assert Schedule(start=0, end=2, shape="linear").at(0.25) == pytest.approx(0.5)
+
+
+def test_intervals_are_written_in_words():
+    assert Interval.model_validate("50 steps").steps(7) == 50
+    assert Interval.model_validate("2 epochs").steps(7) == 14
+    assert str(Interval.model_validate("1 epoch")) == "1 epoch"
