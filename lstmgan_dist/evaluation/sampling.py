@@ -1,0 +1,69 @@
+"""Texts of a generator: the same for a seed, whoever draws them and however they are dealt to workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from lstmgan_dist.models.drawing import END, Drawn, draw
+from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.runtime.base import Runtime
+from lstmgan_dist.runtime.randomness import Noise, derive
+
+# Rows drawn together.
+_BLOCK = 256
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How texts are drawn.
+
+    length: most tokens of each, the prompt not counted. prompt: what the generator reads first. temperature, top_k,
+    top_p, suppress: as in `draw`.
+    """
+
+    length: int
+    prompt: tuple[int, ...] = (END,)
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    suppress: tuple[int, ...] = ()
+
+
+def sample(
+    generator: Generator, sampling: Sampling, *, count: int, seed: int, device: torch.device, first: int = 0
+) -> Iterator[Drawn]:
+    """Texts number `first` to `first + count - 1` of a seed, block by block."""
+    noise = Noise(derive(seed, "sample"), torch.arange(first, first + count, device=device))
+    for start in range(0, count, _BLOCK):
+        block = noise.part(slice(start, start + _BLOCK))
+        yield draw(
+            generator,
+            block.uniform("token", sampling.length),
+            latent_BZ=block.normal("latent", generator.latent_size) if generator.latent_size else None,
+            prompt=sampling.prompt,
+            temperature=sampling.temperature,
+            top_k=sampling.top_k,
+            top_p=sampling.top_p,
+            suppress=sampling.suppress,
+        )
+
+
+def sample_shared(generator: Generator, sampling: Sampling, *, count: int, seed: int, runtime: Runtime) -> Drawn:
+    """`count` texts of a seed, each drawn by one worker and known to all."""
+    each = -(-count // runtime.world_size)
+    first = runtime.rank * each
+    mine = join(list(sample(generator, sampling, count=each, seed=seed, device=runtime.device, first=first)))
+    return Drawn(runtime.gather(mine.tokens_BT)[:count], runtime.gather(mine.lengths_B)[:count])
+
+
+def join(blocks: Sequence[Drawn]) -> Drawn:
+    """Blocks of one length as one."""
+    return Drawn(torch.cat([block.tokens_BT for block in blocks]), torch.cat([block.lengths_B for block in blocks]))
+
+
+def rows(drawn: Drawn) -> list[list[int]]:
+    """The tokens of each text, without padding."""
+    return [tokens[:length] for tokens, length in zip(drawn.tokens_BT.tolist(), drawn.lengths_B.tolist(), strict=True)]

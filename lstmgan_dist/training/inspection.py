@@ -1,0 +1,97 @@
+"""What a folder holds, verified."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lstmgan_dist.corpus.manifest import PreparedCorpus, is_prepared, open_corpus
+from lstmgan_dist.errors import UserError
+from lstmgan_dist.storage import Folder
+from lstmgan_dist.training.checkpoint import PROGRESS, Checkpoint, open_checkpoint
+from lstmgan_dist.training.progress import Progress
+from lstmgan_dist.training.run import JOB, Run
+
+
+def describe(url: str, *, warn: Callable[[str], None]) -> dict[str, Any]:
+    """Facts of a run, a corpus or a checkpoint, after checking its checksums.
+
+    Raises:
+        UserError: if it is none of them, or damaged.
+    """
+    folder = Folder(url)
+    if folder.exists(JOB):
+        return _describe_run(Run.open(url), warn)
+    if is_prepared(folder):
+        corpus = open_corpus(folder)
+        corpus.verify()
+        return describe_corpus(corpus)
+    if folder.exists(PROGRESS):
+        return _describe_checkpoint(open_checkpoint(folder))
+    raise UserError(f"{url} is neither a run, nor a corpus, nor a checkpoint, or it was never finished.")
+
+
+def describe_corpus(corpus: PreparedCorpus) -> dict[str, Any]:
+    """Facts of a corpus, with what was left out of it and the first cases."""
+    facts: dict[str, Any] = {
+        "corpus": corpus.folder.url,
+        "fingerprint": corpus.fingerprint[:16],
+        "layout": corpus.layout,
+        "tokenizer": f"{corpus.tokenizer.kind}, vocabulary {corpus.tokenizer.vocabulary_size:,}",
+        "longest": f"{corpus.max_length} tokens",
+    }
+    for name, split in corpus.splits.items():
+        facts[name] = (
+            f"{split.rows:,} rows, {split.tokens:,} tokens, {split.characters:,} characters, "
+            f"{len(split.shards)} shards of {len(split.blocks)} blocks"
+        )
+    for name, unknown in corpus.made["unknown_tokens"].items():
+        if unknown:
+            facts[f"unknown, {name}"] = f"{unknown / corpus.splits[name].tokens:.2%} of the tokens"
+    for kind in ("bad_text", "long_text"):
+        counted = ", ".join(
+            f"{count:,} {what}" for what, count in corpus.made[kind].items() if what != "cases" and count
+        )
+        if counted:
+            facts[kind.replace("_", " ")] = counted
+        for number, case in enumerate(corpus.made[kind]["cases"][:3], start=1):
+            facts[f"{kind.replace('_', ' ')} {number}"] = f"{case['file']}, {case['place']}: {case['reason']}"
+    return facts
+
+
+def examples(corpus: PreparedCorpus, count: int) -> list[str]:
+    """The first held-out texts, to lay beside generated ones."""
+    (tokens, offsets), *_ = corpus.read_blocks("heldout", [0])
+    if corpus.layout == "continuous":
+        return [corpus.tokenizer.decode(tokens[: 100 * count].tolist())]
+    rows = zip(offsets[:count], offsets[1 : count + 1], strict=False)
+    return [corpus.tokenizer.decode(tokens[start:stop].tolist()) for start, stop in rows]
+
+
+def _describe_run(run: Run, warn: Callable[[str], None]) -> dict[str, Any]:
+    newest = run.checkpoints.newest(warn=warn)
+    facts: dict[str, Any] = {"run": run.folder.url, "job": run.job.name, "corpus": run.corpus_url()}
+    if newest is None:
+        return facts | {"checkpoints": "none yet"}
+    progress = Progress.from_json(newest.progress())
+    facts["checkpoints"] = ", ".join(map(str, run.checkpoints.steps()))
+    facts["newest checkpoint"] = f"step {newest.step}, verified"
+    if progress.phase < len(run.job.phases):
+        phase = run.job.phases[progress.phase]
+        facts["phase"] = f"{progress.phase + 1} of {len(run.job.phases)}, {phase.kind}, step {progress.phase_step}"
+    else:
+        facts["phase"] = "finished"
+    facts["sequences read"] = progress.sequences_read
+    if progress.best:
+        facts["best"] = f"step {progress.best.step}, held-out {progress.best.heldout_nll:.4f} nats per token"
+    return facts
+
+
+def _describe_checkpoint(checkpoint: Checkpoint) -> dict[str, Any]:
+    facts: dict[str, Any] = {"checkpoint": checkpoint.folder.url, "step": checkpoint.step, "verified": "yes"}
+    for name in checkpoint.folder.list():
+        if name.endswith(".safetensors"):
+            tensors = checkpoint.load(name.removesuffix(".safetensors"))
+            numbers = sum(tensor.numel() for tensor in tensors.values())
+            facts[name] = f"{len(tensors)} tensors, {numbers:,} numbers"
+    return facts

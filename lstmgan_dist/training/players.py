@@ -1,0 +1,182 @@
+"""One side of the game: a network, the objective that it improves, and the optimiser that moves it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from lstmgan_dist.adversarial.objectives import LikelihoodObjective, ScoreFunctionObjective
+from lstmgan_dist.config import Optimizer, Schedule, value_at
+from lstmgan_dist.corpus.stream import Batch
+from lstmgan_dist.runtime.base import Runtime
+from lstmgan_dist.runtime.randomness import Noise
+
+# Worker's shares of global means: shares of parts and of workers add up.
+Report = dict[str, Tensor]
+
+
+class Objective(Protocol):
+    """What a player minimises, in the two halves that `adversarial.objectives` describes."""
+
+    def prepare(
+        self, real: Batch, *, opponent: Any, noise: Noise, runtime: Runtime, **arguments: float
+    ) -> dict[str, Tensor]:
+        """Everything that needs no gradient, for all rows of this worker."""
+        ...
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When an update happens: the step of the phase, what roll-backs left of the learning rates, and the noise."""
+
+    phase_step: int
+    learning_rate_scale: float
+    noise: Noise
+
+    def at(self, *path: int | str) -> Moment:
+        """The same time, with the noise of one update."""
+        return replace(self, noise=self.noise.at(*path))
+
+
+class Player:
+    """A network that learns.
+
+    name: prefixes its figures. schedules: arguments of the objective that change over the phase. steps: length of the
+    phase. parts: pieces an update is split into to save memory; the gradient is the same. precision: of matrix products;
+    weights are float32 always.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        network: nn.Module,
+        objective: Objective,
+        settings: Optimizer,
+        *,
+        schedules: Mapping[str, float | Schedule],
+        steps: int,
+        parts: int,
+        precision: Literal["fp32", "bf16"],
+        runtime: Runtime,
+    ) -> None:
+        self.name = name
+        self.network = network
+        self.objective = objective
+        self._schedules = schedules
+        self._settings = settings
+        self._steps = steps
+        self._parts = parts
+        self._precision: Literal["fp32", "bf16"] = precision
+        self._runtime = runtime
+        self._parallel = runtime.parallel(objective)
+        self.optimizer = _optimizer(self.network, settings)
+
+    def learn(self, real: Batch, *, opponent: nn.Module | None, moment: Moment) -> Report:
+        """One update. Only this player has gradients meanwhile."""
+        real, noise = real.to(self._runtime.device), moment.noise
+        fraction = moment.phase_step / max(1, self._steps - 1)
+        arguments = {name: value_at(setting, fraction) for name, setting in self._schedules.items()}
+        learning_rate = self._settings.learning_rate_at(moment.phase_step, self._steps) * moment.learning_rate_scale
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.zero_grad(set_to_none=True)
+        with frozen(opponent), self._autocast():
+            prepared = self.objective.prepare(real, opponent=opponent, noise=noise, runtime=self._runtime, **arguments)
+            report: Report = {}
+            for rows, is_last in _parts(len(real.lengths_B), self._parts):
+                part = {name: tensor[rows] if tensor.dim() else tensor for name, tensor in prepared.items()}
+                # Every worker adds up its parts, and the last part's backward pass is the one reduction.
+                with nullcontext() if is_last else self._runtime.accumulating(self._parallel):
+                    loss, shares = self._parallel(part, opponent=opponent, noise=noise.part(rows))
+                    loss.backward()
+                for name, share in shares.items():
+                    report[name] = report[name] + share if name in report else share
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self._settings.clip or float("inf"))
+        self.optimizer.step()
+        # Every worker has the same norm: its share is one part of world_size.
+        report[f"{self.name}/grad_norm"] = norm.detach() / self._runtime.world_size
+        return report
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the last update."""
+        return self.optimizer.param_groups[0]["lr"]
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """The optimiser's tensors, named `<number of the parameter>.<name>`."""
+        state = self.optimizer.state_dict()["state"]
+        return {f"{index}.{name}": value for index, entry in state.items() for name, value in entry.items()}
+
+    def load_optimizer_state(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of `optimizer_state`; groups and rates follow from the job."""
+        state: dict[int, dict[str, Tensor]] = {}
+        for path, tensor in tensors.items():
+            index, name = path.split(".", 1)
+            state.setdefault(int(index), {})[name] = tensor
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+
+    def memory(self, rows_B: Tensor) -> dict[str, Tensor]:
+        """What the objective remembers from update to update, for all rows of the global batch.
+
+        rows_B: the rows of the global batch that are this worker's.
+        """
+        match self.objective:
+            case LikelihoodObjective(state=(h_BLH, c_BLH)):
+                order_B = self._runtime.gather(rows_B).argsort()
+                return {
+                    "h_BLH": self._runtime.gather(h_BLH)[order_B],
+                    "c_BLH": self._runtime.gather(c_BLH)[order_B],
+                }
+            case ScoreFunctionObjective(baseline=baseline):
+                return dict(baseline.state_dict())
+        return {}
+
+    def load_memory(self, tensors: dict[str, Tensor], rows_B: Tensor) -> None:
+        """The inverse of `memory`."""
+        match self.objective:
+            case LikelihoodObjective() if tensors:
+                device = self._runtime.device
+                self.objective.state = tensors["h_BLH"].to(device)[rows_B], tensors["c_BLH"].to(device)[rows_B]
+            case ScoreFunctionObjective(baseline=baseline):
+                baseline.load_state_dict(tensors)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(
+            self._runtime.device.type, dtype=torch.bfloat16, enabled=self._precision == "bf16", cache_enabled=False
+        )
+
+
+@contextmanager
+def frozen(network: nn.Module | None) -> Iterator[None]:
+    """Meanwhile the network's parameters take no gradients, so its `.grad` stays None and its hooks never fire."""
+    parameters = list(network.parameters()) if network else []
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+def _parts(rows: int, parts: int) -> Iterator[tuple[slice, bool]]:
+    size = rows // parts
+    for number in range(parts):
+        yield slice(number * size, (number + 1) * size), number == parts - 1
+
+
+def _optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
+    # One fused kernel instead of a loop over parameters, on CPU and CUDA alike.
+    common = {"lr": 0.0, "weight_decay": settings.weight_decay, "fused": True}
+    match settings.kind:
+        case "adam":
+            return torch.optim.Adam(network.parameters(), betas=settings.betas, **common)
+        case "adamw":
+            return torch.optim.AdamW(network.parameters(), betas=settings.betas, **common)
+        case "sgd":
+            return torch.optim.SGD(network.parameters(), momentum=settings.momentum, **common)

@@ -1,0 +1,97 @@
+"""What is measured while training: a cheap look at both players, the same on any number of workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from lstmgan_dist.config import Job
+from lstmgan_dist.corpus.manifest import PreparedCorpus
+from lstmgan_dist.corpus.stream import heldout_batches
+from lstmgan_dist.evaluation.likelihood import heldout_likelihood
+from lstmgan_dist.evaluation.ngrams import distinct
+from lstmgan_dist.evaluation.sampling import Sampling, rows, sample_shared
+from lstmgan_dist.models.discriminators import Discriminator
+from lstmgan_dist.models.drawing import END, Drawn
+from lstmgan_dist.runtime.base import Runtime
+from lstmgan_dist.training.game import Game
+
+CONTINUOUS_SAMPLE_LENGTH = 500
+
+
+@dataclass(frozen=True)
+class Review:
+    """Figures by name, distributions by name, and generated texts."""
+
+    scalars: dict[str, float]
+    histograms: dict[str, Tensor] = field(default_factory=dict)
+    texts: tuple[str, ...] = ()
+
+
+def review(game: Game, corpus: PreparedCorpus, job: Job, runtime: Runtime) -> Review:
+    """Held-out likelihood, diversity of samples, scores of both kinds of text, and samples to read."""
+    settings = job.evaluate
+    batches = list(
+        heldout_batches(
+            corpus,
+            batch_size=job.batch.size,
+            most_sequences=settings.heldout_sequences,
+            rank=runtime.rank,
+            world_size=runtime.world_size,
+        )
+    )
+    likelihood = heldout_likelihood(game.generator, batches, runtime)
+    scalars = {"heldout/nll": likelihood.nll}
+    prompt = corpus.tokenizer.encode(settings.prompt, on_unknown="error")
+    # The same noise every time: what changes between two evaluations is the generator alone.
+    shown = sample_shared(
+        game.generator,
+        Sampling(sample_length(job), beginning(job, prompt), suppress=never_drawn(job)),
+        count=settings.show,
+        seed=job.seed,
+        runtime=runtime,
+    )
+    texts = tuple(corpus.tokenizer.decode([*prompt, *tokens]) for tokens in rows(shown))
+    if job.corpus.layout == "continuous":
+        return Review(scalars, {}, texts)
+    drawn = sample_shared(
+        game.generator, Sampling(job.corpus.max_length), count=settings.samples, seed=job.seed, runtime=runtime
+    )
+    scalars |= {f"samples/distinct_{n}": distinct(drawn.tokens_BT, drawn.lengths_B, n) for n in (1, 2, 3)}
+    scalars["samples/mean_length"] = drawn.lengths_B.double().mean().item()
+    histograms = {}
+    if game.discriminator:
+        real = batches[0].to(runtime.device)
+        histograms["scores/real"] = _scores(game.discriminator, Drawn(real.targets_BT, real.lengths_B))
+        count = len(real.lengths_B)
+        histograms["scores/generated"] = _scores(
+            game.discriminator, Drawn(drawn.tokens_BT[:count], drawn.lengths_B[:count])
+        )
+    return Review(scalars, histograms, texts)
+
+
+def sample_length(job: Job) -> int:
+    """Tokens of a shown sample."""
+    default = job.corpus.max_length if job.corpus.layout == "sentences" else CONTINUOUS_SAMPLE_LENGTH
+    return job.evaluate.sample_length or default
+
+
+def beginning(job: Job, prompt: Sequence[int]) -> tuple[int, ...]:
+    """What the generator reads before it writes: a sentence starts after END, one long text anywhere."""
+    return tuple(prompt) if prompt and job.corpus.layout == "continuous" else (END, *prompt)
+
+
+def never_drawn(job: Job) -> tuple[int, ...]:
+    """Tokens that a text to read must not hold: one long text does not end."""
+    return () if job.corpus.layout == "sentences" else (END,)
+
+
+@torch.no_grad()
+def _scores(discriminator: Discriminator, text: Drawn) -> Tensor:
+    scores = discriminator(discriminator.embed(text.tokens_BT), text.lengths_B)
+    if scores.dim() == 1:
+        return scores
+    return scores[torch.arange(scores.shape[1], device=scores.device) < text.lengths_B[:, None]]

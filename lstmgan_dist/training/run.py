@@ -1,0 +1,136 @@
+"""A run is a folder or a URL prefix; everything that acts on a result takes its address and nothing else.
+
+job.yaml        the job as resolved        checkpoints/    see checkpoint.py
+corpus.json     where its corpus is        tensorboard/    event files
+tokenizer.json  text <-> ids               samples/        texts shown at evaluations
+metrics.jsonl   one line a measurement     evaluation/     reports
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Callable
+
+from lstmgan_dist.config import Corpus, Job, differences, dump_job, parse_job
+from lstmgan_dist.corpus.manifest import PreparedCorpus, is_prepared, open_corpus
+from lstmgan_dist.corpus.prepare import Progress, content_key, prepare
+from lstmgan_dist.corpus.tokenizer import Tokenizer
+from lstmgan_dist.errors import UserError
+from lstmgan_dist.storage import Folder
+from lstmgan_dist.training.checkpoint import Checkpoint, Checkpoints
+
+JOB = "job.yaml"
+CORPUS = "corpus.json"
+TOKENIZER = "tokenizer.json"
+
+
+class Run:
+    """A run that exists: its job has been written to its folder."""
+
+    def __init__(self, folder: Folder, job: Job) -> None:
+        self.folder = folder
+        self.job = job
+        self.checkpoints = Checkpoints(folder / "checkpoints", keep=job.checkpoint.keep)
+
+    @classmethod
+    def open(cls, url: str) -> Run:
+        """The run at an address.
+
+        Raises:
+            UserError: if there is none.
+        """
+        folder = Folder(url)
+        if not folder.exists(JOB):
+            raise UserError(f"{url} is not a run: it has no {JOB}. A run is the folder that lstmgan train writes.")
+        return cls(folder, parse_job(folder.read(JOB).decode(), name=folder.path(JOB)))
+
+    @classmethod
+    def create_or_resume(cls, url: str, job: Job, corpus: PreparedCorpus) -> Run:
+        """The run of a job at an address: a new one, or the one there if it is of the same job and text.
+
+        Raises:
+            UserError: if the folder holds something else, with the differences.
+        """
+        folder = Folder(url)
+        if not folder.exists(JOB):
+            if folder.list():
+                raise UserError(f"{url} is not empty and holds no run: choose another folder with --run.")
+            # The job comes last: a folder with a job has a corpus and a tokenizer.
+            folder.write(TOKENIZER, corpus.tokenizer.to_json())
+            record = {"url": _relative(corpus.folder.url, folder.url), "fingerprint": corpus.fingerprint}
+            folder.write(CORPUS, json.dumps(record, indent=1).encode())
+            folder.write(JOB, dump_job(job).encode())
+            return cls(folder, job)
+        run = cls.open(url)
+        changed = differences(run.job, job)
+        if changed:
+            raise UserError(
+                f"{url} is a run of a different job, so it cannot be resumed with this one: {'; '.join(changed)}. "
+                "Choose another folder with --run, or restore the job."
+            )
+        fingerprint = run._corpus_record()["fingerprint"]
+        if fingerprint != corpus.fingerprint:
+            raise UserError(
+                f"{url} was trained on a corpus with fingerprint {fingerprint[:12]}, but {corpus.folder} has "
+                f"{corpus.fingerprint[:12]}: the text has changed. Choose another --run, or restore the text."
+            )
+        return run
+
+    def _corpus_record(self) -> dict[str, str]:
+        return json.loads(self.folder.read(CORPUS))
+
+    def corpus_url(self) -> str:
+        """Where the run's corpus is."""
+        url = self._corpus_record()["url"]
+        is_remote = "://" in url or "://" in self.folder.url
+        return url if is_remote else posixpath.normpath(posixpath.join(self.folder.url, url))
+
+    def corpus(self) -> PreparedCorpus:
+        """The corpus that the run was trained on.
+
+        Raises:
+            UserError: if it has been moved or changed.
+        """
+        corpus, trained_on = open_corpus(Folder(self.corpus_url())), self._corpus_record()["fingerprint"]
+        if corpus.fingerprint != trained_on:
+            raise UserError(
+                f"{corpus.folder} has fingerprint {corpus.fingerprint[:12]}, but {self.folder} was trained on "
+                f"{trained_on[:12]}: prepare the original text again."
+            )
+        return corpus
+
+    def tokenizer(self) -> Tokenizer:
+        """The run's tokenizer."""
+        return Tokenizer.from_json(self.folder.read(TOKENIZER))
+
+    def checkpoint(self, which: str, *, warn: Callable[[str], None]) -> Checkpoint:
+        """The checkpoint called `best`, `latest` or by its step.
+
+        Raises:
+            UserError: if there is none.
+        """
+        if which not in ("best", "latest"):
+            if not which.isdigit():
+                raise UserError(f"--checkpoint {which}: write best, latest or the number of a step.")
+            return self.checkpoints.open(int(which))
+        latest = self.checkpoints.newest(warn=warn)
+        if latest is None:
+            raise UserError(f"{self.folder} has no checkpoint yet: let lstmgan train run until the first one.")
+        best = latest.progress()["best"]
+        return latest if which == "latest" or not best else self.checkpoints.open(best["step"])
+
+
+def prepared_corpus(settings: Corpus, run_url: str, report: Callable[[Progress], None]) -> PreparedCorpus:
+    """The job's corpus: the prepared one that the source names, or one made now, in a cache beside the run."""
+    if len(settings.sources) == 1 and not settings.sources[0].startswith("builtin:"):
+        folder = Folder(settings.sources[0])
+        if is_prepared(folder):
+            return open_corpus(folder)
+    folder = Folder(posixpath.join(posixpath.dirname(Folder(run_url).url) or ".", ".corpora")) / content_key(settings)
+    return open_corpus(folder) if is_prepared(folder) else prepare(settings, folder, report=report)
+
+
+def _relative(url: str, start: str) -> str:
+    """A local corpus is named from its run, so that both can be moved together."""
+    return url if "://" in url or "://" in start else posixpath.relpath(url, start)

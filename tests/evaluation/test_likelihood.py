@@ -1,0 +1,53 @@
+"""Held-out likelihood against adding up token by token."""
+
+import math
+
+import pytest
+import torch
+
+from lstmgan_dist.corpus.stream import Batch
+from lstmgan_dist.evaluation.likelihood import Likelihood, heldout_likelihood
+from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.runtime.local import LocalRuntime
+
+RUNTIME = LocalRuntime(torch.device("cpu"))
+
+
+def test_likelihood_is_the_sum_over_tokens_whatever_the_padding():
+    generator = Generator(vocabulary_size=7, embedding=4, hidden=5, output_dropout=0.5)
+    sentences = [[3, 4, 0], [5, 0], [6, 6, 2, 1, 0]]
+    expected = 0.0
+    for sentence in sentences:
+        state, token = None, 0
+        for target in sentence:
+            features, state = generator(torch.tensor([[token]]), state)
+            expected -= generator.logits(features)[0, 0].log_softmax(-1)[target].item()
+            token = target
+    batch = Batch(
+        inputs_BT=torch.tensor([[0, 3, 4, 0, 0], [0, 5, 0, 0, 0], [0, 6, 6, 2, 1]]),
+        targets_BT=torch.tensor([[3, 4, 0, 0, 0], [5, 0, 0, 0, 0], [6, 6, 2, 1, 0]]),
+        lengths_B=torch.tensor([3, 2, 5]),
+        fresh=True,
+    )
+    likelihood = heldout_likelihood(generator, [batch], RUNTIME)
+    assert likelihood.tokens == 10
+    assert likelihood.nats == pytest.approx(expected, rel=1e-6)
+
+
+def test_state_is_carried_along_a_continuous_text():
+    generator = Generator(vocabulary_size=7, embedding=4, hidden=5)
+    text = torch.tensor([[1, 2, 3, 4, 5, 6, 5, 4, 3]])
+    whole = Batch(text[:, :-1], text[:, 1:], torch.tensor([8]), fresh=True)
+    halves = [
+        Batch(text[:, :4], text[:, 1:5], torch.tensor([4]), fresh=True),
+        Batch(text[:, 4:8], text[:, 5:9], torch.tensor([4]), fresh=False),
+    ]
+    one, two = (heldout_likelihood(generator, batches, RUNTIME) for batches in ([whole], halves))
+    assert one.nats == pytest.approx(two.nats, rel=1e-6)
+
+
+def test_units():
+    likelihood = Likelihood(nats=20 * math.log(2), tokens=10)
+    assert likelihood.nll == pytest.approx(2 * math.log(2))
+    assert likelihood.perplexity == pytest.approx(4)
+    assert likelihood.bits_per_character(characters_per_token=4) == pytest.approx(0.5)

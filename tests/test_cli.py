@@ -1,0 +1,175 @@
+"""The commands as a person runs them, in processes of their own."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.training.conftest import CONTINUOUS, SENTENCES, everything_in, text  # noqa: F401
+
+COMMAND = [sys.executable, "-m", "lstmgan_dist"]
+
+
+def lstmgan(*arguments, code=0, cwd=None):
+    """Run a command to its end, and give what it printed."""
+    done = subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+@pytest.fixture(scope="module")
+def jobs(text, tmp_path_factory):  # noqa: F811
+    folder = tmp_path_factory.mktemp("jobs")
+    for name, template in (("sentences", SENTENCES), ("continuous", CONTINUOUS)):
+        (folder / f"{name}.yaml").write_text(template.replace("SOURCE", str(text)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(jobs, tmp_path_factory):
+    """A finished run."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    printed = lstmgan("train", jobs / "sentences.yaml", "--run", folder)
+    assert "Generated text:" in printed
+    assert f"lstmgan monitor {folder}" in printed
+    return folder
+
+
+def test_help_is_fast_and_imports_neither_torch_nor_ray():
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        lstmgan("--help")
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.5
+    probe = "import sys, lstmgan_dist.cli; print([name for name in ('torch', 'ray', 'pyarrow') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("command", ["train", "prepare", "generate", "evaluate", "inspect", "monitor", "schema"])
+def test_every_command_has_examples_in_its_help(command):
+    assert f"lstmgan {command} " in lstmgan(command, "--help")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sentences", "continuous"])
+def test_run_killed_at_random_times_equals_uninterrupted_run(name, jobs, tmp_path):
+    lstmgan("train", jobs / f"{name}.yaml", "--run", tmp_path / "whole")
+    draw = random.Random(name)
+    for kill in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT):
+        process = subprocess.Popen(
+            [*COMMAND, "train", str(jobs / f"{name}.yaml"), "--run", str(tmp_path / "killed")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started = time.monotonic()
+        while process.poll() is None and not (tmp_path / "killed" / "metrics.jsonl").exists():
+            assert time.monotonic() - started < 120
+            time.sleep(0.01)
+        time.sleep(draw.random() * 0.3)
+        process.send_signal(kill)
+        printed = process.communicate(timeout=60)[0]
+        if process.returncode not in (0, -signal.SIGKILL):
+            assert process.returncode == 128 + kill, printed
+            assert "The same command resumes it." in printed
+    lstmgan("train", jobs / f"{name}.yaml", "--run", tmp_path / "killed")
+    assert last_checkpoint(tmp_path / "killed") == last_checkpoint(tmp_path / "whole")
+
+
+def last_checkpoint(folder):
+    files = everything_in(folder)
+    newest = max(name.split("/")[1] for name in files if name.startswith("checkpoints/"))
+    return {name: content for name, content in files.items() if not name.startswith("checkpoints/") or newest in name}
+
+
+def test_same_seed_gives_the_same_text_and_count_only_adds(run):
+    ten = lstmgan("generate", run, "--count", 10, "--seed", 4).splitlines()
+    assert len(ten) == 10
+    assert lstmgan("generate", run, "--count", 3, "--seed", 4).splitlines() == ten[:3]
+    assert lstmgan("generate", run, "--count", 10, "--seed", 5).splitlines() != ten
+
+
+def test_generate_continues_a_prompt_and_names_words_it_does_not_know(run):
+    for line in lstmgan("generate", run, "--count", 3, "--prompt", "the cat", "--temperature", 0).splitlines():
+        assert line.startswith("the cat")
+    error = lstmgan("generate", run, "--prompt", "the giraffe", code=2)
+    assert "'giraffe'" in error
+    assert "--unknown" in error
+    lstmgan("generate", run, "--prompt", "the giraffe", "--unknown", "skip")
+
+
+def test_generate_writes_a_file_whole(run, tmp_path):
+    lstmgan("generate", run, "--count", 7, "--out", tmp_path / "texts.txt")
+    assert len((tmp_path / "texts.txt").read_text().splitlines()) == 7
+
+
+def test_evaluate_prints_json_that_agrees_with_training(run):
+    figures = json.loads(lstmgan("evaluate", run, "--json", "--samples", 50))
+    assert figures["nll_per_token"] > 0
+    assert figures["perplexity"] == pytest.approx(2.718281828 ** figures["nll_per_token"])
+    assert 0 < figures["distinct_2"] <= 1
+    assert str(figures["checkpoint"]) in lstmgan("inspect", run)
+
+
+def test_inspect_tells_runs_corpora_and_checkpoints(run):
+    assert "finished" in lstmgan("inspect", run)
+    step = sorted((run / "checkpoints").iterdir())[-1]
+    assert "generator.safetensors" in lstmgan("inspect", step)
+    (corpus,) = (run.parent / ".corpora").iterdir()
+    assert "vocabulary" in lstmgan("inspect", corpus)
+    (step / "generator.safetensors").write_bytes(b"torn")
+    assert "generator.safetensors" in lstmgan("inspect", step, code=2)
+
+
+def test_dry_run_shows_the_plan_and_starts_nothing(jobs, tmp_path):
+    printed = lstmgan("train", jobs / "sentences.yaml", "--run", tmp_path / "run", "--dry-run")
+    for words in (
+        "finish_with: best",
+        "generator:",
+        "embedding.weight",
+        "phase 3, adversarial: at most 6 steps",
+        "MiB",
+    ):
+        assert words in printed
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "absent.yaml"], "absent.yaml cannot be read"),
+        (["train", "JOB", "--set", "batch.size=9"], "must be divisible by 4 lanes"),
+        (["train", "JOB", "--set", "corpus.source=absent.txt"], "absent.txt"),
+        (["train", "JOB", "--run", "s3x://bucket/run"], "no driver for s3x://"),
+        (["train", "JOB", "--run", "/proc/run"], "/proc"),
+        (["generate", "absent"], "absent is not a run"),
+        (["evaluate", "."], ". is not a run"),
+        (["inspect", "absent"], "neither a run, nor a corpus, nor a checkpoint"),
+        (["monitor", "absent"], "absent is empty or absent"),
+        (["prepare", "absent.txt", "--out", "corpus"], "absent.txt"),
+    ],
+)
+def test_a_mistake_is_one_line_with_exit_code_2_and_leaves_nothing(arguments, words, jobs, tmp_path):
+    named = [str(jobs / "sentences.yaml") if argument == "JOB" else argument for argument in arguments]
+    error = lstmgan(*named, code=2, cwd=tmp_path)
+    assert words in error
+    assert len(error.strip().splitlines()) == 1
+    assert "Traceback" not in error
+    assert not list(tmp_path.rglob("manifest.json"))
+
+
+def test_debug_shows_the_traceback():
+    done = subprocess.run([*COMMAND, "--debug", "generate", "absent"], capture_output=True, text=True, check=False)
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_named(jobs, tmp_path):
+    (tmp_path / "closed").mkdir(mode=0o555)
+    assert "closed" in lstmgan("train", jobs / "sentences.yaml", "--run", tmp_path / "closed" / "run", code=2)

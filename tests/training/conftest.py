@@ -1,0 +1,109 @@
+"""A corpus and jobs so small that a whole run takes a second, with every kind of phase in them."""
+
+import random
+
+import pytest
+from rich.console import Console
+
+from lstmgan_dist.config import Job, parse_job
+from lstmgan_dist.runtime.local import LocalRuntime
+from lstmgan_dist.storage import Folder
+from lstmgan_dist.training.run import Run, prepared_corpus
+from lstmgan_dist.training.trainer import train
+
+SENTENCES = """
+name: tiny
+seed: 3
+corpus: {source: SOURCE, heldout_fraction: 0.2, max_length: 12}
+batch: {size: 8, lanes: 4}
+generator: {embedding: 8, hidden: 12, dropout: 0.2}
+discriminator: {kind: lstm, scores: per_token, embedding: 8, hidden: 8, dropout: 0.1}
+phases:
+  - {kind: likelihood, steps: 6, optimizer: {learning_rate: {start: 1e-2, end: 1e-3}, warmup_steps: 2}, finish_with: best}
+  - {kind: discriminator, steps: 5}
+  - kind: adversarial
+    steps: 6
+    discriminator_updates: 2
+    loss: probability
+    estimator: {kind: score_function, credit: discounted, discount: 0.5, baseline: {kind: per_position}}
+    likelihood_weight: 0.1
+evaluate: {every: 4 steps, samples: 16, show: 2, heldout_sequences: 40}
+checkpoint: {every: 3 steps, keep: 2}
+log: {every: 2 steps}
+"""
+
+GUMBEL = """
+  - kind: adversarial
+    steps: 6
+    loss: relativistic
+    estimator: {kind: gumbel_softmax, inverse_temperature: {start: 1, end: 10, shape: exponential}}
+"""
+
+CONTINUOUS = """
+name: tiny-text
+seed: 3
+corpus: {source: SOURCE, heldout_fraction: 0.2, layout: continuous, max_length: 10, tokenizer: {kind: character}}
+batch: {size: 8, lanes: 4}
+generator: {embedding: 8, hidden: 12, dropout: {output: 0.2, weight: 0.1}}
+phases:
+  - {kind: likelihood, epochs: 2}
+evaluate: {every: 4 steps, show: 2, sample_length: 20, prompt: the}
+checkpoint: {every: 3 steps, keep: 2}
+log: {every: 2 steps}
+"""
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory):
+    """A file of sentences of a toy grammar."""
+    draw = random.Random(1)
+    subjects, verbs, objects = (
+        "the cat,a dog,my bird".split(","),
+        "sees,likes,eats".split(","),
+        "fish,grass,milk".split(","),
+    )
+    lines = [
+        " ".join([draw.choice(subjects), draw.choice(verbs), draw.choice(objects), *["now"] * draw.randrange(3)])
+        for _ in range(200)
+    ]
+    path = tmp_path_factory.mktemp("text") / "toy.txt"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def job_of(template: str, text, *overrides: str) -> Job:
+    """A job whose source is the text."""
+    return parse_job(template.replace("SOURCE", str(text)), name="tiny.yaml", overrides=overrides)
+
+
+class StoppingRuntime(LocalRuntime):
+    """Asks to stop after so many steps."""
+
+    def __init__(self, device, steps):
+        super().__init__(device)
+        self.steps_left = steps
+
+    def should_stop(self):
+        self.steps_left -= 1
+        return self.steps_left <= 0
+
+
+def run_job(job, folder, *, runtime=None, device="cpu"):
+    """Train a job in a folder, from wherever that stands."""
+    import torch
+
+    corpus = prepared_corpus(job.corpus, str(folder), lambda progress: None)
+    run = Run.create_or_resume(str(folder), job, corpus)
+    outcome = train(run, corpus, runtime or LocalRuntime(torch.device(device)), Console(quiet=True))
+    return run, outcome
+
+
+def everything_in(folder) -> dict[str, bytes]:
+    """What a run leaves, but for the clock times of event files."""
+    path = Folder(str(folder)).local_path
+    assert path is not None
+    return {
+        str(file.relative_to(path)): file.read_bytes()
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and "tensorboard" not in file.parts
+    }

@@ -1,0 +1,102 @@
+"""Any stop at any time changes nothing: weights, optimisers, metrics, samples, bit for bit."""
+
+import pytest
+import torch
+
+from lstmgan_dist.errors import UserError
+from tests.training.conftest import (
+    CONTINUOUS,
+    GUMBEL,
+    SENTENCES,
+    StoppingRuntime,
+    everything_in,
+    job_of,
+    run_job,
+)
+
+JOBS = {"score function": SENTENCES, "continuous": CONTINUOUS}
+JOBS["gumbel softmax"] = SENTENCES.replace(
+    SENTENCES[SENTENCES.index("  - kind: adversarial") : SENTENCES.index("evaluate:")], GUMBEL.lstrip("\n")
+).replace("scores: per_token", "scores: per_sentence")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(text, tmp_path_factory):
+    folders = {}
+    for name, template in JOBS.items():
+        folders[name] = tmp_path_factory.mktemp("whole") / "run"
+        run_job(job_of(template, text), folders[name])
+    return folders
+
+
+@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("stride", [1, 2, 5, 7])
+def test_run_stopped_every_few_steps_equals_uninterrupted_run(name, stride, text, tmp_path, uninterrupted):
+    job = job_of(JOBS[name], text)
+    finished = False
+    while not finished:
+        runtime = StoppingRuntime(torch.device("cpu"), stride)
+        _, outcome = run_job(job, tmp_path / "run", runtime=runtime)
+        finished = outcome.finished
+    assert final_state(tmp_path / "run") == final_state(uninterrupted[name])
+
+
+@pytest.mark.parametrize("name", JOBS)
+@pytest.mark.parametrize("step", [1, 4, 6, 8, 11, 13, 16])
+def test_run_killed_between_checkpoints_equals_uninterrupted_run(
+    name, step, text, tmp_path, uninterrupted, monkeypatch
+):
+    """A kill leaves whatever was written until then, and no checkpoint of its own."""
+    from lstmgan_dist.training.players import Player
+
+    learn, updates = Player.learn, [0]
+
+    def learn_until_killed(self, *arguments, **keywords):
+        updates[0] += 1
+        if updates[0] > step:
+            raise KeyboardInterrupt
+        return learn(self, *arguments, **keywords)
+
+    monkeypatch.setattr(Player, "learn", learn_until_killed)
+    job = job_of(JOBS[name], text)
+    with pytest.raises(KeyboardInterrupt):
+        run_job(job, tmp_path / "run")
+    monkeypatch.undo()
+    run_job(job, tmp_path / "run")
+    assert final_state(tmp_path / "run") == final_state(uninterrupted[name])
+
+
+def final_state(folder):
+    """All files of a run, with only the newest checkpoint: a stop adds checkpoints, which pruning may then keep."""
+    files = everything_in(folder)
+    newest = max(name.split("/")[1] for name in files if name.startswith("checkpoints/"))
+    return {name: content for name, content in files.items() if not name.startswith("checkpoints/") or newest in name}
+
+
+def test_a_finished_run_is_left_alone(text, uninterrupted):
+    before = everything_in(uninterrupted["continuous"])
+    _, outcome = run_job(job_of(CONTINUOUS, text), uninterrupted["continuous"])
+    assert outcome.finished
+    assert everything_in(uninterrupted["continuous"]) == before
+
+
+def test_a_different_job_is_refused_with_the_difference(text, uninterrupted):
+    with pytest.raises(UserError, match=r"batch\.size: 8 -> 16"):
+        run_job(job_of(SENTENCES, text, "batch.size=16"), uninterrupted["score function"])
+
+
+def test_a_changed_text_is_refused(text, tmp_path):
+    copy = tmp_path / "copy.txt"
+    copy.write_text(text.read_text())
+    job = job_of(SENTENCES, copy, "phases=[{kind: likelihood, steps: 1}]")
+    run_job(job, tmp_path / "run")
+    copy.write_text(text.read_text() + "the cat sees snow\n")
+    with pytest.raises(UserError, match="fingerprint"):
+        run_job(job, tmp_path / "run")
+
+
+def test_a_folder_that_holds_something_else_is_refused(text, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("precious")
+    with pytest.raises(UserError, match="not empty and holds no run"):
+        run_job(job_of(SENTENCES, text), tmp_path / "run")

@@ -1,0 +1,201 @@
+"""What the loop promises besides resuming: the best is kept, failures are noticed, every combination trains."""
+
+import json
+
+import pytest
+import torch
+
+from lstmgan_dist.config import AdversarialPhase, LossName, load_job
+from lstmgan_dist.errors import UserError
+from lstmgan_dist.training import trainer
+from lstmgan_dist.training.run_log import read_metrics
+from tests.test_config import JOBS
+from tests.training.conftest import CONTINUOUS, GUMBEL, SENTENCES, job_of, run_job
+
+LOSSES: tuple[str, ...] = LossName.__args__
+ESTIMATORS = {
+    "discounted": "{kind: score_function, credit: discounted}",
+    "sentence": "{kind: score_function, credit: sentence, baseline: {kind: none}}",
+    "relaxed": "{kind: gumbel_softmax}",
+    "straight through": "{kind: gumbel_softmax, straight_through: true, inverse_temperature: 2}",
+}
+
+
+@pytest.mark.parametrize("scores", ["per_token", "per_sentence"])
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_with_every_estimator_trains_or_is_refused_with_a_reason(loss, estimator, scores, text, tmp_path):
+    phase = f"{{kind: adversarial, steps: 2, loss: {loss}, estimator: {ESTIMATORS[estimator]}}}"
+    overrides = (f"phases=[{phase}]", f"discriminator.scores={scores}")
+    if (loss == "relativistic" and scores == "per_token") or (estimator == "discounted" and scores == "per_sentence"):
+        with pytest.raises(UserError, match=r"phases\.0"):
+            job_of(SENTENCES, text, *overrides)
+        return
+    before, after = two_states(job_of(SENTENCES, text, *overrides), tmp_path)
+    assert before.keys() == after.keys()
+    for network in ("generator", "discriminator"):
+        assert any(not torch.equal(before[network][name], after[network][name]) for name in before[network]), network
+
+
+def two_states(job, tmp_path):
+    """Both networks after one step and after two."""
+    run, _ = run_job(
+        job.model_copy(update={"checkpoint": job.checkpoint.model_copy(update={"every": one_step()})}), tmp_path
+    )
+    return [{name: run.checkpoints.open(step).load(name) for name in ("generator", "discriminator")} for step in (1, 2)]
+
+
+def one_step():
+    from lstmgan_dist.config import Interval
+
+    return Interval(count=1, unit="steps")
+
+
+@pytest.mark.parametrize("path", sorted(JOBS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_trains_two_steps_of_each_phase(path, text, tmp_path):
+    recipe = load_job(path)
+    shrunken = [
+        f"corpus.source={text}",
+        "corpus.heldout_source=null",
+        "corpus.heldout_fraction=0.2",
+        "generator.embedding=8",
+        "generator.hidden=12",
+        "batch={size: 8, lanes: 4}",
+        "evaluate={every: 2 steps, samples: 8, show: 1, sample_length: 8, heldout_sequences: 16, prompt: the}",
+        "checkpoint.every=2 steps",
+    ]
+    if recipe.discriminator:
+        shrunken.append("discriminator.embedding=8")
+        if recipe.discriminator.kind == "lstm":
+            shrunken.append("discriminator.hidden=8")
+        else:
+            representations = min(recipe.discriminator.representations, 4)
+            shrunken += ["discriminator.filters={2: 3, 3: 4}", f"discriminator.representations={representations}"]
+    for number, phase in enumerate(recipe.phases):
+        shrunken += [f"phases.{number}.{key}={value}" for key, value in (("epochs", "null"), ("steps", 2))]
+        if isinstance(phase, AdversarialPhase):
+            shrunken.append(f"phases.{number}.discriminator_updates={min(phase.discriminator_updates, 2)}")
+    _, outcome = run_job(load_job(path, tuple(shrunken)), tmp_path / "run")
+    assert outcome.finished
+    assert outcome.progress.step == 2 * len(recipe.phases)
+    assert outcome.last_review.scalars["heldout/nll"] > 0
+
+
+def test_accumulation_changes_no_number(text, tmp_path):
+    for template in (SENTENCES, CONTINUOUS):
+        losses = []
+        for parts in (1, 2):
+            job = job_of(template, text, f"batch.accumulate={parts}")
+            run, _ = run_job(job, tmp_path / f"{job.name}-{parts}")
+            losses.append(read_metrics(run.folder))
+        for whole, cut in zip(*losses, strict=True):
+            assert whole == pytest.approx(cut, rel=1e-4, abs=1e-5)
+
+
+def test_training_learns_the_toy_language(text, tmp_path):
+    phase = "{kind: likelihood, epochs: 12, optimizer: {learning_rate: 2e-2}}"
+    run, outcome = run_job(
+        job_of(SENTENCES, text, f"phases=[{phase}]", "generator.dropout=0", "evaluate.every=2 epochs"), tmp_path
+    )
+    first, last = (row["heldout/nll"] for row in (heldout(run)[0], heldout(run)[-1]))
+    # Three choices of three and the number of "now", spread over about six tokens: its entropy is 0.75 nats a token.
+    assert last < 0.9 < first
+    assert outcome.progress.best.heldout_nll == min(row["heldout/nll"] for row in heldout(run))
+
+
+def heldout(run):
+    return [row for row in read_metrics(run.folder) if "heldout/nll" in row]
+
+
+def test_phase_that_no_longer_gets_better_stops_early_and_ends_with_its_best(text, tmp_path):
+    # A learning rate that destroys: the first evaluation is the best.
+    phase = (
+        "{kind: likelihood, steps: 40, early_stop: 2, finish_with: best, "
+        "optimizer: {kind: sgd, learning_rate: {start: 0.01, end: 500}, clip: null}}"
+    )
+    run, outcome = run_job(job_of(SENTENCES, text, f"phases=[{phase}]", "evaluate.every=2 steps"), tmp_path)
+    best = outcome.progress.best
+    assert outcome.progress.step < 40
+    final, kept = (run.checkpoints.open(step).load("generator") for step in (outcome.progress.step, best.step))
+    assert all(torch.equal(final[name], kept[name]) for name in kept)
+
+
+def broken_after(step, monkeypatch, *, times=1):
+    """Let the generator's weights become NaN in so many updates from `step` on."""
+    from lstmgan_dist.training.players import Player
+
+    learn, count = Player.learn, [0]
+
+    def learn_and_break(self, *arguments, **keywords):
+        report = learn(self, *arguments, **keywords)
+        count[0] += 1
+        if step <= count[0] < step + times:
+            next(iter(self.network.parameters())).data.fill_(float("nan"))
+        return report
+
+    monkeypatch.setattr(Player, "learn", learn_and_break)
+
+
+LIKELIHOOD_ONLY = "phases=[{kind: likelihood, steps: 20}]"
+
+
+def test_a_loss_that_is_not_a_number_stops_with_a_clear_word(text, tmp_path, monkeypatch):
+    broken_after(9, monkeypatch)
+    with pytest.raises(UserError, match=r"Step 10 \(likelihood\) failed: .*likelihood/nll is nan"):
+        run_job(job_of(SENTENCES, text, LIKELIHOOD_ONLY), tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["likelihood/nll"] == "nan"
+
+
+def test_a_failed_run_rolls_back_to_its_best_when_the_job_says_so(text, tmp_path, monkeypatch):
+    broken_after(9, monkeypatch)
+    job = job_of(SENTENCES, text, LIKELIHOOD_ONLY, "guard.on_failure=roll_back")
+    run, outcome = run_job(job, tmp_path)
+    assert outcome.finished
+    assert outcome.progress.roll_backs == 1
+    assert outcome.progress.learning_rate_scale == 0.5
+    assert heldout(run)[-1]["heldout/nll"] > 0
+
+
+def test_a_run_that_keeps_failing_stops_after_its_last_roll_back(text, tmp_path, monkeypatch):
+    broken_after(9, monkeypatch, times=100)
+    with pytest.raises(UserError, match="after 3 roll-backs"):
+        run_job(job_of(SENTENCES, text, LIKELIHOOD_ONLY, "guard.on_failure=roll_back"), tmp_path)
+
+
+def test_collapsed_samples_stop_the_run(text, tmp_path):
+    with pytest.raises(UserError, match=r"samples have collapsed: distinct-2 is 0\.\d+, below 0\.99"):
+        run_job(job_of(SENTENCES, text, LIKELIHOOD_ONLY, "guard.distinct_2_floor=0.99"), tmp_path)
+
+
+def test_the_discriminator_starts_from_the_generators_embedding(text, tmp_path, monkeypatch):
+    seen = []
+    original = trainer.Game.hand_embedding_over
+
+    def watch(game):
+        original(game)
+        seen.append(torch.equal(game.discriminator.embedding.weight, game.generator.embedding.weight))
+
+    monkeypatch.setattr(trainer.Game, "hand_embedding_over", watch)
+    run_job(job_of(SENTENCES, text, "discriminator.embedding_from_generator=true"), tmp_path)
+    assert seen == [True]
+
+
+def test_score_histograms_samples_and_job_are_in_tensorboard(text, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    template = (
+        SENTENCES[: SENTENCES.index("  - kind: adversarial")] + GUMBEL + SENTENCES[SENTENCES.index("evaluate:") :]
+    )
+    run_job(job_of(template, text, "discriminator.scores=per_sentence"), tmp_path)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    tags = events.Tags()
+    assert {"scores/real", "scores/generated"} <= set(tags["histograms"])
+    assert {"samples/text_summary", "job/text_summary"} <= set(tags["tensors"])
+    scalars = set(tags["scalars"])
+    assert {"likelihood/nll", "heldout/nll", "generator/grad_norm", "generator/learning_rate"} <= scalars
+    assert {"discriminator/loss", "generator/cost", "throughput/tokens_per_second"} <= scalars
+    plugins = events.summary_metadata
+    assert any(metadata.plugin_data.plugin_name == "hparams" for metadata in plugins.values())
+    assert any(metadata.plugin_data.plugin_name == "custom_scalars" for metadata in plugins.values())
