@@ -56,30 +56,41 @@ def test_every_command_has_examples_in_its_help(command):
     assert f"lstmgan {command} " in lstmgan(command, "--help")
 
 
+LONGER = {
+    "sentences": [f"phases.{number}.steps={steps}" for number, steps in enumerate((150, 100, 100))],
+    "continuous": ["phases.0.epochs=40"],
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["sentences", "continuous"])
+@pytest.mark.parametrize("name", LONGER)
 def test_run_killed_at_random_times_equals_uninterrupted_run(name, jobs, tmp_path):
-    lstmgan("train", jobs / f"{name}.yaml", "--run", tmp_path / "whole")
+    sets = [word for override in LONGER[name] for word in ("--set", override)]
+    command = ["train", str(jobs / f"{name}.yaml"), *sets, "--run"]
+    lstmgan(*command, tmp_path / "whole")
+    folder = tmp_path / "killed"
     draw = random.Random(name)
-    for kill in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT):
+    stopped = 0
+    for kill in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGTERM):
+        before = len(list(folder.glob("tensorboard/*")))
         process = subprocess.Popen(
-            [*COMMAND, "train", str(jobs / f"{name}.yaml"), "--run", str(tmp_path / "killed")],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+            [*COMMAND, *command, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         started = time.monotonic()
-        while process.poll() is None and not (tmp_path / "killed" / "metrics.jsonl").exists():
+        # An event file is opened when training starts.
+        while process.poll() is None and len(list(folder.glob("tensorboard/*"))) == before:
             assert time.monotonic() - started < 120
             time.sleep(0.01)
-        time.sleep(draw.random() * 0.3)
+        time.sleep(draw.random() * 0.8)
         process.send_signal(kill)
         printed = process.communicate(timeout=60)[0]
         if process.returncode not in (0, -signal.SIGKILL):
             assert process.returncode == 128 + kill, printed
             assert "The same command resumes it." in printed
-    lstmgan("train", jobs / f"{name}.yaml", "--run", tmp_path / "killed")
-    assert last_checkpoint(tmp_path / "killed") == last_checkpoint(tmp_path / "whole")
+            stopped += 1
+    assert stopped
+    lstmgan(*command, folder)
+    assert last_checkpoint(folder) == last_checkpoint(tmp_path / "whole")
 
 
 def last_checkpoint(folder):

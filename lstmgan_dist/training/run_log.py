@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
@@ -34,6 +33,7 @@ _LAYOUT = {
     },
     "likelihood": {"training and held-out": ["Multiline", ["likelihood/nll", "heldout/nll"]]},
 }
+_COMPARED = {"seed", "corpus", "batch", "generator", "discriminator", "phases"}
 _FINAL_METRICS = ("heldout/nll", "samples/distinct_2")
 _SECONDS_BETWEEN_PLAIN_LINES = 10.0
 
@@ -218,7 +218,7 @@ def _duration(seconds: float) -> str:
 
 
 def _hyperparameters(job: Job) -> dict[str, float | str | bool]:
-    """The leaves of a job that can be told apart in a table."""
+    """The settings that runs are compared by, as one flat table."""
 
     def leaves(prefix: str, value: Any) -> dict[str, Any]:
         if isinstance(value, dict):
@@ -229,11 +229,6 @@ def _hyperparameters(job: Job) -> dict[str, float | str | bool]:
 
     return {
         name: value if isinstance(value, bool | int | float) else str(value)
-        for name, value in leaves("", job.model_dump()).items()
+        for name, value in leaves("", job.model_dump(include=_COMPARED)).items()
         if value is not None
     }
-
-
-def device_name(device: torch.device) -> str:
-    """What a person calls the device."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"

@@ -1,0 +1,133 @@
+"""A run is an address: local or behind a URL, with nothing else needed to act on it."""
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+
+import pytest
+import torch
+
+from lstmgan_dist.errors import UserError
+from lstmgan_dist.storage import Folder
+from lstmgan_dist.training.result import evaluate, generate, load_result
+from lstmgan_dist.training.run import Run
+from lstmgan_dist.training.run_log import read_metrics
+from tests.training.conftest import CONTINUOUS, SENTENCES, StoppingRuntime, job_of, run_job
+
+GENERATING = {
+    "count": 5,
+    "prompt": "",
+    "temperature": 1.0,
+    "top_k": None,
+    "top_p": None,
+    "seed": 1,
+    "max_length": None,
+    "on_unknown": "error",
+}
+
+
+def load(url, checkpoint="best"):
+    return load_result(str(url), checkpoint, device="cpu", warn=print)
+
+
+@pytest.mark.parametrize("template", [SENTENCES, CONTINUOUS], ids=["sentences", "continuous"])
+def test_run_behind_a_url_gives_the_numbers_of_a_local_one(template, text, tmp_path):
+    url = f"memory://{uuid.uuid4().hex}/runs/tiny"
+    job = job_of(template, text)
+    run_job(job, tmp_path / "run")
+    run_job(job, url, runtime=StoppingRuntime(torch.device("cpu"), 5))
+    run_job(job, url)
+    local, remote = Folder(tmp_path / "run"), Folder(url)
+    assert remote.read("metrics.jsonl") == local.read("metrics.jsonl")
+    assert list(generate(load(url), **GENERATING)) == list(generate(load(tmp_path / "run"), **GENERATING))
+    assert evaluate(load(url), samples=20, seed=1).nll_per_token > 0
+    assert (remote / "tensorboard").list()
+    assert (remote / "samples").list() == (local / "samples").list()
+
+
+def test_best_latest_and_a_step_are_told_apart(text, tmp_path):
+    run, outcome = run_job(job_of(SENTENCES, text), tmp_path)
+    assert load(tmp_path, "latest").step == outcome.progress.step
+    assert load(tmp_path, "best").step == outcome.progress.best.step
+    assert load(tmp_path, str(run.checkpoints.steps()[0])).step == run.checkpoints.steps()[0]
+    with pytest.raises(UserError, match="write best, latest or the number of a step"):
+        load(tmp_path, "newest")
+
+
+def test_best_checkpoint_outlives_pruning(text, tmp_path):
+    phase = "{kind: likelihood, steps: 30, optimizer: {kind: sgd, learning_rate: {start: 0.01, end: 20}, clip: null}}"
+    run, outcome = run_job(job_of(SENTENCES, text, f"phases=[{phase}]", "checkpoint.every=1 steps"), tmp_path)
+    best = outcome.progress.best.step
+    assert best < outcome.progress.step - 2
+    assert run.checkpoints.steps() == [best, outcome.progress.step - 1, outcome.progress.step]
+    best_row = [row for row in read_metrics(run.folder) if "heldout/nll" in row and row["step"] == best]
+    assert best_row[0]["heldout/nll"] == outcome.progress.best.heldout_nll
+
+
+def test_a_run_and_its_corpus_can_be_moved_together(text, tmp_path):
+    run_job(job_of(SENTENCES, text), tmp_path / "here" / "run")
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert evaluate(load(tmp_path / "there" / "run"), samples=4, seed=1).heldout_tokens > 0
+
+
+def test_a_run_without_its_corpus_still_writes_and_says_what_evaluation_lacks(text, tmp_path):
+    run_job(job_of(SENTENCES, text), tmp_path / "run")
+    Folder(tmp_path / ".corpora").delete()
+    assert len(list(generate(load(tmp_path / "run"), **GENERATING))) == 5
+    with pytest.raises(UserError, match="holds no prepared corpus"):
+        evaluate(load(tmp_path / "run"), samples=4, seed=1)
+
+
+def test_text_and_sample_do_not_depend_on_how_many_are_asked_for(text, tmp_path):
+    run_job(job_of(SENTENCES, text), tmp_path)
+    many = list(generate(load(tmp_path), **{**GENERATING, "count": 300}))
+    for count in (1, 7, 256, 257):
+        assert list(generate(load(tmp_path), **{**GENERATING, "count": count})) == many[:count]
+
+
+def test_a_prompt_that_fills_the_sentence_is_refused(text, tmp_path):
+    run_job(job_of(SENTENCES, text, "phases=[{kind: likelihood, steps: 1}]"), tmp_path)
+    with pytest.raises(UserError, match="leaves no room within 12"):
+        list(generate(load(tmp_path), **{**GENERATING, "prompt": "the cat " * 6}))
+
+
+def test_unknown_words_are_never_written(text, tmp_path):
+    job = job_of(SENTENCES, text, "corpus.tokenizer.vocabulary_size=5", "phases=[{kind: likelihood, steps: 20}]")
+    run_job(job, tmp_path)
+    assert not any("<unk>" in line for line in generate(load(tmp_path), **{**GENERATING, "count": 50}))
+
+
+def test_a_damaged_job_file_is_named(text, tmp_path):
+    run_job(job_of(SENTENCES, text, "phases=[{kind: likelihood, steps: 1}]"), tmp_path)
+    (tmp_path / "job.yaml").write_text("name: [")
+    with pytest.raises(UserError, match=r"job\.yaml"):
+        Run.open(str(tmp_path))
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_is_one_sentence_and_the_earlier_checkpoint_stays_good(text, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(disk)], check=False).returncode:
+        pytest.skip("this machine does not let root mount a disk")
+    try:
+        job = tmp_path / "job.yaml"
+        job.write_text(SENTENCES.replace("SOURCE", str(text)))
+        command = [sys.executable, "-m", "lstmgan_dist", "train", str(job), "--run", str(disk / "run")]
+        command += ["--set", "checkpoint.keep=1000", "--set", "checkpoint.every=1 steps", "--set", "phases.0.steps=400"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 2, done.stderr
+        assert "No space left on device" in done.stderr
+        assert "Traceback" not in done.stderr
+        (disk / "run" / "metrics.jsonl").unlink()
+        assert load(disk / "run", "latest").step > 0
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_job_as_resolved_is_in_the_run(text, tmp_path):
+    run_job(job_of(SENTENCES, text, "phases=[{kind: likelihood, steps: 1}]"), tmp_path)
+    assert Run.open(str(tmp_path)).job.batch.size == 8
+    assert json.loads((tmp_path / "corpus.json").read_text())["fingerprint"]
