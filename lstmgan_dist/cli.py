@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -32,6 +32,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Train an LSTM that writes text like yours: by maximum likelihood, then against a discriminator.",
 )
+
+Item = TypeVar("Item")
 
 RunUrl = Annotated[str, typer.Argument(metavar="RUN", help="Folder or URL of a run.")]
 CheckpointName = Annotated[str, typer.Option("--checkpoint", help="best, latest, or the number of a step.")]
@@ -198,7 +200,7 @@ def generate(
             typer.echo(text)
         return
     with write_file(out) as file:
-        for text in _progress(texts, count, "generating"):
+        for text in _watch(texts, count, "generating"):
             file.write(f"{text}\n".encode())
     typer.echo(f"{count} texts are in {out}.")
 
@@ -222,7 +224,7 @@ def evaluate(
     from lstmgan_dist.training import result
 
     loaded = result.load_result(run, checkpoint, device=device, warn=_warn)
-    figures = result.evaluate(loaded, samples=samples, seed=seed).to_json()
+    figures = result.evaluate(loaded, samples=samples, seed=seed, watch=_watch).to_json()
     if as_json:
         typer.echo(json.dumps(figures))
     else:
@@ -335,10 +337,15 @@ def _print(rows: Mapping[str, Any]) -> None:
         typer.echo(f"{name:<{width}}  {shown}")
 
 
-def _progress(texts: Iterable[str], count: int, verb: str) -> Iterator[str]:
+def _watch(items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
+    from rich.console import Console
     from rich.progress import track
 
-    return iter(track(texts, total=count, description=verb, transient=True))
+    # On standard error: standard output may be somebody's JSON.
+    console = Console(stderr=True)
+    yield from track(
+        items, total=total, description=description, console=console, transient=True, disable=not console.is_terminal
+    )
 
 
 def _say_where_to_look(run: Run, corpus: PreparedCorpus, outcome: Outcome) -> None:

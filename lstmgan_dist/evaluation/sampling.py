@@ -12,8 +12,8 @@ from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.randomness import Noise, derive
 
-# Rows drawn together.
-_BLOCK = 256
+# Texts whose noise is made at once; `draw` works on fewer at a time.
+_BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,11 @@ def sample(
             top_p=sampling.top_p,
             suppress=sampling.suppress,
         )
+
+
+def blocks_of(count: int) -> int:
+    """How many blocks `sample` gives for so many texts."""
+    return -(-count // _BLOCK)
 
 
 def sample_shared(generator: Generator, sampling: Sampling, *, count: int, seed: int, runtime: Runtime) -> Drawn:

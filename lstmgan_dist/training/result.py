@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 
@@ -14,7 +15,7 @@ from lstmgan_dist.corpus.tokenizer import Tokenizer
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.likelihood import heldout_likelihood
 from lstmgan_dist.evaluation.ngrams import distinct
-from lstmgan_dist.evaluation.sampling import Sampling, join, rows, sample
+from lstmgan_dist.evaluation.sampling import Sampling, blocks_of, join, rows, sample
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.local import LocalRuntime, choose_device
 from lstmgan_dist.training.game import build_generator
@@ -24,6 +25,8 @@ from lstmgan_dist.training.run import Run
 # Parallel rows in which a continuous held-out text is read: few, for each starts without knowing what came before.
 _CONTINUOUS_ROWS = 8
 _SENTENCE_ROWS = 128
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,15 @@ class Evaluation:
         return asdict(self)
 
 
-def evaluate(result: Result, *, samples: int, seed: int) -> Evaluation:
+class Watch(Protocol):
+    """Passes items on, and shows how many of `total` have gone by."""
+
+    def __call__(self, items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
+        """The items."""
+        ...
+
+
+def evaluate(result: Result, *, samples: int, seed: int, watch: Watch) -> Evaluation:
     """Score all held-out text of the run's corpus, unpadded, and count n-grams of `samples` texts."""
     job, corpus = result.run.job, result.run.corpus()
     continuous = job.corpus.layout == "continuous"
@@ -127,11 +138,14 @@ def evaluate(result: Result, *, samples: int, seed: int) -> Evaluation:
         rank=0,
         world_size=1,
     )
+    per_batch = _CONTINUOUS_ROWS * corpus.max_length if continuous else split.tokens / split.rows * _SENTENCE_ROWS
+    batches = watch(batches, math.ceil(split.tokens / per_batch), "held-out text")
     likelihood = heldout_likelihood(result.generator, batches, LocalRuntime(result.device))
     diversity = {}
     if not continuous:
         sampling = Sampling(job.corpus.max_length)
-        drawn = join(list(sample(result.generator, sampling, count=samples, seed=seed, device=result.device)))
+        blocks = sample(result.generator, sampling, count=samples, seed=seed, device=result.device)
+        drawn = join(list(watch(blocks, blocks_of(samples), "samples")))
         diversity = {f"distinct_{n}": distinct(drawn.tokens_BT, drawn.lengths_B, n) for n in (1, 2, 3)}
     return Evaluation(
         run=result.run.folder.url,

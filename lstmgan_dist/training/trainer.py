@@ -14,6 +14,7 @@ from lstmgan_dist.config import Interval
 from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.corpus.stream import Batch, Stream
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.models.vectors import read_vectors
 from lstmgan_dist.runtime.base import Runtime, lanes_of, rows_of
 from lstmgan_dist.runtime.randomness import Noise, derive
 from lstmgan_dist.training.game import Game
@@ -64,7 +65,11 @@ class _Training:
         checkpoint = self.run.checkpoints.newest(warn=self.console.print)
         if checkpoint:
             self.progress = Progress.from_json(checkpoint.progress())
+            if self.progress.phase == len(self.job.phases):
+                return Outcome(self.progress, True, None)
             self.game.load_networks(checkpoint)
+        elif self.job.generator.pretrained_vectors:
+            self._start_from_vectors(self.job.generator.pretrained_vectors)
         resumed_phase = self.progress.phase if self.progress.phase_step else None
         stream = Stream(
             self.corpus,
@@ -90,6 +95,11 @@ class _Training:
                 log.final(self.progress.step, self.last_review.scalars)
         return Outcome(self.progress, True, self.last_review)
 
+    def _start_from_vectors(self, path: str) -> None:
+        vectors = read_vectors(path, self.corpus.tokenizer.tokens, self.job.generator.embedding)
+        vectors.copy_to(self.game.generator.embedding)
+        self.console.print(f"{path} has vectors for {vectors.coverage:.1%} of the vocabulary.", highlight=False)
+
     def _begin_phase(self) -> None:
         phase = self.job.phases[self.progress.phase]
         batches = batches_per_epoch(self.corpus, self.job.batch.size)
@@ -97,7 +107,8 @@ class _Training:
         self.steps_per_epoch = max(1, round(batches / phase.batches_per_step))
         games = [number for number, other in enumerate(self.job.phases) if other.kind != "likelihood"]
         settings = self.job.discriminator
-        if settings and settings.embedding_from_generator and games[:1] == [self.progress.phase]:
+        begins_game = games[:1] == [self.progress.phase] and self.progress.phase_step == 0
+        if settings and settings.embedding_from_generator and begins_game:
             self.game.hand_embedding_over()
         self.game.begin_phase(self.progress.phase, self.steps)
 

@@ -17,7 +17,7 @@ from tests.training.conftest import (
 JOBS = {"score function": SENTENCES, "continuous": CONTINUOUS}
 JOBS["gumbel softmax"] = SENTENCES.replace(
     SENTENCES[SENTENCES.index("  - kind: adversarial") : SENTENCES.index("evaluate:")], GUMBEL.lstrip("\n")
-).replace("scores: per_token", "scores: per_sentence")
+).replace("scores: per_token", "scores: per_sentence, embedding_from_generator: true")
 
 
 @pytest.fixture(scope="module")

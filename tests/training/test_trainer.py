@@ -185,6 +185,16 @@ def test_the_discriminator_starts_from_the_generators_embedding(text, tmp_path, 
     assert seen == [True]
 
 
+def test_generator_starts_from_pretrained_vectors(text, tmp_path):
+    vectors = tmp_path / "vectors.txt"
+    vectors.write_text("cat " + " ".join(map(str, range(8))) + "\ndog " + " ".join(["1"] * 8) + "\n")
+    phase = "phases=[{kind: likelihood, steps: 1, optimizer: {kind: sgd, learning_rate: 1e-12}}]"
+    job = job_of(SENTENCES, text, phase, f"generator.pretrained_vectors={vectors}")
+    run, _ = run_job(job, tmp_path / "run")
+    weight = run.checkpoints.open(1).load("generator")["embedding.weight"][run.tokenizer().encode("cat")[0]]
+    assert torch.allclose(weight / weight[1], torch.arange(8.0))
+
+
 def test_score_histograms_samples_and_job_are_in_tensorboard(text, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
