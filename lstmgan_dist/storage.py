@@ -100,8 +100,12 @@ class Folder:
 
     def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
         """Parts (name, first byte, byte behind the last) of files, fetched side by side where the storage can."""
-        paths, starts, stops = zip(*((self._at(name), start, stop) for name, start, stop in ranges), strict=True)
-        return self._filesystem.cat_ranges(list(paths), list(starts), list(stops), on_error="raise")
+        return self._filesystem.cat_ranges(
+            [self._at(name) for name, _, _ in ranges],
+            [start for _, start, _ in ranges],
+            [stop for _, _, stop in ranges],
+            on_error="raise",
+        )
 
     def write(self, name: str, content: bytes) -> None:
         """A whole file, atomically."""
@@ -157,7 +161,7 @@ def matching_files(pattern: str) -> list[str]:
         UserError: if the protocol has no driver.
     """
     filesystem, path = _resolve(pattern)
-    if any(sign in path for sign in "*?["):
+    if any(sign in path for sign in "*?[") and not filesystem.exists(path):
         found = [match for match in filesystem.glob(path) if filesystem.isfile(match)]
     elif filesystem.isdir(path):
         found = filesystem.find(path)
@@ -173,16 +177,16 @@ def open_file(url: str) -> IO[bytes]:
 
 
 def file_size(url: str) -> int:
-    """Bytes of a file, by its address."""
+    """Bytes of a file, by its address; 0 where the storage does not say."""
     filesystem, path = _resolve(url)
-    return int(filesystem.size(path))
+    return int(filesystem.size(path) or 0)
 
 
 def content_mark(url: str) -> str:
     """What changes when a file's content does: a hash of it, or what a remote storage says of its version."""
     filesystem, path = _resolve(url)
     if isinstance(filesystem, LocalFileSystem):
-        with filesystem.open(path, "rb") as file:
+        with open_file(url) as file:
             return sha256_of(file)
     return str(filesystem.ukey(path))
 

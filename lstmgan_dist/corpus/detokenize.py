@@ -1,0 +1,46 @@
+"""Words and signs put together the way one writes them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_LEAN_LEFT = frozenset(",.;:!?%)]}…”»’、。，；：！？）】》」』〉") | {"()", "..."}
+_LEAN_RIGHT = frozenset("([{“«‘（【《「『〈")
+_QUOTES = {'"': '"', "``": '"', "''": '"', "'": "'"}
+_CONTRACTION = re.compile(r"(?:['’](?:s|re|ve|ll|d|m|t)|n['’]t)", re.IGNORECASE)
+# Han, kana and their punctuation are written without spaces.
+_UNSPACED = re.compile(
+    r"[\u2e80-\u2fdf\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
+)
+
+
+def join_words(words: Sequence[str]) -> str:
+    """One text of words and signs: no space before a full stop, quotes and brackets close around what they hold."""
+    parts: list[str] = []
+    last = {sign: index for index, word in enumerate(words) if (sign := _QUOTES.get(word))}
+    open_quotes: set[str] = set()
+    glued = True  # nothing stands between the text so far and what comes next
+    for index, word in enumerate(words):
+        quote = _QUOTES.get(word)
+        text = quote or word
+        if quote:
+            # A quote that nothing closes, such as the apostrophe of "the dogs' bowl", belongs to the word before it.
+            opens = word == "``" or (word != "''" and quote not in open_quotes and index < last[quote])
+            (open_quotes.add if opens else open_quotes.discard)(quote)
+            leans_left, leans_right = not opens, opens
+        else:
+            leans_left = word in _LEAN_LEFT or word == "\n" or _CONTRACTION.fullmatch(word) is not None
+            leans_right = (
+                word in _LEAN_RIGHT or word == "\n" or (word in ("$", "£", "€", "#") and _is_number(words, index + 1))
+            )
+        unspaced = bool(parts) and _UNSPACED.match(parts[-1][-1]) and _UNSPACED.match(text[0])
+        if not (glued or leans_left or unspaced):
+            parts.append(" ")
+        parts.append(text)
+        glued = leans_right
+    return "".join(parts)
+
+
+def _is_number(words: Sequence[str], index: int) -> bool:
+    return index < len(words) and words[index][0].isdigit()

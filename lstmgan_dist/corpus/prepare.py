@@ -1,0 +1,330 @@
+"""Text to token shards: one pass over the sources to make the vocabulary, and one to encode.
+
+Every pass maps pure functions over chunks of text, on all cores, and gathers the results in order, so the bytes that
+come out depend on neither the number of cores nor their speed. Memory is bounded by the chunks under way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
+from platform import python_version
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from lstmgan_dist import __version__, config
+from lstmgan_dist.corpus.manifest import (
+    FORMAT,
+    MANIFEST,
+    SPLITS,
+    TOKENIZER,
+    PreparedCorpus,
+    Split,
+    fingerprint_of,
+    is_prepared,
+    open_corpus,
+    write_manifest,
+)
+from lstmgan_dist.corpus.shards import SplitWriter
+from lstmgan_dist.corpus.sources import Case, Chunk, Findings, Rows, Source, clean, find_sources, read_chunks
+from lstmgan_dist.corpus.splits import Cut, Purpose, Texts, split
+from lstmgan_dist.corpus.tokenizer import END_ID, Encoded, Tokenizer, byte_tokenizer, character_counts, gather_index
+from lstmgan_dist.corpus.vocabulary import Counted, count, counter_for
+from lstmgan_dist.errors import UserError
+from lstmgan_dist.storage import Folder, content_mark
+
+__all__ = ["PreparedCorpus", "Progress", "content_key", "is_prepared", "open_corpus", "prepare"]
+
+# Beyond this many threads the interpreter lock is the limit.
+_MOST_THREADS = 8
+
+_PROBE = ".lstmgan-may-write"
+_SHARD = rf"(?:{'|'.join(SPLITS)})-\d+\.arrow"
+_TOKENIZER, _MANIFEST = re.escape(TOKENIZER), re.escape(MANIFEST)
+# What a preparation leaves behind, finished or torn from its work; the manifest goes first, by itself.
+_OUR_FILES = re.compile(rf"{_TOKENIZER}|{_SHARD}|\.(?:{_TOKENIZER}|{_MANIFEST}|{_SHARD})\.\d+\.part")
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a preparation is. stage: what is being done. bytes_done, bytes_total: over all passes, as stored."""
+
+    stage: str
+    bytes_done: int
+    bytes_total: int
+
+
+def prepare(settings: config.Corpus, out: Folder, *, report: Callable[[Progress], None]) -> PreparedCorpus:
+    """Tokenize the sources into shards in `out`, its manifest last; an older corpus there is replaced.
+
+    Raises:
+        UserError: if a source cannot be read, holds text that the settings call an error, or holds none at all.
+    """
+    work = _Preparation(settings, report)
+    # A folder that cannot be written to is found out now, not after the first pass over all the text.
+    out.write(_PROBE, b"")
+    out.delete(_PROBE)
+    tokenizer = work.make_tokenizer()
+    out.delete(MANIFEST)  # before anything else changes
+    _clear(out)
+    try:
+        return work.write(tokenizer, out)
+    except BaseException:
+        _clear(out)
+        raise
+
+
+def content_key(settings: config.Corpus) -> str:
+    """A key for a cache of prepared corpora: equal text under equal settings has an equal key.
+
+    Local files are hashed; of remote ones the key knows their address and what the storage says of their version.
+
+    Raises:
+        UserError: if a source matches nothing.
+    """
+    shaping = settings.model_dump(exclude={"source", "heldout_source", "shuffle_window"})
+    parts: list[Any] = [FORMAT, sorted(shaping.items())]
+    for names in (settings.sources, settings.heldout_sources):
+        parts.append([_mark(source) for source in find_sources(names)])
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+def _mark(source: Source) -> tuple[Any, ...]:
+    mark = python_version() if source.format == "builtin" else content_mark(source.url)
+    return source.format, source.compression, mark
+
+
+def _clear(out: Folder) -> None:
+    for name in out.list():
+        if _OUR_FILES.fullmatch(name):
+            out.delete(name)
+
+
+class _Preparation:
+    """The passes over the sources of one corpus."""
+
+    def __init__(self, settings: config.Corpus, report: Callable[[Progress], None]) -> None:
+        self._settings = settings
+        self._report = report
+        self._sources = find_sources(settings.sources)
+        self._heldout_sources = find_sources(settings.heldout_sources)
+        is_shared = not self._heldout_sources and settings.heldout_fraction > 0
+        self._purpose: Purpose = "both" if is_shared else "train"
+        # A long text is cut at a share of its characters, so these are counted first; bytes need no vocabulary.
+        passes = 1 + (is_shared and settings.layout == "continuous") + (settings.tokenizer.kind != "byte")
+        self._bytes_total = passes * _size(self._sources) + _size(self._heldout_sources)
+        self._bytes_done = 0
+
+    def make_tokenizer(self) -> Tokenizer:
+        """Read the training text for its vocabulary."""
+        settings = self._settings
+        counter = counter_for(settings.tokenizer)
+        if counter is None:
+            return byte_tokenizer(lower=settings.tokenizer.lower)
+        function = partial(_count, settings, self._purpose, self._cut)
+        for counted in self._over_chunks("counting", self._sources, function):
+            counter.add(counted)
+        return counter.tokenizer()
+
+    def write(self, tokenizer: Tokenizer, out: Folder) -> PreparedCorpus:
+        """Encode all text into shards, then declare the corpus finished."""
+        settings = self._settings
+        out.write(TOKENIZER, tokenizer.to_json())
+        writers = {name: SplitWriter(out, name, settings.layout, tokenizer.token_type) for name in SPLITS}
+        unknown = dict.fromkeys(writers, 0)
+        findings = Findings()
+        inputs: tuple[tuple[list[Source], Purpose], ...] = (
+            (self._sources, self._purpose),
+            (self._heldout_sources, "heldout"),
+        )
+        for sources, purpose in inputs:
+            function = partial(_encode, settings, purpose, self._cut, tokenizer)
+            for encoded_chunk in self._over_chunks("encoding", sources, function):
+                findings.add(encoded_chunk.findings)
+                for name, part in encoded_chunk.parts.items():
+                    writers[name].add(part.encoded, part.characters)
+                    unknown[name] += part.unknown
+        splits = {name: writer.close() for name, writer in writers.items()}
+        self._refuse_empty(splits, findings)
+        corpus = PreparedCorpus(
+            folder=out,
+            layout=settings.layout,
+            max_length=settings.max_length,
+            token_type="uint16" if tokenizer.token_type == np.uint16 else "uint32",
+            tokenizer=tokenizer,
+            splits=splits,
+            fingerprint="",
+            made=self._made(findings, unknown),
+        )
+        corpus = replace(corpus, fingerprint=fingerprint_of(corpus))
+        write_manifest(corpus)
+        return corpus
+
+    @cached_property
+    def _cut(self) -> Cut | None:
+        """Where a continuous text is cut in two; finding it is a pass of its own."""
+        if self._settings.layout != "continuous" or self._purpose != "both":
+            return None
+        counts = self._over_chunks("measuring", self._sources, partial(_measure, self._settings))
+        starts = np.cumsum([0, *counts]).tolist()
+        return Cut(tuple(starts), int(starts[-1] * (1 - self._settings.heldout_fraction)))
+
+    def _over_chunks(
+        self, stage: str, sources: list[Source], function: Callable[[int, Chunk], Result]
+    ) -> Iterator[Result]:
+        """Apply a pure function to every chunk, and report progress."""
+
+        def chunks() -> Iterator[Chunk]:
+            for source in sources:
+                for chunk in read_chunks(source, self._settings):
+                    self._report(Progress(stage, self._bytes_done + chunk.bytes_read, self._bytes_total))
+                    yield chunk
+                self._bytes_done += source.size
+                self._report(Progress(stage, self._bytes_done, self._bytes_total))
+
+        return _map_in_order(function, chunks())
+
+    def _refuse_empty(self, splits: dict[str, Split], findings: Findings) -> None:
+        train, heldout = splits["train"], splits["heldout"]
+        if not train.rows:
+            left_out = findings.bad_skipped + findings.long_skipped
+            why = (
+                f"all its {left_out} texts were left out (see on_bad_text, on_long_text)" if left_out else "it is empty"
+            )
+            raise UserError(f"The source {', '.join(self._settings.sources)} gives no text to train on: {why}.")
+        if not heldout.rows and self._heldout_sources:
+            raise UserError(
+                f"The held-out source {', '.join(self._settings.heldout_sources)} gives no text: it is empty."
+            )
+        if not heldout.rows and self._purpose == "both":
+            raise UserError(
+                f"The source {', '.join(self._settings.sources)} gives no held-out text, for it has only {train.rows} "
+                "texts: raise corpus.heldout_fraction, or give a corpus.heldout_source."
+            )
+
+    def _made(self, findings: Findings, unknown: dict[str, int]) -> dict[str, Any]:
+        return {
+            "by": f"lstmgan-dist {__version__}",
+            "settings": self._settings.model_dump(mode="json"),
+            "sources": [{"url": source.url, "size": source.size} for source in self._sources],
+            "heldout_sources": [{"url": source.url, "size": source.size} for source in self._heldout_sources],
+            "empty_lines": findings.empty,
+            "bad_text": {
+                "skipped": findings.bad_skipped,
+                "replaced": findings.bad_replaced,
+                "cases": [asdict(case) for case in findings.bad_cases],
+            },
+            "long_text": {
+                "skipped": findings.long_skipped,
+                "truncated": findings.long_truncated,
+                "cases": [asdict(case) for case in findings.long_cases],
+            },
+            "unknown_tokens": unknown,
+        }
+
+
+def _size(sources: list[Source]) -> int:
+    return sum(source.size for source in sources)
+
+
+def _map_in_order(function: Callable[[int, Chunk], Result], chunks: Iterable[Chunk]) -> Iterator[Result]:
+    """Results of numbered chunks, computed side by side; only so many chunks are under way as there are threads."""
+    threads = min(os.cpu_count() or 1, _MOST_THREADS)
+    under_way: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for number, chunk in enumerate(chunks):
+                under_way.append(pool.submit(function, number, chunk))
+                if len(under_way) > threads:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for future in under_way:
+                future.cancel()
+
+
+# --- what is done to each chunk: pure functions ----------------------------------------------------------------------
+
+
+def _measure(settings: config.Corpus, number: int, chunk: Chunk) -> int:
+    """Characters of a chunk."""
+    texts = split(clean(chunk, settings), number, settings, "train", None)["train"].texts
+    return int(character_counts(texts).sum())
+
+
+def _count(settings: config.Corpus, purpose: Purpose, cut: Cut | None, number: int, chunk: Chunk) -> Counted:
+    """What the vocabulary is made from: the training text of a chunk."""
+    parts = split(clean(chunk, settings), number, settings, purpose, cut)
+    texts = parts["train"].texts if "train" in parts else pa.array([], pa.string())
+    return count(texts, settings.tokenizer.kind)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The tokens of one split from one chunk. characters: of the text, and one for every end mark."""
+
+    encoded: Encoded
+    characters: int
+    unknown: int
+
+
+@dataclass(frozen=True)
+class _EncodedChunk:
+    parts: Mapping[str, _Part]
+    findings: Findings
+
+
+def _encode(
+    settings: config.Corpus, purpose: Purpose, cut: Cut | None, tokenizer: Tokenizer, number: int, chunk: Chunk
+) -> _EncodedChunk:
+    """The tokens of a chunk by split, none longer than allowed."""
+    rows = clean(chunk, settings)
+    parts: dict[str, _Part] = {}
+    for name, part in split(rows, number, settings, purpose, cut).items():
+        encoded = tokenizer.encode_rows(part.texts, last_ends=part.ends)
+        characters_N = character_counts(part.texts)
+        if settings.layout == "sentences":
+            encoded, characters_N = _limited(encoded, characters_N, part, rows, settings)
+        ends = len(characters_N) - (not part.ends)
+        unknown = 0 if tokenizer.unknown_id is None else np.count_nonzero(encoded.tokens_T == tokenizer.unknown_id)
+        parts[name] = _Part(encoded, int(characters_N.sum()) + ends, int(unknown))
+    return _EncodedChunk(parts, rows.findings)
+
+
+def _limited(
+    encoded: Encoded, characters_N: np.ndarray, part: Texts, rows: Rows, settings: config.Corpus
+) -> tuple[Encoded, np.ndarray]:
+    """Sentences of at most max_length tokens; one that is cut short keeps its share of the characters."""
+    lengths_N, limit = encoded.lengths_N, settings.max_length
+    long = np.flatnonzero(lengths_N > limit)
+    if not len(long):
+        return encoded, characters_N
+    cases = (
+        Case(
+            rows.source.url,
+            rows.place(int(part.numbers[index])),
+            f"this sentence has {lengths_N[index]} tokens with its end mark, more than max_length {limit}",
+        )
+        for index in long
+    )
+    rows.findings.long(cases, len(long), settings.on_long_text)
+    starts_N = np.cumsum(lengths_N) - lengths_N
+    if settings.on_long_text == "skip":
+        kept = lengths_N <= limit
+        tokens_T = encoded.tokens_T[gather_index(starts_N[kept], lengths_N[kept])]
+        return Encoded(tokens_T, lengths_N[kept]), characters_N[kept]
+    shortened_N = np.minimum(lengths_N, limit)
+    tokens_T = encoded.tokens_T[gather_index(starts_N, shortened_N)]
+    tokens_T[np.cumsum(shortened_N) - 1] = END_ID
+    return Encoded(tokens_T, shortened_N), characters_N * (shortened_N - 1) // np.maximum(lengths_N - 1, 1)

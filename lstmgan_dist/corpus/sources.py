@@ -1,0 +1,572 @@
+"""Raw text from files, folders, globs and URLs: read in order, in chunks of bounded size, and cleaned chunk by chunk.
+
+Reading is one pass over the files (`read_chunks`); cleaning is a pure function of one chunk (`clean`), so that chunks
+can be cleaned side by side, on as many cores or machines as there are.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import posixpath
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import IO, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from lstmgan_dist import config
+from lstmgan_dist.corpus import python_docs
+from lstmgan_dist.corpus.tokenizer import byte_counts
+from lstmgan_dist.errors import UserError
+from lstmgan_dist.storage import Folder, file_size, matching_files, open_file
+
+BUILTIN = "builtin:python-docs"
+
+CHUNK_BYTES = 2 * 2**20
+# A sentence of more bytes is "long text" whatever the tokens, and is never held in memory as a whole.
+LONGEST_SENTENCE_BYTES = 2**20
+# A JSON line has to be parsed in one piece, and a document in a table comes in one piece.
+LONGEST_DOCUMENT_BYTES = 16 * 2**20
+_ROWS_AT_A_TIME = 4096
+_CASES_SHOWN = 10
+
+# Where long text may be cut between two chunks: see tokenizer.piece_borders. A single line end is a token by itself, so
+# that there is a cut behind it too, which keeps lines whole; a carriage return stays with its line feed.
+_SOLID = rb"(?=[!-~\xc3-\xe0\xe4-\xf4])"
+_AFTER_LINE = re.compile(rb"[!-~]\r?\n" + _SOLID)
+_BEFORE_SPACE = re.compile(rb"(?:(?<!\r)\n| )" + _SOLID)
+
+Format = Literal["text", "json", "parquet", "arrow", "builtin"]
+
+_COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+_FORMATS: dict[str, Format] = {
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of text. size: stored bytes, for progress."""
+
+    url: str
+    size: int
+    format: Format
+    compression: str | None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive text of one source, as it was read.
+
+    content: whole lines, part of one long text, or rows of a column (binary).
+    first: number of the first line or row, from 1. ends: the last text ends with the chunk.
+    bytes_read: stored bytes of this source up to here.
+    """
+
+    source: Source
+    content: bytes | pa.Array
+    first: int
+    ends: bool
+    bytes_read: int
+
+
+@dataclass(frozen=True)
+class Case:
+    """One text that something was wrong with."""
+
+    file: str
+    place: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}, {self.place}: {self.reason}"
+
+
+@dataclass
+class Findings:
+    """What was wrong with texts and what was done about it: counts, and the first cases."""
+
+    empty: int = 0
+    bad_skipped: int = 0
+    bad_replaced: int = 0
+    bad_cases: list[Case] = field(default_factory=list)
+    long_skipped: int = 0
+    long_truncated: int = 0
+    long_cases: list[Case] = field(default_factory=list)
+
+    def add(self, other: Findings) -> None:
+        """Take in the findings of a later chunk."""
+        self.empty += other.empty
+        self.bad_skipped += other.bad_skipped
+        self.bad_replaced += other.bad_replaced
+        self.long_skipped += other.long_skipped
+        self.long_truncated += other.long_truncated
+        self.bad_cases = (self.bad_cases + other.bad_cases)[:_CASES_SHOWN]
+        self.long_cases = (self.long_cases + other.long_cases)[:_CASES_SHOWN]
+
+    def bad(self, case: Case, policy: Literal["error", "skip", "replace"]) -> None:
+        """Note one bad text.
+
+        Raises:
+            UserError: naming it, if the policy is error.
+        """
+        if policy == "error":
+            remedy = "skip leaves such text out, replace mends it"
+            raise UserError(f"{case}: mend it, or set corpus.on_bad_text (--on-bad-text): {remedy}.")
+        if policy == "skip":
+            self.bad_skipped += 1
+        else:
+            self.bad_replaced += 1
+        if len(self.bad_cases) < _CASES_SHOWN:
+            self.bad_cases.append(case)
+
+    def long(self, cases: Iterator[Case], count: int, policy: Literal["error", "skip", "truncate"]) -> None:
+        """Note `count` texts that are too long; only as many of the cases are looked at as are shown.
+
+        Raises:
+            UserError: naming the first one, if the policy is error.
+        """
+        if policy == "error":
+            remedy = "set corpus.on_long_text (--on-long-text) to skip or truncate"
+            raise UserError(f"{next(cases)}: {remedy}, or corpus.max_length higher.")
+        if policy == "skip":
+            self.long_skipped += count
+        else:
+            self.long_truncated += count
+        self.long_cases += itertools.islice(cases, _CASES_SHOWN - len(self.long_cases))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Clean texts of one chunk: valid UTF-8 without NUL.
+
+    numbers: line or row number of each text, int64. ends: the last text ends here (continuous text goes on else).
+    """
+
+    source: Source
+    texts: pa.StringArray
+    numbers: np.ndarray
+    ends: bool
+    findings: Findings
+
+    def place(self, number: int) -> str:
+        """Where a text stood, for messages."""
+        return _place(self.source, number)
+
+
+# --- finding ---------------------------------------------------------------------------------------------------------
+
+
+def find_sources(names: Iterable[str]) -> list[Source]:
+    """The files that the names stand for, in order; a file that several names match is taken once.
+
+    Raises:
+        UserError: if a name matches nothing.
+    """
+    found: dict[str, Source] = {}
+    for name in names:
+        if name.startswith("builtin:"):
+            if name != BUILTIN:
+                raise UserError(f"{name}: there is no such built-in corpus: try {BUILTIN}.")
+            found[name] = Source(name, 0, "builtin", None)
+            continue
+        folder = Folder(name)
+        if folder.exists("manifest.json") and folder.exists("tokenizer.json"):
+            raise UserError(f"{name} is a corpus that prepare made already: name it in a job as corpus.source.")
+        urls = matching_files(name)
+        if not urls:
+            raise UserError(f"The source {name} matches no file: check the path.")
+        # Hidden files are no text: .DS_Store, .gitignore, parts of unfinished downloads.
+        visible = [url for url in urls if not posixpath.basename(url).startswith(".")] if len(urls) > 1 else urls
+        for url in visible:
+            found[url] = _source(url)
+    return list(found.values())
+
+
+def _source(url: str) -> Source:
+    stem, suffix = posixpath.splitext(url.lower())
+    compression = _COMPRESSIONS.get(suffix)
+    if compression:
+        suffix = posixpath.splitext(stem)[1]
+    return Source(url, file_size(url), _FORMATS.get(suffix, "text"), compression)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_chunks(source: Source, settings: config.Corpus) -> Iterator[Chunk]:
+    """The text of a source from beginning to end.
+
+    Raises:
+        UserError: if the file is not what its name says, cannot be read, or lacks the column.
+    """
+    continuous = settings.layout == "continuous"
+    if source.format == "builtin":
+        yield from _builtin_chunks(source, continuous)
+        return
+    try:
+        with open_file(source.url) as raw:
+            if source.format in ("parquet", "arrow"):
+                if source.compression:
+                    raise UserError(f"{source.url}: decompress it first; its columns are compressed already.")
+                yield from _table_chunks(source, raw, settings)
+                return
+            with _decompressed(source, raw) as stream:
+                if source.format == "json":
+                    blocks = _line_blocks(stream, LONGEST_DOCUMENT_BYTES)
+                elif continuous:
+                    blocks = _text_blocks(stream)
+                else:
+                    blocks = _line_blocks(stream, LONGEST_SENTENCE_BYTES)
+                yield from _text_chunks(source, raw, blocks)
+    except (EOFError, OSError, pa.ArrowException) as error:
+        if source.compression and not isinstance(error, PermissionError | FileNotFoundError):
+            raise UserError(f"{source.url}: the {source.compression} data is damaged or cut off: {error}.") from error
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UserError(f"{source.url} cannot be read: {reason}.") from error
+
+
+def _builtin_chunks(source: Source, continuous: bool) -> Iterator[Chunk]:
+    sentences = python_docs.sentences()
+    for start in range(0, len(sentences), _ROWS_AT_A_TIME):
+        part = sentences[start : start + _ROWS_AT_A_TIME]
+        last = start + _ROWS_AT_A_TIME >= len(sentences)
+        content = "".join(sentence + "\n" for sentence in part).encode()
+        yield Chunk(source, content, start + 1, last or not continuous, 0)
+
+
+@contextmanager
+def _decompressed(source: Source, raw: IO[bytes]) -> Iterator[Any]:
+    if source.compression is None:
+        yield raw
+        return
+    with pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), source.compression) as stream:
+        yield stream
+
+
+def _line_blocks(stream: Any, longest: int) -> Iterator[bytes]:
+    """Blocks of whole lines; of a line longer than `longest` bytes only a beginning and an end that show that it is."""
+    pending = b""
+    while block := stream.read(CHUNK_BYTES):
+        cut = block.rfind(b"\n") + 1
+        if cut:
+            yield pending + block[:cut]
+            pending = block[cut:]
+        else:
+            pending = (pending + block)[: longest + 1]
+    if pending:
+        yield pending
+
+
+def _text_blocks(stream: Any) -> Iterator[bytes]:
+    """Blocks of one long text, cut where no token crosses: before a line end if there is one, else before a space."""
+    pending = b""
+    while block := stream.read(CHUNK_BYTES):
+        block = pending + block
+        cut = _safe_cut(block)
+        if cut:
+            yield block[:cut]
+        pending = block[cut:]
+    if pending:
+        yield pending
+
+
+def _safe_cut(block: bytes) -> int:
+    tail_start = max(0, len(block) - 2**16)
+    tail = block[tail_start:]
+    for cut in (_AFTER_LINE, _BEFORE_SPACE):
+        ends = [match.end() for match in cut.finditer(tail)]
+        if ends:
+            return tail_start + ends[-1] - (cut is _BEFORE_SPACE)
+    if len(block) < 4 * CHUNK_BYTES:
+        return 0
+    # Text without a space: between any two characters, then.
+    for cut in range(len(block) - 1, max(len(block) - 5, 0), -1):
+        if block[cut] & 0xC0 != 0x80 and block[cut - 1 : cut + 1] != b"\r\n":
+            return cut
+    return len(block)
+
+
+def _text_chunks(source: Source, raw: IO[bytes], blocks: Iterator[bytes]) -> Iterator[Chunk]:
+    first, block = 1, next(blocks, b"")
+    _refuse_binary(source, block[: 2**16])
+    block = block.removeprefix(b"\xef\xbb\xbf")
+    while block:
+        following = next(blocks, b"")
+        yield Chunk(source, block, first, not following, min(raw.tell(), source.size))
+        first += block.count(b"\n")
+        block = following
+
+
+def _refuse_binary(source: Source, sample: bytes) -> None:
+    if sample[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise UserError(f"{source.url}: this text is UTF-16: convert it to UTF-8.")
+    data = np.frombuffer(sample, np.uint8)
+    control = int(((data < 32) & ~np.isin(data, np.frombuffer(b"\t\n\v\f\r\x1b", np.uint8))).sum())
+    invalid = sample.decode("utf-8", errors="replace").count("\ufffd") - sample.count("\ufffd".encode())
+    if control + invalid > 0.3 * len(sample):
+        raise UserError(f"{source.url}: this is a binary file, or text in another encoding: give UTF-8 text.")
+
+
+def _table_chunks(source: Source, raw: IO[bytes], settings: config.Corpus) -> Iterator[Chunk]:
+    name = settings.column or "text"
+    first = 1
+    try:
+        for rows, done in _column(source, raw, name):
+            for part in _portions(_as_binary(source, name, rows)):
+                yield Chunk(source, part, first, True, int(done * source.size))
+                first += len(part)
+    except (OSError, pa.ArrowException) as error:
+        kind = "Parquet" if source.format == "parquet" else "Arrow"
+        raise UserError(f"{source.url}: this is not a whole {kind} file: {str(error).splitlines()[0]}") from error
+
+
+def _column(source: Source, raw: IO[bytes], name: str) -> Iterator[tuple[pa.Array, float]]:
+    """Some rows of the column at a time, and the share of the file that is read then."""
+    if source.format == "parquet":
+        table = pq.ParquetFile(raw, buffer_size=2**20)
+        _check_column(source, name, table.schema_arrow.names)
+        rows = 0
+        for batch in table.iter_batches(_ROWS_AT_A_TIME, columns=[name]):
+            rows += len(batch)
+            yield batch.column(0), rows / table.metadata.num_rows
+        return
+    magic = raw.read(6)
+    raw.seek(0)
+    if magic.startswith(b"ARROW1"):
+        file = pa.ipc.open_file(raw)
+        batches: Iterable[pa.RecordBatch] = (file.get_batch(index) for index in range(file.num_record_batches))
+        names = file.schema.names
+    else:
+        stream = pa.ipc.open_stream(raw)
+        batches, names = stream, stream.schema.names
+    _check_column(source, name, names)
+    for batch in batches:
+        column = batch.column(name)
+        done = min(raw.tell() / max(source.size, 1), 1.0)
+        for start in range(0, len(column), _ROWS_AT_A_TIME):
+            yield column.slice(start, _ROWS_AT_A_TIME), done
+
+
+def _check_column(source: Source, name: str, names: list[str]) -> None:
+    if name not in names:
+        raise UserError(
+            f"{source.url} has no column {name!r}: set corpus.column (--column) to one of {', '.join(names)}."
+        )
+
+
+def _as_binary(source: Source, name: str, column: pa.Array) -> pa.Array:
+    if isinstance(column, pa.DictionaryArray):
+        column = column.dictionary_decode()
+    kind = column.type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+        raise UserError(f"{source.url}: column {name!r} holds {kind}, not text: set corpus.column to one with strings.")
+    return column.cast(pa.large_binary())
+
+
+def _portions(column: pa.Array) -> Iterator[pa.Array]:
+    """Rows of about CHUNK_BYTES at a time."""
+    ends = np.cumsum(byte_counts(column))
+    start = 0
+    while start < len(column):
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + CHUNK_BYTES, side="right")))
+        yield column.slice(start, stop - start)
+        start = stop
+
+
+# --- cleaning --------------------------------------------------------------------------------------------------------
+
+
+def clean(chunk: Chunk, settings: config.Corpus) -> Rows:
+    """The texts of a chunk that are fit for use: a pure function.
+
+    Sentences lose the white space around them, and those that are empty then are left out. Text that is not valid
+    UTF-8 or holds NUL, and sentences of more than LONGEST_SENTENCE_BYTES, are dealt with as the settings say.
+
+    Raises:
+        UserError: with file and line, if the settings want an error.
+    """
+    findings = Findings()
+    if settings.layout == "continuous" and chunk.source.format in ("text", "builtin"):
+        assert isinstance(chunk.content, bytes)
+        text = _clean_text(chunk, chunk.content.replace(b"\r\n", b"\n"), settings, findings)
+        return Rows(chunk.source, pa.array([text], pa.string()), np.array([chunk.first]), chunk.ends, findings)
+    if not isinstance(chunk.content, bytes):
+        lines, numbers = chunk.content, np.arange(chunk.first, chunk.first + len(chunk.content))
+        present = lines.is_valid()
+        findings.empty += lines.null_count
+        lines, numbers = lines.filter(present), numbers[present.to_numpy(zero_copy_only=False)]
+    else:
+        lines = _lines(chunk.content)
+        numbers = np.arange(chunk.first, chunk.first + len(lines))
+        if chunk.source.format == "json":
+            lines, numbers = _parsed(chunk.source, lines, numbers, settings, findings)
+    lines, numbers = _without_endless(chunk.source, lines, numbers, settings, findings)
+    texts, numbers = _without_bad(chunk.source, lines, numbers, settings, findings)
+    if settings.layout == "sentences":
+        texts = pc.call_function("utf8_trim_whitespace", [texts])
+    filled = byte_counts(texts) > 0
+    findings.empty += len(filled) - int(np.count_nonzero(filled))
+    return Rows(chunk.source, texts.filter(pa.array(filled)), numbers[filled], True, findings)
+
+
+def _place(source: Source, number: int) -> str:
+    return f"{'row' if source.format in ('parquet', 'arrow') else 'line'} {number}"
+
+
+def _lines(content: bytes) -> pa.Array:
+    """Lines, each with its line end: no copy."""
+    data = np.frombuffer(content, np.uint8)
+    offsets = np.append(0, np.flatnonzero(data == 0x0A) + 1)
+    if offsets[-1] < len(data):
+        offsets = np.append(offsets, len(data))
+    offsets = pa.py_buffer(offsets.astype(np.int64))
+    return pa.LargeBinaryArray.from_buffers(
+        pa.large_binary(), len(offsets) // 8 - 1, [None, offsets, pa.py_buffer(content)]
+    )
+
+
+def _parsed(
+    source: Source, lines: pa.Array, numbers: np.ndarray, settings: config.Corpus, findings: Findings
+) -> tuple[pa.Array, np.ndarray]:
+    """The column's text of every JSON line. Lines without it cannot be mended, only skipped."""
+    name = settings.column or "text"
+    texts: list[bytes] = []
+    kept: list[int] = []
+    for number, line in zip(numbers.tolist(), lines.to_pylist(), strict=True):
+        if not line.strip():
+            findings.empty += 1
+            continue
+        value, reason = _field(line, name, settings.on_bad_text)
+        if reason:
+            findings.bad(Case(source.url, _place(source, number), reason), _no_mending(settings.on_bad_text))
+        elif value is None:
+            findings.empty += 1
+        else:
+            # A lone surrogate is valid JSON but no text: its bytes are found invalid with the others.
+            texts.append(value.encode("utf-8", "surrogatepass"))
+            kept.append(number)
+    return pa.array(texts, pa.large_binary()), np.array(kept, np.int64)
+
+
+def _field(line: bytes, name: str, policy: Literal["error", "skip", "replace"]) -> tuple[str | None, str]:
+    """The text under a name, None if it is null; or the reason why there is none."""
+    if len(line) > LONGEST_DOCUMENT_BYTES:
+        return None, f"a line of more than {LONGEST_DOCUMENT_BYTES >> 20} MiB"
+    try:
+        record = json.loads(line.decode("utf-8", "replace" if policy == "replace" else "strict"))
+    except UnicodeDecodeError as error:
+        return None, _invalid(error)
+    except (ValueError, RecursionError) as error:
+        return None, f"this is not valid JSON ({getattr(error, 'msg', error)})"
+    if not isinstance(record, dict):
+        return None, "this is JSON but no object, which starts with {"
+    if name not in record:
+        return None, f"there is no {name!r} among {', '.join(map(repr, record)) or 'its keys'}"
+    value = record[name]
+    if value is not None and not isinstance(value, str):
+        return None, f"{name!r} is not text but {type(value).__name__}"
+    return value, ""
+
+
+def _without_endless(
+    source: Source, lines: pa.Array, numbers: np.ndarray, settings: config.Corpus, findings: Findings
+) -> tuple[pa.Array, np.ndarray]:
+    sentences = settings.layout == "sentences"
+    longest = LONGEST_SENTENCE_BYTES if sentences else LONGEST_DOCUMENT_BYTES
+    lengths = byte_counts(lines)
+    endless = np.flatnonzero(lengths > longest)
+    if not len(endless):
+        return lines, numbers
+    what = f"a {'sentence' if sentences else 'document'} of more than {longest >> 20} MiB"
+    cases = (Case(source.url, _place(source, number), what) for number in numbers[endless].tolist())
+    findings.long(cases, len(endless), settings.on_long_text)
+    if settings.on_long_text == "skip":
+        kept = lengths <= longest
+        return lines.filter(pa.array(kept)), numbers[kept]
+    texts = [line if len(line) <= longest else _head(line, longest) for line in lines.to_pylist()]
+    return pa.array(texts, pa.large_binary()), numbers
+
+
+def _head(line: bytes, length: int) -> bytes:
+    while length and line[length] & 0xC0 == 0x80:
+        length -= 1
+    return line[:length]
+
+
+def _without_bad(
+    source: Source, lines: pa.Array, numbers: np.ndarray, settings: config.Corpus, findings: Findings
+) -> tuple[pa.StringArray, np.ndarray]:
+    try:
+        texts = lines.cast(pa.large_string()).cast(pa.string())
+        if not _holds_nul(texts):
+            return texts, numbers
+    except pa.ArrowInvalid:
+        pass
+    kept_texts: list[str] = []
+    kept: list[int] = []
+    for number, line in zip(numbers.tolist(), lines.to_pylist(), strict=True):
+        text = _mended(line, Case(source.url, _place(source, number), ""), settings, findings)
+        if text is not None:
+            kept_texts.append(text)
+            kept.append(number)
+    return pa.array(kept_texts, pa.string()), np.array(kept, np.int64)
+
+
+def _holds_nul(texts: pa.StringArray) -> bool:
+    if not len(texts):
+        return False
+    _, offsets, data = texts.buffers()
+    bounds = np.frombuffer(offsets, np.int32)[[texts.offset, texts.offset + len(texts)]]
+    return not np.frombuffer(data or b"", np.uint8)[bounds[0] : bounds[1]].all()
+
+
+def _mended(line: bytes, case: Case, settings: config.Corpus, findings: Findings) -> str | None:
+    """A line as text; None where it is bad and to be skipped."""
+    try:
+        text = line.decode("utf-8")
+        if "\0" not in text:
+            return text
+        reason = "this line holds a NUL character"
+    except UnicodeDecodeError as error:
+        reason = _invalid(error)
+    findings.bad(Case(case.file, case.place, reason), settings.on_bad_text)
+    if settings.on_bad_text == "skip":
+        return None
+    return line.decode("utf-8", errors="replace").replace("\0", "\ufffd")
+
+
+def _clean_text(chunk: Chunk, content: bytes, settings: config.Corpus, findings: Findings) -> str:
+    try:
+        text = content.decode("utf-8")
+        if "\0" not in text:
+            return text
+    except UnicodeDecodeError:
+        pass
+    lines = io.BytesIO(content).readlines()
+    mended = (
+        _mended(line, Case(chunk.source.url, _place(chunk.source, number), ""), settings, findings)
+        for number, line in zip(itertools.count(chunk.first), lines, strict=False)
+    )
+    return "".join(text for text in mended if text is not None)
+
+
+def _invalid(error: UnicodeDecodeError) -> str:
+    return f"this is not valid UTF-8 (byte 0x{error.object[error.start]:02x})"
+
+
+def _no_mending(policy: Literal["error", "skip", "replace"]) -> Literal["error", "skip"]:
+    return "error" if policy == "error" else "skip"

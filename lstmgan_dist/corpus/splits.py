@@ -1,0 +1,95 @@
+"""Which text trains and which is held out: pure functions of the text of one chunk."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from lstmgan_dist import config
+from lstmgan_dist.corpus.sources import Rows
+from lstmgan_dist.corpus.tokenizer import character_counts, lowered, piece_borders
+
+# Whether a source is for one purpose, or a share of it is held out.
+Purpose = Literal["train", "heldout", "both"]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts of one split from one chunk; its fields are those of `Rows`."""
+
+    texts: pa.StringArray
+    numbers: np.ndarray
+    ends: bool
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where a continuous text is cut in two: the first character, over all chunks, that is held out.
+
+    starts: the first character of each chunk.
+    """
+
+    starts: tuple[int, ...]
+    character: int
+
+
+def split(rows: Rows, number: int, settings: config.Corpus, purpose: Purpose, cut: Cut | None) -> Mapping[str, Texts]:
+    """The texts of chunk `number` by split, in lower case if so set; a split that gets none may be absent."""
+    whole = Texts(lowered(rows.texts) if settings.tokenizer.lower else rows.texts, rows.numbers, rows.ends)
+    if purpose != "both":
+        return {purpose: whole}
+    if cut is not None:
+        return _cut_texts(whole, cut.character - cut.starts[number], settings.tokenizer.kind)
+    heldout = is_heldout(whole.texts, settings.heldout_fraction)
+    return {
+        name: Texts(whole.texts.filter(pa.array(chosen)), whole.numbers[chosen], True)
+        for name, chosen in (("train", ~heldout), ("heldout", heldout))
+    }
+
+
+def is_heldout(texts: pa.StringArray, fraction: float) -> np.ndarray:
+    """Which sentences are held out: those whose CRC-32, as a share of 2**32, is below the fraction.
+
+    It depends on nothing but the sentence, so equal sentences share a split and the order of lines does not matter.
+    """
+    _, offsets, data = texts.buffers()
+    borders = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1].tolist()
+    sentences = map(memoryview(data or b"").__getitem__, map(slice, borders[:-1], borders[1:]))
+    hashes = np.fromiter(map(zlib.crc32, sentences), np.uint32, len(texts))
+    return hashes < fraction * 2**32
+
+
+def _cut_texts(whole: Texts, character: int, kind: str) -> dict[str, Texts]:
+    """The first `character` characters of a chunk's texts, and the rest; words are not torn apart."""
+    counts = character_counts(whole.texts)
+    stops = np.cumsum(counts)
+    if character <= 0 or not len(stops):
+        return {"heldout": whole}
+    if character >= stops[-1]:
+        return {"train": whole}
+    row = int(np.searchsorted(stops, character, side="right"))
+    text = whole.texts[row].as_py()
+    at = _between_words(text, character - int(stops[row] - counts[row]), kind)
+    first = [*whole.texts.slice(0, row).to_pylist(), *([text[:at]] if at else [])]
+    second = [*([text[at:]] if at < len(text) else []), *whole.texts.slice(row + 1).to_pylist()]
+    parts = {
+        "train": Texts(
+            pa.array(first, pa.string()), whole.numbers[: len(first)], not at or (whole.ends and not second)
+        ),
+        "heldout": Texts(pa.array(second, pa.string()), whole.numbers[len(whole.numbers) - len(second) :], whole.ends),
+    }
+    return {name: part for name, part in parts.items() if len(part.texts)}
+
+
+def _between_words(text: str, at: int, kind: str) -> int:
+    """The first place from `at` on where no token of this kind is torn apart."""
+    if kind in ("character", "byte"):
+        return at
+    rest = text[at:].encode()
+    borders = np.flatnonzero(piece_borders(np.frombuffer(rest, np.uint8)))
+    return at + len(rest[: borders[0]].decode()) if len(borders) else len(text)

@@ -1,0 +1,330 @@
+"""Batches of tokens in the contract's order, read ahead by a thread.
+
+Shapes: B rows of this worker, T tokens a row; N rows and S tokens of a window of rows that lie end to end.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lstmgan_dist.corpus.manifest import PreparedCorpus
+from lstmgan_dist.corpus.order import Piece, SentenceOrder, TextOrder
+from lstmgan_dist.corpus.tokenizer import gather_index
+from lstmgan_dist.runtime.randomness import derive, permutation
+
+_BATCHES_AHEAD = 16
+# Continuous text is fetched so many tokens at a time for each row, less where there are many rows.
+_SPAN_TOKENS, _SPANS_TOKENS = 2**16, 2**24
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of text as the networks read them.
+
+    inputs_BT: int64; a sentence after `<end>`, without its last token. targets_BT: int64; the sentence, `<end>` last.
+    Both are padded with 0. lengths_B: int64; targets of each row. fresh: the rows begin a text, so a state starts at
+    zero.
+    """
+
+    inputs_BT: Tensor
+    targets_BT: Tensor
+    lengths_B: Tensor
+    fresh: bool
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device; the copy to a GPU runs beside whatever comes next."""
+        if device.type == "cpu":
+            return self
+        moved = (
+            tensor.pin_memory().to(device, non_blocking=True)
+            for tensor in (self.inputs_BT, self.targets_BT, self.lengths_B)
+        )
+        return Batch(*moved, fresh=self.fresh)
+
+
+class Stream:
+    """The endless training batches of one worker, from any position on.
+
+    lanes: those of the worker (all of them where there is one worker). sequences_read: the position, counted over all
+    workers: what was consumed, not what was read ahead. It has to be closed, or used in a `with` block.
+
+    Raises:
+        UserError: if the text is too short, or (from the iterator) if a shard is damaged.
+    """
+
+    def __init__(
+        self,
+        corpus: PreparedCorpus,
+        split: str,
+        *,
+        batch_size: int,
+        lanes: range,
+        total_lanes: int,
+        seed: int,
+        shuffle_window: int,
+        sequences_read: int = 0,
+    ) -> None:
+        assert batch_size % total_lanes == 0, "config.Batch has checked this"
+        assert sequences_read % batch_size == 0, "a position is a whole number of batches"
+        self.sequences_read = sequences_read
+        self._batch_size = batch_size
+        rows = range(batch_size)
+        if corpus.layout == "sentences":
+            order = SentenceOrder(
+                corpus.splits[split].block_rows, lanes=total_lanes, seed=seed, shuffle_window=shuffle_window
+            )
+            self.steps_per_epoch = math.ceil(order.rows / batch_size)
+            self.sequences_per_epoch = order.rows
+            batches = _sentence_batches(
+                corpus,
+                split,
+                order,
+                lanes,
+                rows_per_lane=batch_size // total_lanes,
+                position=sequences_read // total_lanes,
+            )
+        else:
+            text = TextOrder(corpus.splits[split].tokens, rows=batch_size, length=corpus.max_length)
+            self.steps_per_epoch = text.steps
+            self.sequences_per_epoch = text.steps * batch_size
+            per_lane = batch_size // total_lanes
+            own = [row for lane in lanes for row in rows[lane * per_lane : (lane + 1) * per_lane]]
+            batches = _text_batches(corpus, split, text, own, step=sequences_read // batch_size)
+        self._batches = _ReadAhead(batches)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Batch:
+        batch = next(self._batches)
+        self.sequences_read += self._batch_size
+        return batch
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        self._batches.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def heldout_batches(
+    corpus: PreparedCorpus, *, batch_size: int, most_sequences: int, rank: int, world_size: int
+) -> Iterator[Batch]:
+    """The held-out text once, dealt over the workers: the same texts whatever the batch size and the number of workers.
+
+    sentences: at most `most_sequences` of them, in blocks from all over the split; batch_size rows a batch of a worker.
+    continuous: `batch_size` rows (over all workers) that read the text side by side, in windows of max_length; at most
+    most_sequences rows times windows. Only the first batch is fresh; the last one may be shorter.
+    """
+    split = corpus.splits["heldout"]
+    if corpus.layout == "continuous":
+        yield from _heldout_text(corpus, batch_size, most_sequences, rank, world_size)
+        return
+    blocks = permutation(derive("heldout"), len(split.blocks)).numpy()
+    stops = np.cumsum(split.block_rows[blocks])
+    rows = min(split.rows, most_sequences)
+    first, last = rank * rows // world_size, (rank + 1) * rows // world_size
+    for start in range(first, last, batch_size):
+        pieces, row, stop = [], start, min(start + batch_size, last)
+        while row < stop:
+            at = int(np.searchsorted(stops, row, side="right"))
+            before = int(stops[at] - split.block_rows[blocks[at]])
+            end = min(stop, int(stops[at]))
+            pieces.append(Piece(int(blocks[at]), row - before, end - before))
+            row = end
+        yield _sentences(*_read(corpus, "heldout", tuple(pieces)))
+
+
+def _heldout_text(
+    corpus: PreparedCorpus, batch_size: int, most_sequences: int, rank: int, world_size: int
+) -> Iterator[Batch]:
+    tokens = corpus.splits["heldout"].tokens
+    rows = min(batch_size, max(1, tokens // 2))
+    width = tokens // rows
+    own = range(rank * rows // world_size, (rank + 1) * rows // world_size)
+    if not own:
+        return
+    windows = min(math.ceil((width - 1) / corpus.max_length), max(1, most_sequences // rows))
+    reader = _TextReader(corpus, "heldout")
+    for window in range(windows):
+        start = window * corpus.max_length
+        length = min(corpus.max_length, width - 1 - start)
+        yield _stretches(np.stack([reader.read(row * width + start, length + 1) for row in own]), fresh=window == 0)
+
+
+# --- sentences -------------------------------------------------------------------------------------------------------
+
+
+def _sentence_batches(
+    corpus: PreparedCorpus, split: str, order: SentenceOrder, lanes: range, *, rows_per_lane: int, position: int
+) -> Iterator[Batch]:
+    readers = [_Lane(corpus, split, order, lane, position) for lane in lanes]
+    while True:
+        parts = [part for reader in readers for part in reader.take(rows_per_lane)]
+        yield _sentences(
+            np.concatenate([tokens for tokens, _ in parts]), np.concatenate([counts for _, counts in parts])
+        )
+
+
+class _Lane:
+    """Reads the endless stream of one lane; holds one window, its rows in shuffled order already."""
+
+    def __init__(self, corpus: PreparedCorpus, split: str, order: SentenceOrder, lane: int, position: int) -> None:
+        self._corpus = corpus
+        self._split = split
+        self._order = order
+        self._lane = lane
+        self._position = position
+        self._open_window()
+
+    def take(self, rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The next rows, in as many parts as windows they lie in: (tokens end to end, lengths)."""
+        parts: list[tuple[np.ndarray, np.ndarray]] = []
+        while rows:
+            place = self._position - self._first
+            count = min(rows, len(self._lengths_N) - place)
+            if not count:
+                self._open_window()
+                continue
+            tokens_S = self._tokens_S[self._offsets[place] : self._offsets[place + count]]
+            parts.append((tokens_S, self._lengths_N[place : place + count]))
+            self._position += count
+            rows -= count
+        return parts
+
+    def _open_window(self) -> None:
+        window = self._order.window_at(self._lane, self._position)
+        tokens_S, lengths_N = _read(self._corpus, self._split, window.pieces)
+        starts_N = np.cumsum(lengths_N) - lengths_N
+        self._first = window.first
+        self._lengths_N = lengths_N[window.order]
+        self._tokens_S = tokens_S[gather_index(starts_N[window.order], self._lengths_N)]
+        self._offsets = np.append(0, np.cumsum(self._lengths_N))
+
+
+def _read(corpus: PreparedCorpus, split: str, pieces: tuple[Piece, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of blocks as (tokens end to end, lengths)."""
+    tokens, lengths = [], []
+    blocks = corpus.read_blocks(split, [piece.block for piece in pieces])
+    for piece, (block_tokens, offsets) in zip(pieces, blocks, strict=True):
+        tokens.append(block_tokens[offsets[piece.start] : offsets[piece.stop]])
+        lengths.append(np.diff(offsets[piece.start : piece.stop + 1]).astype(np.int64))
+    return np.concatenate(tokens), np.concatenate(lengths)
+
+
+def _sentences(tokens_S: np.ndarray, lengths_B: np.ndarray) -> Batch:
+    """Sentences as a padded batch: inputs are the targets one step later after an end mark, which is 0 like padding."""
+    padded = np.zeros((len(lengths_B), int(lengths_B.max()) + 1), np.int64)
+    targets_BT = padded[:, 1:]
+    targets_BT[np.arange(targets_BT.shape[1]) < lengths_B[:, None]] = tokens_S
+    both = torch.from_numpy(padded)
+    # Two views of one matrix would alias; the networks may keep one and the trainer change the other.
+    return Batch(both[:, :-1].contiguous(), both[:, 1:].contiguous(), torch.from_numpy(lengths_B), fresh=True)
+
+
+# --- continuous text -------------------------------------------------------------------------------------------------
+
+
+def _text_batches(
+    corpus: PreparedCorpus, split: str, order: TextOrder, rows: list[int], *, step: int
+) -> Iterator[Batch]:
+    length = order.length
+    steps_at_once = max(1, min(_SPAN_TOKENS, _SPANS_TOKENS // len(rows)) // length)
+    reader = _TextReader(corpus, split)
+    while True:
+        within = step % order.steps
+        steps = min(steps_at_once, order.steps - within)
+        start = within * length
+        spans = np.stack([reader.read(order.first_token(row) + start, steps * length + 1) for row in rows])
+        for index in range(steps):
+            stretch = spans[:, index * length : (index + 1) * length + 1]
+            yield _stretches(stretch, fresh=within + index == 0)
+        step += steps
+
+
+class _TextReader:
+    """Reads any stretch of a continuous text; the last block is kept, for the next row often goes on in it."""
+
+    def __init__(self, corpus: PreparedCorpus, split: str) -> None:
+        self._corpus = corpus
+        self._split = split
+        self._stops = np.cumsum(corpus.splits[split].block_tokens)
+        self._kept: tuple[int, np.ndarray] = (-1, np.array([]))
+
+    def read(self, start: int, length: int) -> np.ndarray:
+        """Tokens [start, start + length)."""
+        first, last = np.searchsorted(self._stops, [start, start + length - 1], side="right").tolist()
+        wanted = range(first, last + 1)
+        missing = [number for number in wanted if number != self._kept[0]]
+        found = dict([self._kept])
+        found |= {
+            number: tokens
+            for number, (tokens, _) in zip(missing, self._corpus.read_blocks(self._split, missing), strict=True)
+        }
+        self._kept = (last, found[last])
+        before = int(self._stops[first - 1]) if first else 0
+        return np.concatenate([found[number] for number in wanted])[start - before : start - before + length]
+
+
+def _stretches(tokens_BS: np.ndarray, *, fresh: bool) -> Batch:
+    """Rows of T + 1 tokens as inputs and the targets that follow them."""
+    tokens = torch.from_numpy(tokens_BS.astype(np.int64))
+    lengths_B = torch.full((len(tokens),), tokens.shape[1] - 1)
+    return Batch(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous(), lengths_B, fresh)
+
+
+# --- reading ahead ---------------------------------------------------------------------------------------------------
+
+
+class _ReadAhead:
+    """An iterator that a thread runs some items ahead; what is raised there is raised here."""
+
+    def __init__(self, items: Iterator[Batch]) -> None:
+        self._items = items
+        self._ready: queue.Queue[Batch | BaseException] = queue.Queue(_BATCHES_AHEAD)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="corpus-read-ahead", daemon=True)
+        self._thread.start()
+
+    def __next__(self) -> Batch:
+        assert not self._closed.is_set(), "the stream is closed"
+        item = self._ready.get()
+        if isinstance(item, BaseException):
+            self.close()
+            raise item
+        return item
+
+    def close(self) -> None:
+        self._closed.set()
+        while self._thread.is_alive():
+            self._drain()
+            self._thread.join(0.01)
+
+    def _drain(self) -> None:
+        while not self._ready.empty():
+            self._ready.get_nowait()
+
+    def _run(self) -> None:
+        try:
+            for item in self._items:
+                self._ready.put(item)
+                if self._closed.is_set():
+                    return
+        except BaseException as error:
+            self._ready.put(error)

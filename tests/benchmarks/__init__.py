@@ -1,0 +1,1 @@
+"""Measurements; `make bench` runs them, `make test` does not."""

@@ -1,0 +1,176 @@
+import itertools
+import random
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import tokenizers
+
+from lstmgan_dist import config
+from lstmgan_dist.corpus.tokenizer import Tokenizer, byte_alphabet, byte_tokenizer, piece_borders
+from lstmgan_dist.corpus.vocabulary import count, counter_for
+from lstmgan_dist.errors import UserError
+
+KINDS = ["character", "byte", "word", "bpe"]
+
+TEXTS = [
+    "A man rides a horse.",
+    "it's a 'test' -- don't  panic...",
+    "tabs\tand\nline ends\n\n and   several spaces",
+    " leading and trailing ",
+    "Ünïcödé, ΣΊΣΥΦΟΣ straße İstanbul",
+    "秦川雄帝宅，函谷壮皇居。",
+    "non-breaking\u00a0space and\u3000wide \u2003 spaces \u0085 here",
+    "emoji 👩‍👩‍👧 e\u0301 ½ <end> <unk> \u001c \r\n x",
+    "x",
+    "1,000 10:30 a/b (c) [d] {e} \"f\" `` g ''",
+]
+
+
+def tokenizer_of(texts: list[str], **settings: object) -> Tokenizer:
+    counter = counter_for(config.Tokenizer.model_validate(settings))
+    if counter is None:
+        return byte_tokenizer(lower=bool(settings.get("lower")))
+    counter.add(count(pa.array(texts, pa.string()), str(settings["kind"])))
+    return counter.tokenizer()
+
+
+def rows_of(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
+    encoded = tokenizer.encode_rows(pa.array(texts, pa.string()))
+    return [part.tolist() for part in np.split(encoded.tokens_T, np.cumsum(encoded.lengths_N))[:-1]]
+
+
+def random_texts(seed: int, count: int) -> list[str]:
+    chooser = random.Random(seed)
+    letters = "ab. ,'\"-\n\t\r()0é中 \u00a0\u3000\u2003\u0085\u001c:/_👩" + " " * 6
+    return ["".join(chooser.choices(letters, k=chooser.randrange(40))) for _ in range(count)]
+
+
+@pytest.mark.parametrize("lower", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_bulk_encoding_equals_the_library_reading_the_saved_file(kind: str, lower: bool):
+    texts = TEXTS + random_texts(1, 2000)
+    ours = tokenizer_of(TEXTS + random_texts(2, 500), kind=kind, lower=lower, vocabulary_size=600)
+    theirs = tokenizers.Tokenizer.from_str(ours.to_json().decode())
+    expected = [[*encoding.ids, 0] for encoding in theirs.encode_batch(texts)]
+    assert rows_of(ours, texts) == expected
+    assert rows_of(Tokenizer.from_json(ours.to_json()), texts) == expected
+    assert [ours.encode(text, on_unknown="replace") for text in texts] == [ids[:-1] for ids in expected]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_text_encodes_to_the_end_mark(kind: str):
+    texts = ["<end>", "a <end> b", *["<end>"] * 50]
+    ours = tokenizer_of(texts, kind=kind, vocabulary_size=400)
+    assert all(0 not in row[:-1] and row[-1] == 0 for row in rows_of(ours, texts))
+    assert ours.tokens[0] == "<end>"
+
+
+@pytest.mark.parametrize("kind", ["character", "byte", "bpe"])
+def test_text_survives_encoding_and_decoding(kind: str):
+    ours = tokenizer_of(TEXTS, kind=kind)
+    assert [ours.decode(ours.encode(text)) for text in TEXTS] == TEXTS
+
+
+def test_decoding_stops_at_the_end_mark():
+    ours = tokenizer_of(["a b"], kind="word")
+    assert ours.decode([*ours.encode("b a"), 0, 2, 2]) == "b a"
+
+
+def test_ids_are_laid_out_as_promised():
+    characters = tokenizer_of(["abbccc"], kind="character")
+    assert (characters.tokens, characters.unknown_id) == (("<end>", "<unk>", "c", "b", "a"), 1)
+    words = tokenizer_of(["b a a c", "c"], kind="word")
+    assert (words.tokens, words.unknown_id) == (("<end>", "<unk>", "a", "c", "b"), 1)
+    for kind in ("byte", "bpe"):
+        ours = tokenizer_of(["aa aa aa"], kind=kind)
+        assert ours.tokens[:257] == ("<end>", *byte_alphabet())
+        assert ours.unknown_id is None
+    assert tokenizer_of([], kind="byte").encode("\n") == [11]
+
+
+def test_rare_and_surplus_words_are_unknown():
+    texts = ["a a a b b c"]
+    assert tokenizer_of(texts, kind="word", min_count=2).tokens == ("<end>", "<unk>", "a", "b")
+    assert tokenizer_of(texts, kind="word", vocabulary_size=3).tokens == ("<end>", "<unk>", "a")
+    assert tokenizer_of(texts, kind="character", min_count=3).tokens == ("<end>", "<unk>", " ", "a")
+
+
+def test_unknown_marks_in_a_text_are_the_unknown_token():
+    ours = tokenizer_of(["the <unk> dog"], kind="word")
+    assert ours.encode("the <unk> dog") == [ours.tokens.index("the"), 1, ours.tokens.index("dog")]
+
+
+def test_an_unknown_character_is_an_error_that_names_it():
+    ours = tokenizer_of(["abc"], kind="character")
+    with pytest.raises(UserError, match="lacks the characters 'x', 'y' of 'axby'"):
+        ours.encode("axby")
+    assert ours.decode(ours.encode("axby", on_unknown="skip")) == "ab"
+    assert ours.encode("axb", on_unknown="replace")[1] == 1
+
+
+def test_a_row_that_goes_on_has_no_end_mark():
+    ours = tokenizer_of(TEXTS, kind="word")
+    rows = pa.array(TEXTS[:2], pa.string())
+    whole, open_ended = ours.encode_rows(rows), ours.encode_rows(rows, last_ends=False)
+    assert open_ended.tokens_T.tolist() == whole.tokens_T[:-1].tolist()
+    assert open_ended.lengths_N.sum() == len(open_ended.tokens_T)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_rows_and_empty_rows_encode(kind: str):
+    ours = tokenizer_of(["a"], kind=kind)
+    assert rows_of(ours, []) == []
+    assert rows_of(ours, ["", "a", ""]) == [[0], [*ours.encode("a"), 0], [0]]
+
+
+@pytest.mark.parametrize("kind", ["word", "bpe"])
+def test_text_may_be_cut_at_every_border_without_changing_its_tokens(kind: str):
+    texts = TEXTS + random_texts(3, 300)
+    ours = tokenizer_of(texts, kind=kind, vocabulary_size=600)
+    for text in texts:
+        data = text.encode()
+        borders = [0, *np.flatnonzero(piece_borders(np.frombuffer(data, np.uint8))).tolist(), len(data)]
+        parts = [data[start:stop].decode() for start, stop in itertools.pairwise(borders)]
+        assert [token for part in parts for token in ours.encode(part)] == ours.encode(text)
+
+
+def test_a_vocabulary_of_more_than_65536_takes_32_bits():
+    words = [f"w{index}" for index in range(70_000)]
+    ours = tokenizer_of([" ".join(words)], kind="word")
+    assert ours.token_type is np.uint32
+    assert rows_of(ours, [words[-1]]) == [[ours.tokens.index(words[-1]), 0]]
+
+
+def test_byte_pairs_are_those_the_library_learns_from_the_lines():
+    texts = [f"the cat number {index % 13} sat on the mat and the hat" for index in range(300)]
+    ours = tokenizer_of(texts, kind="bpe", vocabulary_size=400)
+    learner = tokenizers.Tokenizer(tokenizers.models.BPE())
+    learner.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=399, min_frequency=2, initial_alphabet=byte_alphabet(), show_progress=False
+    )
+    learner.train_from_iterator(texts, trainer)
+    assert [ours.library.encode(text).tokens for text in texts] == [learner.encode(text).tokens for text in texts]
+
+
+def test_counting_in_little_memory_keeps_the_frequent_words(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("lstmgan_dist.corpus.vocabulary.MOST_DISTINCT", 100)
+    monkeypatch.setattr("lstmgan_dist.corpus.vocabulary._MOST_PENDING", 50)
+    frequent = [f"often{index}" for index in range(10)]
+    counter = counter_for(config.Tokenizer(kind="word", vocabulary_size=12))
+    everything = counter_for(config.Tokenizer(kind="word"))
+    assert counter
+    assert everything
+    for chunk in range(40):
+        texts = pa.array([" ".join(frequent), *(f"rare{chunk}x{index}" for index in range(30))], pa.string())
+        counter.add(count(texts, "word"))
+        everything.add(count(texts, "word"))
+    assert set(counter.tokenizer().tokens[2:]) == set(frequent)
+    with pytest.raises(UserError, match=r"set corpus.tokenizer.vocabulary_size"):
+        everything.tokenizer()
+
+
+def test_byte_pairs_need_room_for_all_bytes():
+    with pytest.raises(UserError, match="vocabulary_size 100 is too small for bpe"):
+        counter_for(config.Tokenizer(kind="bpe", vocabulary_size=100))
