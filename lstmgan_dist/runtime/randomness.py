@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 _GOLDEN_GAMMA = 0x9E3779B97F4A7C15 - 2**64
 _MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX_2 = 0x94D049BB133111EB - 2**64
+_BLOCK = 2**17  # numbers: 1 MiB, enough to keep several cores busy
 
 
 def derive(*path: int | str) -> int:
@@ -24,24 +26,39 @@ def derive(*path: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(repr(path).encode(), digest_size=8).digest(), "little", signed=True)
 
 
-def _mix(bits: Tensor) -> Tensor:
+def _mix(bits: Tensor, scratch: Tensor) -> Tensor:
     """SplitMix64's finaliser, in place on int64, whose right shifts must be told to bring in zeros."""
-    for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
-        bits ^= (bits >> shift) & (2 ** (64 - shift) - 1)
-        bits *= factor
-    bits ^= (bits >> 31) & (2**33 - 1)
+    for shift, factor in ((30, _MIX_1), (27, _MIX_2), (31, 1)):
+        torch.bitwise_right_shift(bits, shift, out=scratch)
+        bits ^= scratch.bitwise_and_(2 ** (64 - shift) - 1)
+        if factor != 1:
+            bits *= factor
     return bits
 
 
-def _stream(keys: Tensor, length: int) -> Tensor:
-    """The first `length` 64-bit numbers of each key's stream: (...) -> (..., length)."""
-    counter = torch.arange(1, length + 1, device=keys.device) * _GOLDEN_GAMMA
-    return _mix(keys[..., None] + counter)
+def _blocks(keys_K: Tensor, length: int) -> Iterator[tuple[slice, slice, Tensor]]:
+    """The first `length` 64-bit numbers of each key's stream, (K, length), as (rows, columns, numbers) of block after block.
+
+    A block stays in a CPU's cache while it is worked on, and its memory serves the next block.
+    """
+    size = max(1, len(keys_K) * length if keys_K.is_cuda else _BLOCK)
+    columns = max(1, min(length, size))
+    rows = max(1, size // columns)
+    memory = torch.empty(2, min(rows, len(keys_K)) * columns, dtype=torch.int64, device=keys_K.device)
+    for column in range(0, length, columns):
+        counter = torch.arange(column + 1, min(column + columns, length) + 1, device=keys_K.device) * _GOLDEN_GAMMA
+        for row in range(0, len(keys_K), rows):
+            keys = keys_K[row : row + rows, None]
+            bits, scratch = memory[:, : len(keys) * len(counter)].view(2, len(keys), len(counter))
+            yield slice(row, row + rows), slice(column, column + columns), _mix(torch.add(keys, counter, out=bits), scratch)
 
 
 def permutation(key: int, length: int) -> Tensor:
     """A permutation of range(length), by sorting one hash per element."""
-    return torch.argsort(_stream(torch.tensor(key), length), stable=True)
+    hashes = torch.empty(length, dtype=torch.int64)
+    for _, columns, bits in _blocks(torch.tensor([key]), length):
+        hashes[columns] = bits[0]
+    return torch.argsort(hashes, stable=True)
 
 
 @dataclass(frozen=True)
@@ -68,9 +85,12 @@ class Noise:
 
     def uniform(self, purpose: str, *shape: int) -> Tensor:
         """Uniform float32 in the open interval (0, 1), shape (B, *shape)."""
-        bits = self._bits(purpose, math.prod(shape)).view(len(self.rows_B), *shape)
-        # 23 bits and a half: the largest is 1 - 2**-24, which float32 still tells from 1.
-        return ((bits >> 41) & (2**23 - 1)).float().add_(0.5).mul_(2**-23)
+        uniforms = torch.empty(len(self.rows_B), math.prod(shape), device=self.rows_B.device)
+        for rows, columns, bits in _blocks(self._row_keys(purpose), math.prod(shape)):
+            # 23 bits and a half: the largest is 1 - 2**-24, which float32 still tells from 1.
+            whole = bits.bitwise_right_shift_(41).bitwise_and_(2**23 - 1)
+            uniforms[rows, columns].copy_(whole).add_(0.5).mul_(2**-23)
+        return uniforms.view(len(uniforms), *shape)
 
     def normal(self, purpose: str, *shape: int) -> Tensor:
         """Standard normal float32, shape (B, *shape)."""
@@ -78,19 +98,22 @@ class Noise:
 
     def keep(self, purpose: str, *shape: int, dropout: float) -> Tensor:
         """A dropout mask of shape (B, *shape): 0 with probability `dropout`, else 1 / (1 - dropout)."""
-        return _mask(self._bits(purpose, -(-math.prod(shape) // 4)), shape, dropout)
+        return _mask(self._row_keys(purpose), shape, dropout)
 
     def shared_keep(self, purpose: str, *shape: int, dropout: float) -> Tensor:
         """A dropout mask of shape `shape` that is the same for every row, and so for every worker."""
-        key = torch.tensor([derive(self.key, purpose)], device=self.rows_B.device)
-        return _mask(_stream(key, -(-math.prod(shape) // 4)), shape, dropout)[0]
+        return _mask(torch.tensor([derive(self.key, purpose)], device=self.rows_B.device), shape, dropout)[0]
 
-    def _bits(self, purpose: str, length: int) -> Tensor:
-        row_keys_B = _mix(derive(self.key, purpose) + (self.rows_B + 1) * _GOLDEN_GAMMA)
-        return _stream(row_keys_B, length)
+    def _row_keys(self, purpose: str) -> Tensor:
+        keys_B = derive(self.key, purpose) + (self.rows_B + 1) * _GOLDEN_GAMMA
+        return _mix(keys_B, torch.empty_like(keys_B))
 
 
-def _mask(bits: Tensor, shape: tuple[int, ...], dropout: float) -> Tensor:
+def _mask(keys_K: Tensor, shape: tuple[int, ...], dropout: float) -> Tensor:
     """Four 16-bit decisions from each 64-bit number: large masks cost a quarter of the hashing."""
-    quarters = bits.view(torch.int16)[:, : math.prod(shape)].view(-1, *shape)
-    return (quarters >= round(dropout * 2**16) - 2**15).float().mul_(1 / (1 - dropout))
+    words = -(-math.prod(shape) // 4)
+    mask = torch.empty(len(keys_K), words * 4, device=keys_K.device)
+    for rows, columns, bits in _blocks(keys_K, words):
+        keep = bits.view(torch.int16) >= round(dropout * 2**16) - 2**15
+        mask[rows, columns.start * 4 : columns.stop * 4].copy_(keep).mul_(1 / (1 - dropout))
+    return mask[:, : math.prod(shape)].view(len(mask), *shape)

@@ -1,0 +1,1 @@
+"""The game: losses, gradient estimators, credit, and the objectives made of them."""

@@ -1,0 +1,1 @@
+"""The networks: the LSTM generator and its discriminators."""

@@ -1,0 +1,250 @@
+"""Networks that tell real text from generated text.
+
+Both embed tokens or distributions over tokens with one matrix and score what was embedded; a score is a logit, above 0
+for real. Padded positions never influence a score.
+
+Shapes: B rows, T positions, N positions of any rows, V vocabulary, E embedding, H hidden units, R representations,
+C channels of one representation, W positions that a filter spans, K filters of all widths.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lstmgan_dist.models import fused, representations
+from lstmgan_dist.models.initialise import normal_, uniform_
+from lstmgan_dist.runtime.randomness import Noise
+
+
+class Discriminator(nn.Module):
+    """What every discriminator has: an embedding that reads tokens and distributions alike.
+
+    scores: whether `forward` gives a score for every token, (B, T), or for every sentence, (B,).
+    """
+
+    scores: Literal["per_token", "per_sentence"]
+
+    def __init__(self, vocabulary_size: int, embedding: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary_size, embedding)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Embed token ids, (...) -> (..., E)."""
+        return self.embedding(tokens)
+
+    def embed_distribution(self, probabilities_NV: Tensor) -> Tensor:
+        """The expected embedding under distributions over the vocabulary, (N, V) -> (N, E)."""
+        return fused.linear(probabilities_NV, self.embedding.weight.T)
+
+    def forward(self, embedded_BTE: Tensor, lengths_B: Tensor, *, noise: Noise | None = None) -> Tensor:
+        """Score embedded text of the given lengths (at least 1); `noise` gives the dropout masks, none without.
+
+        Returns:
+            float32 scores, (B, T) with zeros at padded positions or (B,).
+        """
+        raise NotImplementedError
+
+
+class LSTMDiscriminator(Discriminator):
+    """An LSTM that scores every token from what it read so far, or the sentence from where it ended.
+
+    Args:
+        position_features: sinusoidal channels (Vaswani et al. 2017) joined to the embedding (de Masson d'Autume et al.
+            2019); even.
+        dropout: variational, on the embedding and on the output.
+        seed: the weights follow from it.
+    """
+
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int,
+        scores: Literal["per_token", "per_sentence"],
+        embedding: int,
+        hidden: int,
+        layers: int = 1,
+        bidirectional: bool = False,
+        layer_norm: bool = False,
+        position_features: int = 0,
+        dropout: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(vocabulary_size, embedding)
+        self.scores = scores
+        self.hidden_size = hidden
+        self.position_features = position_features
+        self.dropout = dropout
+        width = hidden * (2 if bidirectional else 1)
+        inputs = [embedding + position_features] + [width] * (layers - 1)
+        self.layers = nn.ModuleList(
+            nn.ModuleList(fused.LSTMLayer(size, hidden) for _ in range(2 if bidirectional else 1)) for size in inputs
+        )
+        self.norm = nn.LayerNorm(width) if layer_norm else None
+        self.output = nn.Linear(width, 1)
+        self._initialise(seed)
+
+    @torch.no_grad()
+    def _initialise(self, seed: int) -> None:
+        normal_(self.embedding.weight, 1.0, seed, "embedding")
+        for number, directions in enumerate(self.directions()):
+            for name, layer in zip(("forwards", "backwards"), directions, strict=False):
+                layer.initialise(seed, f"{name} {number}")
+        uniform_(self.output.weight, self.output.in_features**-0.5, seed, "output")
+        self.output.bias.zero_()
+
+    def directions(self) -> Iterator[list[fused.LSTMLayer]]:
+        """The layers, from the input upwards: each forwards and, where bidirectional, backwards."""
+        for layer in self.layers:
+            assert isinstance(layer, nn.ModuleList)
+            yield [direction for direction in layer if isinstance(direction, fused.LSTMLayer)]
+
+    def forward(self, embedded_BTE: Tensor, lengths_B: Tensor, *, noise: Noise | None = None) -> Tensor:
+        rows, positions, size = embedded_BTE.shape
+        position_T = torch.arange(positions, device=embedded_BTE.device)
+        x_BTI = embedded_BTE
+        if noise is not None and self.dropout:
+            x_BTI = x_BTI * noise.keep("embedding", size, dropout=self.dropout)[:, None]
+        if self.position_features:
+            features_TP = _sinusoids(position_T, self.position_features)
+            x_BTI = torch.cat([x_BTI, features_TP.expand(rows, -1, -1).to(x_BTI.dtype)], dim=-1)
+        # Where position t of a row is in the row read backwards; its own inverse, and padding stays in place.
+        mirror_BT = lengths_B[:, None] - 1 - position_T
+        mirror_BT = torch.where(mirror_BT >= 0, mirror_BT, position_T)
+        for forwards, *backwards in self.directions():
+            outputs_BTH, _ = forwards.read(x_BTI)
+            for layer in backwards:
+                mirrored_BTH, _ = layer.read(_at(x_BTI, mirror_BT))
+                outputs_BTH = torch.cat([outputs_BTH, _at(mirrored_BTH, mirror_BT)], dim=-1)
+            x_BTI = outputs_BTH
+        if self.scores == "per_sentence":
+            x_BTI = self._ends(x_BTI, lengths_B)[:, None]
+        if self.norm is not None:
+            x_BTI = self.norm(x_BTI)
+        if noise is not None and self.dropout:
+            x_BTI = x_BTI * noise.keep("output", x_BTI.shape[-1], dropout=self.dropout)[:, None]
+        scores_BT = self.output(x_BTI).squeeze(-1).float()
+        if self.scores == "per_sentence":
+            return scores_BT.squeeze(1)
+        return scores_BT.masked_fill(position_T >= lengths_B[:, None], 0.0)
+
+    def _ends(self, outputs_BTH: Tensor, lengths_B: Tensor) -> Tensor:
+        """Where each direction ended: forwards at the last token, backwards at the first."""
+        last_BH = _at(outputs_BTH, lengths_B[:, None] - 1)[:, 0]
+        hidden = self.hidden_size
+        return torch.cat([last_BH[:, :hidden], outputs_BTH[:, 0, hidden:]], dim=-1)
+
+
+class ConvolutionalDiscriminator(Discriminator):
+    """Convolutions over the text, their maximum over time, a highway layer, a dense layer and a score (Kim 2014).
+
+    The embedding is cut into `representations`, which the same filters read and the same layers score; a sentence's
+    score is the mean over them (RelGAN, Nie et al. 2019). The highway layer is the one-matrix form of that paper's
+    code: sigmoid(h) relu(h) + (1 - sigmoid(h)) x with h = W x + b.
+
+    Args:
+        filters: number of filters for each width in tokens.
+        dense: units of the (linear) dense layer before the score; 0 leaves it out.
+        dropout: on the features after the highway layer.
+        seed: the weights follow from it.
+    """
+
+    scores = "per_sentence"
+
+    def __init__(
+        self,
+        *,
+        vocabulary_size: int,
+        embedding: int,
+        filters: dict[int, int],
+        representations: int = 1,
+        highway: bool = True,
+        dense: int = 100,
+        dropout: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(vocabulary_size, embedding)
+        assert embedding % representations == 0
+        self.representations = representations
+        self.dropout = dropout
+        channels = embedding // representations
+        by_width = sorted(filters.items())
+        self.widths = [width for width, _ in by_width]
+        self.filters = nn.ParameterList(torch.empty(count, channels, width) for width, count in by_width)
+        self.biases = nn.ParameterList(torch.empty(count) for _, count in by_width)
+        features = sum(filters.values())
+        self.highway = nn.Linear(features, features) if highway else None
+        self.dense = nn.Linear(features, dense) if dense else None
+        self.output = nn.Linear(dense or features, 1)
+        self._initialise(seed)
+
+    @torch.no_grad()
+    def _initialise(self, seed: int) -> None:
+        normal_(self.embedding.weight, 1.0, seed, "embedding")
+        for width, weight, bias in zip(self.widths, self.filters, self.biases, strict=True):
+            uniform_(weight, weight[0].numel() ** -0.5, seed, f"filters of width {width}")
+            bias.zero_()
+        for name, layer in (("highway", self.highway), ("dense", self.dense), ("output", self.output)):
+            if layer is not None:
+                uniform_(layer.weight, layer.in_features**-0.5, seed, name)
+                layer.bias.zero_()
+
+    def forward(self, embedded_BTE: Tensor, lengths_B: Tensor, *, noise: Noise | None = None) -> Tensor:
+        rows, positions, size = embedded_BTE.shape
+        channels = size // self.representations
+        valid_BT = torch.arange(positions, device=embedded_BTE.device) < lengths_B[:, None]
+        x_BRCT = (embedded_BTE * valid_BT[..., None]).view(rows, positions, -1, channels).permute(0, 2, 3, 1)
+        noise = noise if self.dropout else None
+        if channels == 1 and not x_BRCT.is_cuda:
+            weights = [weight.squeeze(1) for weight in self.filters]
+            features_BRK = representations.max_over_time(x_BRCT.squeeze(2), lengths_B, weights, list(self.biases))
+        else:
+            features_BRK = self._max_over_time(x_BRCT, lengths_B)
+        if self.highway is not None and not x_BRCT.is_cuda:
+            features_BK = representations.highway_mean(
+                features_BRK, self.highway.weight, self.highway.bias, noise, self.dropout
+            )
+        else:
+            features_BK = self._highway_mean(features_BRK, noise)
+        # The rest is linear, so that the mean of the features scores like the mean of the scores.
+        if self.dense is not None:
+            features_BK = self.dense(features_BK)
+        return self.output(features_BK).squeeze(-1).float()
+
+    def _max_over_time(self, x_BRCT: Tensor, lengths_B: Tensor) -> Tensor:
+        """Each filter's largest response in the text, (B, R, K); a text shorter than a filter counts as filled up."""
+        x_MCT = F.pad(x_BRCT.flatten(0, 1), (0, max(0, self.widths[-1] - x_BRCT.shape[-1])))
+        lengths_M1 = lengths_B.repeat_interleave(self.representations)[:, None]
+        pooled = []
+        for width, weight, bias in zip(self.widths, self.filters, self.biases, strict=True):
+            responses_MKP = F.conv1d(x_MCT, weight, bias)
+            position_P = torch.arange(responses_MKP.shape[-1], device=x_MCT.device)
+            outside_MP = position_P > (lengths_M1 - width).clamp(min=0)
+            pooled.append(responses_MKP.masked_fill(outside_MP[:, None], -torch.inf).amax(dim=-1).relu())
+        return torch.cat(pooled, dim=-1).unflatten(0, (-1, self.representations))
+
+    def _highway_mean(self, features_BRK: Tensor, noise: Noise | None) -> Tensor:
+        """Highway layer, dropout and mean over the representations, (B, K)."""
+        if self.highway is not None:
+            h_BRK = self.highway(features_BRK)
+            features_BRK = torch.lerp(features_BRK, h_BRK.relu(), h_BRK.sigmoid())
+        if noise is not None:
+            features_BRK = features_BRK * noise.keep("features", *features_BRK.shape[1:], dropout=self.dropout)
+        return features_BRK.mean(dim=1)
+
+
+def _at(x_BTI: Tensor, position_BT: Tensor) -> Tensor:
+    """Each row's vectors at the given positions."""
+    return x_BTI.gather(1, position_BT[..., None].expand(-1, -1, x_BTI.shape[-1]))
+
+
+def _sinusoids(position_T: Tensor, channels: int) -> Tensor:
+    """Sines and cosines of wavelengths from 2π to 20000π positions, (T, channels)."""
+    rates = torch.exp(torch.arange(0, channels, 2, device=position_T.device) * (-math.log(10000) / channels))
+    angles = position_T[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)

@@ -1,0 +1,274 @@
+"""Text from a generator: free running, without gradient.
+
+Shapes: B rows, T positions, P prompt tokens, S slots that are worked on together, V vocabulary, F features, K candidates,
+J blocks of the vocabulary, H hidden units, L layers, Z latent dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lstmgan_dist.models import fused
+from lstmgan_dist.models.generator import Generator, State
+
+END = 0  # the token that ends a sentence, starts the next and pads
+
+_SLOTS = 512  # rows whose logits fit into a CPU's cache, and enough of them for fast matrix products
+_SLOT_STEP = 32  # few different numbers of slots: oneDNN compiles a kernel for each
+_BLOCK = 64  # tokens
+_MOST_GRAPHS = 4  # of one generator: training, evaluation and their last batches
+
+
+class Drawn(NamedTuple):
+    """Drawn text.
+
+    tokens_BT: int64, padded with END.
+    lengths_B: tokens of each row, END included where the row reached it.
+    """
+
+    tokens_BT: Tensor
+    lengths_B: Tensor
+
+
+@torch.no_grad()
+def draw(
+    generator: Generator,
+    uniforms_BT: Tensor,
+    *,
+    latent_BZ: Tensor | None = None,
+    prompt: Sequence[int] = (END,),
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    suppress: Sequence[int] = (),
+) -> Drawn:
+    """Write one text for each row of uniforms: token t of a row is its distribution's inverse at uniforms_BT[:, t].
+
+    A row's text depends on its own uniforms only, up to the rounding of matrix products.
+
+    Args:
+        uniforms_BT: in (0, 1), on the generator's device.
+        latent_BZ: for a generator that has a latent vector.
+        prompt: tokens read before the first drawn one, at least one. A sentence starts with END.
+        temperature: divides the logits; 0 takes the most probable token.
+        top_k: draw from this many most probable tokens.
+        top_p: draw from the fewest most probable tokens that have this probability together (Holtzman et al. 2020).
+        suppress: tokens never drawn. With END among them no row stops early.
+    """
+    device = uniforms_BT.device
+    allowed_V = torch.zeros(generator.vocabulary_size, device=device)
+    allowed_V[list(suppress)] = -torch.inf
+
+    def begin(latent_SZ: Tensor | None, slots: int) -> State:
+        """The state in which texts read the last token of the prompt."""
+        if len(prompt) == 1:
+            return generator.initial_state(slots, latent_SZ)
+        # Without latent vectors the prompt leads every row to the same state.
+        inputs_SP = torch.tensor([prompt[:-1]], device=device).expand(1 if latent_SZ is None else slots, -1)
+        _, (h_SLH, c_SLH) = generator(inputs_SP, latent_BZ=latent_SZ)
+        return h_SLH.expand(slots, -1, -1), c_SLH.expand(slots, -1, -1)
+
+    def pick(features_SF: Tensor, output_VF: Tensor, bias_V: Tensor, uniforms_S: Tensor) -> Tensor:
+        """The next token of every slot."""
+        scale = 1 / temperature if temperature else 1.0
+        logits_SV = fused.linear(features_SF * scale, output_VF, (bias_V + allowed_V) * scale).float()
+        if temperature == 0:
+            return logits_SV.argmax(dim=-1)
+        if top_k is not None or top_p is not None:
+            return _among_the_most_probable(logits_SV, uniforms_S, top_k, top_p)
+        return _inverse_cdf(logits_SV.softmax(dim=-1), uniforms_S)
+
+    if not uniforms_BT.is_cuda:
+        return _draw_in_slots(generator, uniforms_BT, latent_BZ, prompt[-1], begin, pick)
+    settings = (temperature, top_k, top_p, tuple(suppress))
+    return _replay(generator, uniforms_BT, latent_BZ, begin(latent_BZ, len(uniforms_BT)), prompt[-1], pick, settings)
+
+
+Begin = Callable[[Tensor | None, int], State]
+Pick = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+def _draw_in_slots(
+    generator: Generator, uniforms_BT: Tensor, latent_BZ: Tensor | None, first_token: int, begin: Begin, pick: Pick
+) -> Drawn:
+    """Draw in a fixed number of slots: a text that ends makes room for the next, so none is worked on in vain."""
+    rows, positions = uniforms_BT.shape
+    nowhere = rows  # the row of a slot that has nothing left to do
+    uniforms_BT = F.pad(uniforms_BT, (0, 0, 0, 1), value=0.5)
+    latent_BZ = None if latent_BZ is None else F.pad(latent_BZ, (0, 0, 0, 1))
+    tokens_BT = torch.zeros(rows + 1, positions, dtype=torch.int64)
+    lengths_B = torch.zeros(rows + 1, dtype=torch.int64)
+
+    def latent_of(row_S: Tensor) -> Tensor | None:
+        return None if latent_BZ is None else latent_BZ[row_S]
+
+    entered = min(rows, _SLOTS)
+    row_S = torch.arange(entered)
+    position_S = torch.zeros_like(row_S)
+    token_S = torch.full_like(row_S, first_token)
+    state = begin(latent_of(row_S), entered)
+    while len(row_S):
+        features_S1F, state = generator(token_S[:, None], state, latent_BZ=latent_of(row_S))
+        uniforms_S = uniforms_BT[row_S, position_S]
+        token_S = pick(features_S1F[:, 0], generator.output_matrix, generator.output_bias, uniforms_S)
+        tokens_BT[row_S, position_S] = token_S
+        position_S += 1
+        lengths_B[row_S] = position_S
+        over = ((token_S == END) | (position_S == positions)) & (row_S != nowhere)
+        position_S[over | (row_S == nowhere)] = 0
+        over = over.nonzero().squeeze(1)
+        refill = over[: rows - entered]
+        if len(refill):
+            row_S[refill] = torch.arange(entered, entered + len(refill))
+            token_S[refill] = first_token
+            for old_SLH, new_SLH in zip(state, begin(latent_of(row_S[refill]), len(refill)), strict=True):
+                old_SLH[refill] = new_SLH
+            entered += len(refill)
+        row_S[over[len(refill) :]] = nowhere
+        slots = -(-int((row_S != nowhere).sum()) // _SLOT_STEP) * _SLOT_STEP
+        if slots < len(row_S):
+            keep = (row_S == nowhere).argsort(stable=True)[:slots]
+            row_S, position_S, token_S = row_S[keep], position_S[keep], token_S[keep]
+            state = state[0][keep], state[1][keep]
+    return Drawn(tokens_BT[:rows], lengths_B[:rows])
+
+
+def _draw_in_step(
+    generator: Generator,
+    uniforms_BT: Tensor,
+    latent_BZ: Tensor | None,
+    state: State,
+    first_token: int,
+    pick: Pick,
+    dtype: torch.dtype,
+) -> Drawn:
+    """Draw all rows to the last position, without ever asking the device for a value: what a CUDA graph can hold."""
+    embedding_VE, output_VF = generator.embedding.weight.to(dtype), generator.output_matrix.to(dtype)
+    cells = [[weight.to(dtype) for weight in layer.weights] for layer in generator.lstm_layers()]
+    projection = None if generator.projection is None else generator.projection.weight.to(dtype)
+    latent_BZ = latent_BZ.to(dtype) if generator.feeds_every_step and latent_BZ is not None else None
+    states = [
+        (h_BH.to(dtype), c_BH.to(dtype)) for h_BH, c_BH in zip(state[0].unbind(1), state[1].unbind(1), strict=True)
+    ]
+    rows, positions = uniforms_BT.shape
+    token_B = torch.full((rows,), first_token, device=uniforms_BT.device)
+    running_B = torch.ones(rows, dtype=torch.bool, device=uniforms_BT.device)
+    lengths_B = torch.zeros(rows, dtype=torch.int64, device=uniforms_BT.device)
+    drawn = []
+    for t in range(positions):
+        x_BI = F.embedding(token_B, embedding_VE)
+        if latent_BZ is not None:
+            x_BI = torch.cat([x_BI, latent_BZ], dim=-1)
+        for number, weights in enumerate(cells):
+            states[number] = torch.lstm_cell(x_BI, states[number], *weights)
+            x_BI = states[number][0]
+        features_BF = x_BI if projection is None else F.linear(x_BI, projection)
+        token_B = pick(features_BF, output_VF, generator.output_bias.to(dtype), uniforms_BT[:, t])
+        drawn.append(token_B.where(running_B, END))
+        lengths_B = lengths_B + running_B
+        running_B = running_B & (token_B != END)
+    return Drawn(torch.stack(drawn, dim=1), lengths_B)
+
+
+class _Graph(NamedTuple):
+    """A captured draw: write the inputs, replay, read the outputs."""
+
+    graph: torch.cuda.CUDAGraph
+    inputs: list[Tensor]
+    drawn: Drawn
+
+
+# The graphs read a generator's weights where they are, so they live as long as it does.
+_graphs: WeakKeyDictionary[Generator, dict[Hashable, _Graph]] = WeakKeyDictionary()
+
+
+def _replay(
+    generator: Generator,
+    uniforms_BT: Tensor,
+    latent_BZ: Tensor | None,
+    state: State,
+    first_token: int,
+    pick: Pick,
+    settings: tuple[Hashable, ...],
+) -> Drawn:
+    """Draw by a CUDA graph of the whole sequence, captured once for each shape and setting.
+
+    A graph reads the weights in place, so it sees every update of theirs.
+    """
+    dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else torch.float32
+    addresses = tuple(parameter.data_ptr() for parameter in generator.parameters())
+    key = (*uniforms_BT.shape, dtype, first_token, settings, addresses)
+    inputs = [uniforms_BT, *state] if latent_BZ is None else [uniforms_BT, *state, latent_BZ]
+    graphs = _graphs.setdefault(generator, {})
+    if key not in graphs:
+        if len(graphs) == _MOST_GRAPHS:
+            del graphs[next(iter(graphs))]
+        with torch.autocast("cuda", enabled=False):  # the cast weights belong into the graph, not into autocast's cache
+            graphs[key] = _capture(generator, [tensor.clone() for tensor in inputs], first_token, pick, dtype)
+    captured = graphs[key]
+    for static, tensor in zip(captured.inputs, inputs, strict=True):
+        static.copy_(tensor)
+    captured.graph.replay()
+    return Drawn(captured.drawn.tokens_BT.clone(), captured.drawn.lengths_B.clone())
+
+
+def _capture(generator: Generator, inputs: list[Tensor], first_token: int, pick: Pick, dtype: torch.dtype) -> _Graph:
+    uniforms_BT, h_BLH, c_BLH, *latents = inputs
+    latent_BZ = latents[0] if latents else None
+
+    def run() -> Drawn:
+        return _draw_in_step(generator, uniforms_BT, latent_BZ, (h_BLH, c_BLH), first_token, pick, dtype)
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # libraries set themselves up outside of the capture
+        run()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may use CUDA meanwhile
+        drawn = run()
+    return _Graph(graph, inputs, drawn)
+
+
+def _inverse_cdf(weights_SV: Tensor, uniforms_S: Tensor) -> Tensor:
+    """The token at which the cumulative weight first exceeds uniform times total; never one without weight.
+
+    In two levels: first the block of tokens, from the blocks' sums, then the token in it.
+    """
+    slots, vocabulary = weights_SV.shape
+    whole = vocabulary // _BLOCK * _BLOCK
+    sums_SJ = weights_SV[:, :whole].view(slots, -1, _BLOCK).sum(dim=-1)
+    if whole < vocabulary:
+        sums_SJ = torch.cat([sums_SJ, weights_SV[:, whole:].sum(dim=-1, keepdim=True)], dim=-1)
+    cumulative_SJ = sums_SJ.cumsum(dim=-1)
+    target_S1 = uniforms_S[:, None] * cumulative_SJ[:, -1:]
+    block_S1 = _first_above(cumulative_SJ, target_S1)
+    before_S1 = (cumulative_SJ - sums_SJ).gather(1, block_S1)
+    token_SK = block_S1 * _BLOCK + torch.arange(_BLOCK, device=weights_SV.device)
+    inside_SK = weights_SV.gather(1, token_SK.clamp(max=vocabulary - 1)).masked_fill_(token_SK >= vocabulary, 0)
+    return (block_S1 * _BLOCK + _first_above(inside_SK.cumsum(dim=-1), target_S1 - before_S1)).squeeze(1)
+
+
+def _first_above(cumulative_SK: Tensor, target_S1: Tensor) -> Tensor:
+    """Index of the first cumulative weight above the target; of the last that rose where rounding leaves none above."""
+    last_S1 = (cumulative_SK < cumulative_SK[:, -1:]).sum(dim=-1, keepdim=True)
+    return (cumulative_SK <= target_S1.clamp(min=0)).sum(dim=-1, keepdim=True).minimum(last_S1)
+
+
+def _among_the_most_probable(logits_SV: Tensor, uniforms_S: Tensor, top_k: int | None, top_p: float | None) -> Tensor:
+    """A token of the top_k most probable ones, of which only the first that reach top_p together count."""
+    logits_SK, token_SK = logits_SV.topk(min(top_k or logits_SV.shape[1], logits_SV.shape[1]), dim=-1)
+    weights_SK = logits_SK.softmax(dim=-1)
+    cumulative_SK = weights_SK.cumsum(dim=-1)
+    if top_p is not None:
+        weights_SK = weights_SK.masked_fill(cumulative_SK - weights_SK >= top_p, 0)
+        weights_SK[:, 0] = weights_SK[:, 0].clamp(min=torch.finfo(weights_SK.dtype).tiny)
+        cumulative_SK = weights_SK.cumsum(dim=-1)
+    index_S1 = _first_above(cumulative_SK, uniforms_S[:, None] * cumulative_SK[:, -1:])
+    return token_SK.gather(1, index_S1).squeeze(1)

@@ -1,0 +1,110 @@
+"""A tiny game that the tests of this folder play."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lstmgan_dist.adversarial import credit
+from lstmgan_dist.adversarial.losses import LOSSES
+from lstmgan_dist.adversarial.objectives import (
+    DiscriminatorObjective,
+    GumbelSoftmaxObjective,
+    LikelihoodObjective,
+    ScoreFunctionObjective,
+)
+from lstmgan_dist.corpus.stream import Batch
+from lstmgan_dist.models.discriminators import ConvolutionalDiscriminator, Discriminator, LSTMDiscriminator
+from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.runtime.local import LocalRuntime
+from lstmgan_dist.runtime.randomness import Noise
+
+V, B, MAX_LENGTH = 19, 8, 7
+RUNTIME = LocalRuntime(torch.device("cpu"))
+
+
+def sentences(rows: int = B, seed: int = 1) -> Batch:
+    random = torch.Generator().manual_seed(seed)
+    lengths_B = torch.randint(1, MAX_LENGTH + 1, (rows,), generator=random)
+    lengths_B[0] = MAX_LENGTH - 1
+    targets_BT = torch.randint(1, V, (rows, int(lengths_B.max())), generator=random)
+    position = torch.arange(targets_BT.shape[1])
+    targets_BT = targets_BT * (position < lengths_B[:, None] - 1)
+    return Batch(F.pad(targets_BT, (1, -1)), targets_BT, lengths_B, fresh=True)
+
+
+def continuous(number: int, rows: int = B) -> Batch:
+    text = torch.randint(1, V, (rows, 40), generator=torch.Generator().manual_seed(5))
+    start = number * 6
+    lengths = torch.full((rows,), 6)
+    return Batch(text[:, start : start + 6], text[:, start + 1 : start + 7], lengths, fresh=number == 0)
+
+
+def make_generator(**settings: Any) -> Generator:
+    generator = Generator(**{"vocabulary_size": V, "embedding": 6, "hidden": 10, "seed": 2, **settings})
+    with torch.no_grad():
+        generator.output_bias[0] = 0.5
+    return generator
+
+
+def make_discriminator(kind: str, dropout: float = 0.2) -> Discriminator:
+    if kind == "convolutional":
+        return ConvolutionalDiscriminator(
+            vocabulary_size=V, embedding=4, representations=4, filters={2: 3, 3: 4}, dropout=dropout, dense=5
+        )
+    scores = "per_token" if kind == "per_token" else "per_sentence"
+    return LSTMDiscriminator(vocabulary_size=V, scores=scores, embedding=6, hidden=8, dropout=dropout)
+
+
+def make_objective(name: str, loss: str, scores: str, generator: Generator, discriminator: Discriminator) -> Any:
+    if name == "likelihood":
+        return LikelihoodObjective(generator, carries_state=False)
+    if name == "discriminator":
+        return DiscriminatorObjective(discriminator, LOSSES[loss], max_length=MAX_LENGTH)
+    if name == "score_function":
+        return ScoreFunctionObjective(
+            generator,
+            LOSSES[loss],
+            max_length=MAX_LENGTH,
+            credit=partial(credit.discounted, discount=0.7) if scores == "per_token" else credit.sentence,
+            baseline=credit.MovingAverage(decay=0.2, positions=MAX_LENGTH),
+            likelihood_weight=0.3,
+        )
+    return GumbelSoftmaxObjective(
+        generator,
+        LOSSES[loss],
+        max_length=MAX_LENGTH,
+        straight_through=name == "straight_through",
+        likelihood_weight=0.3,
+    )
+
+
+def extra(name: str) -> dict[str, float]:
+    return {"inverse_temperature": 1.7} if name in ("straight_through", "relaxed") else {}
+
+
+def noise_of(rows: Tensor | None = None, key: int = 7) -> Noise:
+    return Noise(key, torch.arange(B) if rows is None else rows)
+
+
+def cut(prepared: dict[str, Tensor], rows: slice) -> dict[str, Tensor]:
+    return {name: value[rows] if value.dim() else value for name, value in prepared.items()}
+
+
+def gradients_of(network: torch.nn.Module) -> dict[str, Tensor]:
+    return {
+        name: parameter.grad.clone() for name, parameter in network.named_parameters() if parameter.grad is not None
+    }
+
+
+GAMES = [
+    (objective, loss, kind)
+    for objective in ("discriminator", "score_function", "straight_through", "relaxed")
+    for loss in LOSSES
+    for kind in ("per_token", "per_sentence", "convolutional")
+    if not (loss == "relativistic" and kind == "per_token")
+]
