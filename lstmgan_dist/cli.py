@@ -135,8 +135,8 @@ def prepare(
     from lstmgan_dist.training.inspection import describe_corpus
 
     folder = Folder(out)
-    if folder.list():
-        raise UserError(f"{out} is not empty: choose another folder with --out, or delete it.")
+    if preparing.is_prepared(folder):
+        raise UserError(f"{out} holds a corpus already: choose another folder with --out, or delete it.")
     settings = config.Corpus(
         source=tuple(sources),
         heldout_source=tuple(heldout) if heldout else None,
