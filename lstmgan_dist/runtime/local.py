@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from lstmgan_dist.errors import UserError
 
-
 T = TypeVar("T")
 
 

@@ -26,7 +26,7 @@ class Game:
     def __init__(self, job: config.Job, vocabulary_size: int, runtime: Runtime) -> None:
         self._job = job
         self._runtime = runtime
-        self.precision = choose_precision(job.precision, runtime.device)
+        self.precision: Literal["fp32", "bf16"] = choose_precision(job.precision, runtime.device)
         self.generator = build_generator(job, vocabulary_size).to(runtime.device)
         self.discriminator: Discriminator | None = None
         if job.discriminator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -64,7 +65,7 @@ def examples(corpus: PreparedCorpus, count: int) -> list[str]:
     (tokens, offsets), *_ = corpus.read_blocks("heldout", [0])
     if corpus.layout == "continuous":
         return [corpus.tokenizer.decode(tokens[: 100 * count].tolist())]
-    rows = zip(offsets[:count], offsets[1 : count + 1], strict=False)
+    rows = itertools.pairwise(offsets)
     return [corpus.tokenizer.decode(tokens[start:stop].tolist()) for start, stop in rows]
 
 

@@ -47,8 +47,8 @@ class Player:
     """A network that learns.
 
     name: prefixes its figures. schedules: arguments of the objective that change over the phase. steps: length of the
-    phase. parts: pieces an update is split into to save memory; the gradient is the same. precision: of matrix products;
-    weights are float32 always.
+    phase. parts: pieces an update is split into to save memory; the gradient is the same. precision: of matrix
+    products; weights are float32 always.
     """
 
     def __init__(

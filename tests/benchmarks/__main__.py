@@ -47,8 +47,9 @@ def device_name() -> str:
     """The GPU if there is one, else the CPU and its threads."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    models = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else []
-    return f"{models[0] if models else platform.processor()}, {torch.get_num_threads()} threads"
+    facts = Path("/proc/cpuinfo")
+    models = re.findall(r"model name\s*: (.*)", facts.read_text()) if facts.exists() else [platform.processor()]
+    return f"{models[0]}, {torch.get_num_threads()} threads"
 
 
 if __name__ == "__main__":

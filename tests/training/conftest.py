@@ -3,13 +3,15 @@
 import random
 
 import pytest
+import torch
 from rich.console import Console
 
 from lstmgan_dist.config import Job, parse_job
 from lstmgan_dist.runtime.local import LocalRuntime
 from lstmgan_dist.storage import Folder
+from lstmgan_dist.training.progress import Score
 from lstmgan_dist.training.run import Run, prepared_corpus
-from lstmgan_dist.training.trainer import train
+from lstmgan_dist.training.trainer import Outcome, train
 
 SENTENCES = """
 name: tiny
@@ -19,7 +21,10 @@ batch: {size: 8, lanes: 4}
 generator: {embedding: 8, hidden: 12, dropout: 0.2}
 discriminator: {kind: lstm, scores: per_token, embedding: 8, hidden: 8, dropout: 0.1}
 phases:
-  - {kind: likelihood, steps: 6, optimizer: {learning_rate: {start: 1e-2, end: 1e-3}, warmup_steps: 2}, finish_with: best}
+  - kind: likelihood
+    steps: 6
+    finish_with: best
+    optimizer: {learning_rate: {start: 1e-2, end: 1e-3}, warmup_steps: 2}
   - {kind: discriminator, steps: 5}
   - kind: adversarial
     steps: 6
@@ -58,9 +63,9 @@ def text(tmp_path_factory):
     """A file of sentences of a toy grammar."""
     draw = random.Random(1)
     subjects, verbs, objects = (
-        "the cat,a dog,my bird".split(","),
-        "sees,likes,eats".split(","),
-        "fish,grass,milk".split(","),
+        ["the cat", "a dog", "my bird"],
+        ["sees", "likes", "eats"],
+        ["fish", "grass", "milk"],
     )
     lines = [
         " ".join([draw.choice(subjects), draw.choice(verbs), draw.choice(objects), *["now"] * draw.randrange(3)])
@@ -90,12 +95,16 @@ class StoppingRuntime(LocalRuntime):
 
 def run_job(job, folder, *, runtime=None, device="cpu"):
     """Train a job in a folder, from wherever that stands."""
-    import torch
-
     corpus = prepared_corpus(job.corpus, str(folder), lambda progress: None)
     run = Run.create_or_resume(str(folder), job, corpus)
     outcome = train(run, corpus, runtime or LocalRuntime(torch.device(device)), Console(quiet=True))
     return run, outcome
+
+
+def best_of(outcome: Outcome) -> Score:
+    """The best score of a run that was evaluated."""
+    assert outcome.progress.best is not None
+    return outcome.progress.best
 
 
 def everything_in(folder) -> dict[str, bytes]:

@@ -14,7 +14,7 @@ from lstmgan_dist.storage import Folder
 from lstmgan_dist.training.result import evaluate, generate, load_result
 from lstmgan_dist.training.run import Run
 from lstmgan_dist.training.run_log import read_metrics
-from tests.training.conftest import CONTINUOUS, SENTENCES, StoppingRuntime, job_of, run_job
+from tests.training.conftest import CONTINUOUS, SENTENCES, StoppingRuntime, best_of, job_of, run_job
 
 GENERATING = {
     "count": 5,
@@ -54,7 +54,7 @@ def test_run_behind_a_url_gives_the_numbers_of_a_local_one(template, text, tmp_p
 def test_best_latest_and_a_step_are_told_apart(text, tmp_path):
     run, outcome = run_job(job_of(SENTENCES, text), tmp_path)
     assert load(tmp_path, "latest").step == outcome.progress.step
-    assert load(tmp_path, "best").step == outcome.progress.best.step
+    assert load(tmp_path, "best").step == best_of(outcome).step
     assert load(tmp_path, str(run.checkpoints.steps()[0])).step == run.checkpoints.steps()[0]
     with pytest.raises(UserError, match="write best, latest or the number of a step"):
         load(tmp_path, "newest")
@@ -63,11 +63,11 @@ def test_best_latest_and_a_step_are_told_apart(text, tmp_path):
 def test_best_checkpoint_outlives_pruning(text, tmp_path):
     phase = "{kind: likelihood, steps: 30, optimizer: {kind: sgd, learning_rate: {start: 0.01, end: 20}, clip: null}}"
     run, outcome = run_job(job_of(SENTENCES, text, f"phases=[{phase}]", "checkpoint.every=1 steps"), tmp_path)
-    best = outcome.progress.best.step
+    best = best_of(outcome).step
     assert best < outcome.progress.step - 2
     assert run.checkpoints.steps() == [best, outcome.progress.step - 1, outcome.progress.step]
     best_row = [row for row in read_metrics(run.folder) if "heldout/nll" in row and row["step"] == best]
-    assert best_row[0]["heldout/nll"] == outcome.progress.best.heldout_nll
+    assert best_row[0]["heldout/nll"] == best_of(outcome).heldout_nll
 
 
 def test_a_run_and_its_corpus_can_be_moved_together(text, tmp_path):

@@ -6,12 +6,12 @@ import math
 import pytest
 import torch
 
-from lstmgan_dist.config import AdversarialPhase, LossName, load_job
+from lstmgan_dist.config import AdversarialPhase, Interval, LossName, load_job
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.training import trainer
 from lstmgan_dist.training.run_log import read_metrics
 from tests.test_config import JOBS
-from tests.training.conftest import CONTINUOUS, GUMBEL, SENTENCES, job_of, run_job
+from tests.training.conftest import CONTINUOUS, GUMBEL, SENTENCES, best_of, job_of, run_job
 
 LOSSES: tuple[str, ...] = LossName.__args__
 ESTIMATORS = {
@@ -41,15 +41,12 @@ def test_every_loss_with_every_estimator_trains_or_is_refused_with_a_reason(loss
 def two_states(job, tmp_path):
     """Both networks after one step and after two."""
     run, _ = run_job(
-        job.model_copy(update={"checkpoint": job.checkpoint.model_copy(update={"every": one_step()})}), tmp_path
+        job.model_copy(
+            update={"checkpoint": job.checkpoint.model_copy(update={"every": Interval(count=1, unit="steps")})}
+        ),
+        tmp_path,
     )
     return [{name: run.checkpoints.open(step).load(name) for name in ("generator", "discriminator")} for step in (1, 2)]
-
-
-def one_step():
-    from lstmgan_dist.config import Interval
-
-    return Interval(count=1, unit="steps")
 
 
 @pytest.mark.parametrize("path", sorted(JOBS.glob("*.yaml")), ids=lambda path: path.stem)
@@ -79,6 +76,7 @@ def test_every_recipe_trains_two_steps_of_each_phase(path, text, tmp_path):
     _, outcome = run_job(load_job(path, tuple(shrunken)), tmp_path / "run")
     assert outcome.finished
     assert outcome.progress.step == 2 * len(recipe.phases)
+    assert outcome.last_review
     assert outcome.last_review.scalars["heldout/nll"] > 0
 
 
@@ -104,7 +102,7 @@ def test_training_learns_the_toy_language(text, tmp_path):
     entropy = 4 * math.log(3) / 6
     assert last == pytest.approx(entropy, abs=0.15)
     assert first > entropy + 0.2
-    assert outcome.progress.best.heldout_nll == min(row["heldout/nll"] for row in heldout(run))
+    assert best_of(outcome).heldout_nll == min(row["heldout/nll"] for row in heldout(run))
 
 
 def heldout(run):
@@ -118,7 +116,7 @@ def test_phase_that_no_longer_gets_better_stops_early_and_ends_with_its_best(tex
         "optimizer: {kind: sgd, learning_rate: {start: 0.01, end: 500}, clip: null}}"
     )
     run, outcome = run_job(job_of(SENTENCES, text, f"phases=[{phase}]", "evaluate.every=2 steps"), tmp_path)
-    best = outcome.progress.best
+    best = best_of(outcome)
     assert outcome.progress.step < 40
     final, kept = (run.checkpoints.open(step).load("generator") for step in (outcome.progress.step, best.step))
     assert all(torch.equal(final[name], kept[name]) for name in kept)
