@@ -647,7 +647,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     elif first["type"] == "missing":
         message = "this key is required"
     elif first["type"] == "union_tag_invalid":
-        message = f"kind {first['ctx']['tag']} is not known: choose {first['ctx']['expected_tags']}"
+        context = first.get("ctx", {})
+        message = f"kind {context['tag']} is not known: choose {context['expected_tags']}"
     elif first["type"] == "union_tag_not_found":
         message = "kind is missing: it says what this block is"
     elif first["type"] != "value_error" and not isinstance(first["input"], dict | list):

@@ -14,7 +14,7 @@ from lstmgan_dist.runtime.randomness import Noise
 
 
 def score_function(log_likelihoods_N: Tensor, advantages_N: Tensor) -> Tensor:
-    """REINFORCE's loss of each token: its gradient is minus the advantage times the log-probability's (Williams 1992)."""
+    """REINFORCE's loss of each token: its gradient is minus advantage times the log-probability's (Williams 1992)."""
     return -(advantages_N * log_likelihoods_N)
 
 
@@ -45,10 +45,10 @@ def gumbel_softmax(
 def conditioned_gumbel(logits_NV: Tensor, tokens_N: Tensor, noise_N: Noise) -> Tensor:
     """Gumbel noise given that the argmax of logits + noise is the token.
 
-    Drawing the token from softmax(logits) first and the noise afterwards is distributed as Gumbel-max sampling (Maddison
-    et al. 2014, section 4). With E ~ Exp(1) for every token and k the drawn one, the largest sum is M = logsumexp(logits)
-    - log E_k, and the other sums are Gumbel variables cut off at M. With p = softmax(logits) this makes
-    noise_k = -log(p_k E_k) and noise_i = -log(E_i + p_i E_k).
+    Drawing the token from softmax(logits) first and the noise afterwards is distributed as Gumbel-max sampling
+    (Maddison et al. 2014, section 4). With E ~ Exp(1) for every token and k the drawn one, the largest sum is
+    M = logsumexp(logits) - log E_k, and the other sums are Gumbel variables cut off at M. With p = softmax(logits) this
+    makes noise_k = -log(p_k E_k) and noise_i = -log(E_i + p_i E_k).
     """
     exponential_NV = noise_N.uniform("gumbel", logits_NV.shape[-1]).log_().neg_()
     drawn_N1 = tokens_N[:, None]

@@ -1,7 +1,7 @@
 """Discriminator losses and the generator costs that belong to them.
 
-A score is a logit for "real": of a token or of a sentence. All functions work element by element; who averages over what
-is the objective's business. Shapes are any, equal for real and fake where they are paired.
+A score is a logit for "real": of a token or of a sentence. All functions work element by element; who averages over
+what is the objective's business. Shapes are any, equal for real and fake where they are paired.
 """
 
 from __future__ import annotations

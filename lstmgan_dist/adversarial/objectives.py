@@ -1,10 +1,11 @@
 """Modules whose forward returns a loss: what a player wraps for its workers and minimises.
 
-An update has two halves. `prepare` runs once, without gradient, on all rows of the worker: it draws text, scores it, and
-fetches whatever depends on the whole global batch (counts, baselines). `forward` runs on those rows or, to save memory, on
-some of them at a time, and has all the gradient. Its loss is the sum over its rows divided by the *global* count and
-multiplied by the number of workers, which the averaging of gradients takes out again: neither the number of parts nor
-that of workers changes the gradient. Its report holds shares of global means, which add up over parts and workers.
+An update has two halves. `prepare` runs once, without gradient, on all rows of the worker: it draws text, scores it,
+and fetches whatever depends on the whole global batch (counts, baselines). `forward` runs on those rows or, to save
+memory, on some of them at a time, and has all the gradient. Its loss is the sum over its rows divided by the *global*
+count and multiplied by the number of workers, which the averaging of gradients takes out again: neither the number of
+parts nor that of workers changes the gradient. Its report holds shares of global means, which add up over parts and
+workers.
 
 Prepared tensors have rows first, except for 0-dim ones, which belong to all rows:
 `part = {name: value[rows] if value.dim() else value for name, value in prepared.items()}`.
@@ -76,9 +77,9 @@ class LikelihoodObjective(nn.Module):
     def forward(self, part: Prepared, *, opponent: None = None, noise: Noise) -> tuple[Tensor, Report]:
         """Teacher forcing over some of the prepared rows."""
         state = (part["h_BLH"], part["c_BLH"]) if self.carries_state else None
-        nll, state = _mean_nll(self.generator, part, state, noise)
+        nll, (h_BLH, c_BLH) = _mean_nll(self.generator, part, state, noise)
         if self.carries_state:
-            self._ends.append((state[0].detach(), state[1].detach()))
+            self._ends.append((h_BLH.detach(), c_BLH.detach()))
         return nll * part["workers"], {"likelihood/nll": nll.detach()}
 
 
@@ -301,6 +302,9 @@ class GumbelSoftmaxObjective(GeneratorObjective):
         return self._with_likelihood(cost, {"generator/cost": cost.detach()}, part, noise)
 
 
+Objective = LikelihoodObjective | DiscriminatorObjective | ScoreFunctionObjective | GumbelSoftmaxObjective
+
+
 def _real_text(generator: Generator, real: Batch, noise: Noise, runtime: Runtime) -> Prepared:
     """What `_mean_nll` reads."""
     prepared = {
@@ -317,14 +321,14 @@ def _real_text(generator: Generator, real: Batch, noise: Noise, runtime: Runtime
 
 def _mean_nll(generator: Generator, part: Prepared, state: State | None, noise: Noise) -> tuple[Tensor, State]:
     """These rows' share of the global mean negative log-likelihood of the real text, with dropout."""
-    features_BTF, state = generator(
+    features_BTF, end = generator(
         part["real_inputs_BT"], state, latent_BZ=part.get("real_latent_BZ"), noise=noise.at("likelihood")
     )
     index_N = _valid(part["real_lengths_B"], features_BTF.shape[1]).flatten().nonzero().squeeze(1)
     log_likelihoods_N = generator.log_likelihoods(
         _select(features_BTF, index_N), _select(part["real_targets_BT"], index_N)
     )
-    return -log_likelihoods_N.sum() / part["real_tokens"], state
+    return -log_likelihoods_N.sum() / part["real_tokens"], end
 
 
 def _draw(generator: Generator, noise: Noise, max_length: int) -> tuple[Drawn, Tensor | None]:

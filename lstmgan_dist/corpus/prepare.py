@@ -310,15 +310,17 @@ def _limited(
     long = np.flatnonzero(lengths_N > limit)
     if not len(long):
         return encoded, characters_N
+    counted = [index for index in long if int(part.numbers[index]) not in rows.cut] if rows.cut else long.tolist()
     cases = (
         Case(
             rows.source.url,
             rows.place(int(part.numbers[index])),
             f"this sentence has {lengths_N[index]} tokens with its end mark, more than max_length {limit}",
         )
-        for index in long
+        for index in counted
     )
-    rows.findings.long(cases, len(long), settings.on_long_text)
+    if counted:
+        rows.findings.long(cases, len(counted), settings.on_long_text)
     starts_N = np.cumsum(lengths_N) - lengths_N
     if settings.on_long_text == "skip":
         kept = lengths_N <= limit

@@ -153,6 +153,7 @@ class Rows:
     """Clean texts of one chunk: valid UTF-8 without NUL.
 
     numbers: line or row number of each text, int64. ends: the last text ends here (continuous text goes on else).
+    cut: the numbers of those that were cut short already and are counted in the findings.
     """
 
     source: Source
@@ -160,6 +161,7 @@ class Rows:
     numbers: np.ndarray
     ends: bool
     findings: Findings
+    cut: frozenset[int] = frozenset()
 
     def place(self, number: int) -> str:
         """Where a text stood, for messages."""
@@ -414,13 +416,13 @@ def clean(chunk: Chunk, settings: config.Corpus) -> Rows:
         numbers = np.arange(chunk.first, chunk.first + len(lines))
         if chunk.source.format == "json":
             lines, numbers = _parsed(chunk.source, lines, numbers, settings, findings)
-    lines, numbers = _without_endless(chunk.source, lines, numbers, settings, findings)
+    lines, numbers, cut = _without_endless(chunk.source, lines, numbers, settings, findings)
     texts, numbers = _without_bad(chunk.source, lines, numbers, settings, findings)
     if settings.layout == "sentences":
         texts = pc.call_function("utf8_trim_whitespace", [texts])
     filled = byte_counts(texts) > 0
     findings.empty += len(filled) - int(np.count_nonzero(filled))
-    return Rows(chunk.source, texts.filter(pa.array(filled)), numbers[filled], True, findings)
+    return Rows(chunk.source, texts.filter(pa.array(filled)), numbers[filled], True, findings, cut)
 
 
 def _place(source: Source, number: int) -> str:
@@ -484,21 +486,22 @@ def _field(line: bytes, name: str, policy: Literal["error", "skip", "replace"]) 
 
 def _without_endless(
     source: Source, lines: pa.Array, numbers: np.ndarray, settings: config.Corpus, findings: Findings
-) -> tuple[pa.Array, np.ndarray]:
+) -> tuple[pa.Array, np.ndarray, frozenset[int]]:
+    """Without what must not be held in memory; also the numbers of what was cut short instead."""
     sentences = settings.layout == "sentences"
     longest = LONGEST_SENTENCE_BYTES if sentences else LONGEST_DOCUMENT_BYTES
     lengths = byte_counts(lines)
     endless = np.flatnonzero(lengths > longest)
     if not len(endless):
-        return lines, numbers
+        return lines, numbers, frozenset()
     what = f"a {'sentence' if sentences else 'document'} of more than {longest >> 20} MiB"
     cases = (Case(source.url, _place(source, number), what) for number in numbers[endless].tolist())
     findings.long(cases, len(endless), settings.on_long_text)
     if settings.on_long_text == "skip":
         kept = lengths <= longest
-        return lines.filter(pa.array(kept)), numbers[kept]
+        return lines.filter(pa.array(kept)), numbers[kept], frozenset()
     texts = [line if len(line) <= longest else _head(line, longest) for line in lines.to_pylist()]
-    return pa.array(texts, pa.large_binary()), numbers
+    return pa.array(texts, pa.large_binary()), numbers, frozenset(numbers[endless].tolist())
 
 
 def _head(line: bytes, length: int) -> bytes:

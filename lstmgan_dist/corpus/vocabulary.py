@@ -28,12 +28,13 @@ from lstmgan_dist.corpus.tokenizer import (
 )
 from lstmgan_dist.errors import UserError
 
-# Distinct pieces that are counted at a time; beyond it the rarest half is forgotten.
-MOST_DISTINCT = 1_000_000
+# Distinct pieces that are counted at a time, and their bytes; beyond either the rarest half is forgotten.
+MOST_DISTINCT, MOST_DISTINCT_BYTES = 1_000_000, 96 * 2**20
 # Pieces waiting to be merged into the counts.
-_MOST_PENDING = 2_000_000
-# Byte pairs are learnt from counts scaled down to this many pieces, beyond which nothing is gained but time.
-_MOST_PIECES_LEARNT_FROM = 3_000_000
+MOST_PENDING = 2_000_000
+# Byte pairs are learnt from counts scaled down to this many pieces, beyond which nothing is gained but time, and from
+# so many bytes of distinct pieces, of each of which the library needs some dozens for itself.
+_MOST_PIECES_LEARNT_FROM, _MOST_BYTES_LEARNT_FROM = 3_000_000, 12 * 2**20
 _BPE_DEFAULT_SIZE = 8192
 
 
@@ -97,12 +98,15 @@ class PieceCounter:
         self._settings = settings
         self._pieces = pa.table({"values": pa.array([], pa.string()), "counts": pa.array([], pa.int64())})
         self._pending: list[pa.Table] = []
+        self._is_full = False
         self._forgotten = 0  # no forgotten piece occurred more often than this, and no count is further off
 
     def add(self, counted: Counted) -> None:
         assert isinstance(counted, pa.StructArray)
+        if self._is_full:
+            return
         self._pending.append(pa.Table.from_struct_array(counted))
-        if sum(map(len, self._pending)) > _MOST_PENDING:
+        if sum(map(len, self._pending)) > MOST_PENDING or sum(map(_bytes, self._pending)) > MOST_DISTINCT_BYTES:
             self._merge()
 
     def tokenizer(self) -> Tokenizer:
@@ -124,12 +128,19 @@ class PieceCounter:
         # Without threads, so that the order is that of first occurrence.
         merged = table.group_by("values", use_threads=False).aggregate([("counts", "sum")])
         self._pieces = pa.table({"values": merged["values"], "counts": merged["counts_sum"]})
-        if len(self._pieces) > MOST_DISTINCT:
-            counts = self._pieces["counts"].to_numpy()
-            # Lossy counting (Manku and Motwani 2002): the frequent ones are never lost.
-            rare = int(np.partition(counts, len(counts) // 2)[len(counts) // 2])
-            self._forgotten += rare
-            self._pieces = self._pieces.filter(pa.array(counts > rare))
+        if len(self._pieces) > MOST_DISTINCT or _bytes(self._pieces) > MOST_DISTINCT_BYTES:
+            self._forget_rare()
+
+    def _forget_rare(self) -> None:
+        """Lossy counting (Manku and Motwani 2002): the frequent ones are never lost."""
+        counts = self._pieces["counts"].to_numpy()
+        rare = int(np.partition(counts, len(counts) // 2)[len(counts) // 2])
+        if self._settings.kind == "bpe" and counts[counts > rare].sum() < counts.sum() / 2:
+            # Without spaces hardly a piece comes twice: byte pairs are learnt from the text so far.
+            self._is_full = True
+            return
+        self._forgotten += rare
+        self._pieces = self._pieces.filter(pa.array(counts > rare))
 
     def _counted(self) -> Iterator[tuple[str, int]]:
         for batch in self._pieces.to_batches(max_chunksize=65536):
@@ -158,12 +169,22 @@ class PieceCounter:
         return pair_tokenizer(merges, lower=self._settings.lower)
 
     def _sample(self) -> Iterator[str]:
-        total = int(np.sum(self._pieces["counts"].to_numpy()))
-        scale = -(-total // _MOST_PIECES_LEARNT_FROM)
+        """Pieces as often as they occur, or in that proportion; of too many the most frequent."""
+        counts = self._pieces["counts"].to_numpy()
+        self._pieces = self._pieces.take(pa.array(np.argsort(-counts, kind="stable")))
+        scale = -(-int(counts.sum()) // _MOST_PIECES_LEARNT_FROM)
+        room = _MOST_BYTES_LEARNT_FROM
         for piece, times in self._counted():
+            room -= len(piece.encode())
+            if times < scale or room < 0:
+                return
             # A merge that spells the end mark would take its id.
-            if END not in piece and times >= scale:
+            if END not in piece:
                 yield from itertools.repeat(piece, times // scale)
+
+
+def _bytes(pieces: pa.Table) -> int:
+    return pieces["values"].nbytes
 
 
 def _most_frequent(counts: dict[str, int], settings: config.Tokenizer) -> list[str]:

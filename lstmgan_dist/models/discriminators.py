@@ -150,7 +150,7 @@ class ConvolutionalDiscriminator(Discriminator):
     Args:
         filters: number of filters for each width in tokens.
         dense: units of the (linear) dense layer before the score; 0 leaves it out.
-        dropout: on the features after the highway layer.
+        dropout: on the features after the highway layer, one mask for all representations of a sentence.
         seed: the weights follow from it.
     """
 
@@ -199,18 +199,20 @@ class ConvolutionalDiscriminator(Discriminator):
         channels = size // self.representations
         valid_BT = torch.arange(positions, device=embedded_BTE.device) < lengths_B[:, None]
         x_BRCT = (embedded_BTE * valid_BT[..., None]).view(rows, positions, -1, channels).permute(0, 2, 3, 1)
-        noise = noise if self.dropout else None
         if channels == 1 and not x_BRCT.is_cuda:
             weights = [weight.squeeze(1) for weight in self.filters]
             features_BRK = representations.max_over_time(x_BRCT.squeeze(2), lengths_B, weights, list(self.biases))
         else:
             features_BRK = self._max_over_time(x_BRCT, lengths_B)
-        if self.highway is not None and not x_BRCT.is_cuda:
-            features_BK = representations.highway_mean(
-                features_BRK, self.highway.weight, self.highway.bias, noise, self.dropout
-            )
+        if self.highway is None:
+            features_BK = features_BRK.mean(dim=1)
+        elif not x_BRCT.is_cuda:
+            features_BK = representations.highway_mean(features_BRK, self.highway.weight, self.highway.bias)
         else:
-            features_BK = self._highway_mean(features_BRK, noise)
+            h_BRK = self.highway(features_BRK)
+            features_BK = torch.lerp(features_BRK, h_BRK.relu(), h_BRK.sigmoid()).mean(dim=1)
+        if noise is not None and self.dropout:
+            features_BK = features_BK * noise.keep("features", features_BK.shape[1], dropout=self.dropout)
         # The rest is linear, so that the mean of the features scores like the mean of the scores.
         if self.dense is not None:
             features_BK = self.dense(features_BK)
@@ -227,15 +229,6 @@ class ConvolutionalDiscriminator(Discriminator):
             outside_MP = position_P > (lengths_M1 - width).clamp(min=0)
             pooled.append(responses_MKP.masked_fill(outside_MP[:, None], -torch.inf).amax(dim=-1).relu())
         return torch.cat(pooled, dim=-1).unflatten(0, (-1, self.representations))
-
-    def _highway_mean(self, features_BRK: Tensor, noise: Noise | None) -> Tensor:
-        """Highway layer, dropout and mean over the representations, (B, K)."""
-        if self.highway is not None:
-            h_BRK = self.highway(features_BRK)
-            features_BRK = torch.lerp(features_BRK, h_BRK.relu(), h_BRK.sigmoid())
-        if noise is not None:
-            features_BRK = features_BRK * noise.keep("features", *features_BRK.shape[1:], dropout=self.dropout)
-        return features_BRK.mean(dim=1)
 
 
 def _at(x_BTI: Tensor, position_BT: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Text from a generator: free running, without gradient.
 
-Shapes: B rows, T positions, P prompt tokens, S slots that are worked on together, V vocabulary, F features, K candidates,
-J blocks of the vocabulary, H hidden units, L layers, Z latent dimensions.
+Shapes: B rows, T positions, P prompt tokens, S slots that are worked on together, V vocabulary, F features,
+K candidates, J blocks of the vocabulary, H hidden units, L layers, Z latent dimensions.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """The memory-bound half of a convolutional discriminator that reads one number at each position, on CPUs.
 
 RelGAN's discriminator reads 64 such texts, the representations, for every sentence. Its responses (texts × positions ×
-filters) are hundreds of millions of numbers of which only the maxima over time are used, and the features behind them tens
-of millions that are averaged at once; written to memory they cost more than all arithmetic. Here they stay in the cache.
+filters) are hundreds of millions of numbers of which only the maxima over time are used, and the features behind them
+tens of millions that are averaged at once; written to memory they cost more than all arithmetic. Here they stay in the
+cache.
 
-Shapes: B sentences, R representations (texts of one sentence), M texts, T positions, P windows, W positions of the widest
-filter, I inputs of the product that gives the responses, D widths, K filters of all widths in ascending order of width.
+Shapes: B sentences, R representations (texts of one sentence), M texts, T positions, P windows, W positions of the
+widest filter, I inputs of the product that gives the responses, D widths, K filters of all widths in ascending order of
+width.
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lstmgan_dist.models.fused import linear
-from lstmgan_dist.runtime.randomness import Noise
 
 _NEVER = -1e30  # response of a window that reaches beyond the text
 _TEXTS = 512  # worked on together: enough for fast matrix products, and their features still fit into the cache
@@ -40,14 +41,12 @@ def max_over_time(x_BRT: Tensor, lengths_B: Tensor, weights: Sequence[Tensor], b
     return _MaxOverTime.apply(x_BRT, lengths_B.tolist(), weight_KW, torch.cat(list(biases)), widths, counts)
 
 
-def highway_mean(
-    features_BRK: Tensor, weight_KK: Tensor, bias_K: Tensor, noise: Noise | None, dropout: float
-) -> Tensor:
-    """Highway layer, dropout and mean over the representations, (B, K).
+def highway_mean(features_BRK: Tensor, weight_KK: Tensor, bias_K: Tensor) -> Tensor:
+    """Highway layer and mean over the representations, (B, K).
 
     y = sigmoid(h) relu(h) + (1 - sigmoid(h)) x, with h = W x + b.
     """
-    return _HighwayMean.apply(features_BRK, weight_KK, bias_K, noise if dropout else None, dropout)
+    return _HighwayMean.apply(features_BRK, weight_KK, bias_K)
 
 
 class _MaxOverTime(torch.autograd.Function):
@@ -97,7 +96,9 @@ class _MaxOverTime(torch.autograd.Function):
     @staticmethod
     @torch.amp.custom_bwd(device_type="cpu")
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  (the decorator hides the names)
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
         x_BRT, weight_KW, index_BRK, pooled_BRK = ctx.saved_tensors
         x_MT, index_MK, pooled_MK = (tensor.flatten(0, 1) for tensor in (x_BRT, index_BRK, pooled_BRK))
         gradient_MK = grad_outputs[0].flatten(0, 1)
@@ -127,57 +128,48 @@ class _MaxOverTime(torch.autograd.Function):
 class _HighwayMean(torch.autograd.Function):
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
-    def forward(
-        ctx: Any, features_BRK: Tensor, weight_KK: Tensor, bias_K: Tensor, noise: Noise | None, dropout: float
-    ) -> Tensor:
+    def forward(ctx: Any, features_BRK: Tensor, weight_KK: Tensor, bias_K: Tensor) -> Tensor:
         rows, representations, filters = features_BRK.shape
-        wants_gradient = any(ctx.needs_input_grad)
-        h_BRK = torch.empty(rows if wants_gradient else 0, representations, filters)
         mean_BK = torch.empty(rows, filters)
+        saved_h = []
         for some in _slices(rows, _TEXTS // representations):
             x = features_BRK[some]
             h = linear(x, weight_KK, bias_K)
-            if wants_gradient:
-                h_BRK[some] = h
+            if any(ctx.needs_input_grad):
+                saved_h.append(h)
             gate = h.sigmoid()
-            y = torch.lerp(x, h.relu_(), gate, out=gate)
-            if noise is not None:
-                y *= noise.part(some).keep("features", representations, filters, dropout=dropout)
-            torch.mean(y, dim=1, out=mean_BK[some])
-        ctx.save_for_backward(features_BRK, weight_KK, h_BRK)
-        ctx.noise, ctx.dropout = noise, dropout
+            torch.mean(torch.lerp(x, h.relu(), gate, out=gate), dim=1, out=mean_BK[some])
+        ctx.save_for_backward(features_BRK, weight_KK, *saved_h)
         return mean_BK
 
     @staticmethod
     @torch.amp.custom_bwd(device_type="cpu")
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        features_BRK, weight_KK, h_BRK = ctx.saved_tensors
-        rows, representations, filters = features_BRK.shape
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  (the decorator hides the names)
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        features_BRK, weight_KK, *saved_h = ctx.saved_tensors
+        rows, representations, _ = features_BRK.shape
         wants_weights = ctx.needs_input_grad[1]
         x_gradient_BRK = torch.empty_like(features_BRK)
         weight_gradient_KK = torch.zeros_like(weight_KK)
         bias_gradient_K = torch.zeros_like(weight_KK[0])
-        weight_T_KK = weight_KK.T.contiguous()
-        for some in _slices(rows, _TEXTS // representations):
-            x, h = features_BRK[some], h_BRK[some]
-            y_gradient = (grad_outputs[0][some] / representations)[:, None].expand_as(x)
-            if ctx.noise is not None:
-                y_gradient = y_gradient * ctx.noise.part(some).keep(
-                    "features", representations, filters, dropout=ctx.dropout
-                )
+        transposed_KK = weight_KK.T.contiguous()
+        for some, h in zip(_slices(rows, _TEXTS // representations), saved_h, strict=True):
+            x = features_BRK[some]
+            y_gradient = (grad_outputs[0][some] / representations)[:, None]
             # dy/dh = gate (1 - gate) (relu(h) - x) + gate [h > 0], and beside W's path dy/dx = 1 - gate
-            gate = h.sigmoid()
-            relu = h.relu()
+            gate, relu = h.sigmoid(), h.relu()
             closed_gradient = torch.addcmul(y_gradient, y_gradient, gate, value=-1)
             h_gradient = (relu - x).mul_(closed_gradient).addcmul_(y_gradient, relu.sign_()).mul_(gate)
-            torch.add(linear(h_gradient, weight_T_KK), closed_gradient, out=x_gradient_BRK[some])
+            torch.add(linear(h_gradient, transposed_KK), closed_gradient, out=x_gradient_BRK[some])
             if wants_weights:
-                weight_gradient_KK += linear(h_gradient.flatten(0, 1).T.contiguous(), x.flatten(0, 1).T.contiguous())
-                bias_gradient_K += h_gradient.sum(dim=(0, 1))
+                h_gradient_MK = h_gradient.flatten(0, 1)
+                weight_gradient_KK += linear(h_gradient_MK.T.contiguous(), x.flatten(0, 1).T.contiguous())
+                bias_gradient_K += h_gradient_MK.sum(dim=0)
         if not wants_weights:
-            return x_gradient_BRK, None, None, None, None
-        return x_gradient_BRK, weight_gradient_KK, bias_gradient_K, None, None
+            return x_gradient_BRK, None, None
+        return x_gradient_BRK, weight_gradient_KK, bias_gradient_K
 
 
 def _slices(length: int, size: int = _TEXTS) -> Iterator[slice]:

@@ -47,8 +47,8 @@ def read_vectors(path: str, vocabulary: Sequence[str], dimensions: int) -> Vecto
     """Read the vectors of a vocabulary's tokens from a text file, `.gz` or not, local or behind a URL.
 
     A line is a word and its numbers, separated by spaces; the words of some files hold spaces themselves. word2vec's
-    files start with a line of two numbers, how many words and how many dimensions. Of a word that occurs twice the first
-    vector counts.
+    files start with a line of two numbers, how many words and how many dimensions. Of a word that occurs twice the
+    first vector counts.
 
     Raises:
         UserError: if the file cannot be read, has other dimensions, or a line that is not a word with its numbers.
@@ -84,9 +84,9 @@ def _is_header(line: bytes) -> bool:
 def _malformed(path: str, number: int, line: bytes, dimensions: int) -> UserError:
     found = sum(_is_number(part) for part in line.split()[1:])
     return UserError(
-        f"{path}, line {number}: expected a word and generator.embedding {dimensions} numbers, but found {found} numbers "
-        f"behind {line[:40].decode(errors='replace').split(' ')[0]!r}: set generator.embedding to the vectors' size, "
-        "or mend the line."
+        f"{path}, line {number}: expected a word and, as generator.embedding says, {dimensions} numbers, but found "
+        f"{found} behind {line[:40].decode(errors='replace').split(' ')[0]!r}: "
+        "set generator.embedding to the vectors' size, or mend the line."
     )
 
 

@@ -1,8 +1,9 @@
 """Noise and permutations as pure functions of what they are for.
 
-Nothing here has state. A 64-bit key is derived from (seed, step, purpose, ...); the numbers of row `r` are the SplitMix64
-stream (Steele et al. 2014) whose seed is element `r` of the key's own stream. So a row's noise depends neither on the
-other rows of the batch, nor on how rows are dealt to workers, nor on the device: integer arithmetic is exact everywhere.
+Nothing here has state. A 64-bit key is derived from (seed, step, purpose, ...); the numbers of row `r` are the
+SplitMix64 stream (Steele et al. 2014) whose seed is element `r` of the key's own stream. So a row's noise depends
+neither on the other rows of the batch, nor on how rows are dealt to workers, nor on the device: integer arithmetic is
+exact everywhere.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def _mix(bits: Tensor, scratch: Tensor) -> Tensor:
 
 
 def _blocks(keys_K: Tensor, length: int) -> Iterator[tuple[slice, slice, Tensor]]:
-    """The first `length` 64-bit numbers of each key's stream, (K, length), as (rows, columns, numbers) of block after block.
+    """The first `length` 64-bit numbers of each key's stream, (K, length), block by block: rows, columns, numbers.
 
     A block stays in a CPU's cache while it is worked on, and its memory serves the next block.
     """
@@ -50,7 +51,8 @@ def _blocks(keys_K: Tensor, length: int) -> Iterator[tuple[slice, slice, Tensor]
         for row in range(0, len(keys_K), rows):
             keys = keys_K[row : row + rows, None]
             bits, scratch = memory[:, : len(keys) * len(counter)].view(2, len(keys), len(counter))
-            yield slice(row, row + rows), slice(column, column + columns), _mix(torch.add(keys, counter, out=bits), scratch)
+            _mix(torch.add(keys, counter, out=bits), scratch)
+            yield slice(row, row + rows), slice(column, column + columns), bits
 
 
 def permutation(key: int, length: int) -> Tensor:

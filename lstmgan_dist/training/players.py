@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from lstmgan_dist.adversarial.objectives import LikelihoodObjective, ScoreFunctionObjective
+from lstmgan_dist.adversarial.objectives import LikelihoodObjective, Objective, ScoreFunctionObjective
 from lstmgan_dist.config import Optimizer, Schedule, value_at
 from lstmgan_dist.corpus.stream import Batch
 from lstmgan_dist.runtime.base import Runtime
@@ -18,16 +18,6 @@ from lstmgan_dist.runtime.randomness import Noise
 
 # Worker's shares of global means: shares of parts and of workers add up.
 Report = dict[str, Tensor]
-
-
-class Objective(Protocol):
-    """What a player minimises, in the two halves that `adversarial.objectives` describes."""
-
-    def prepare(
-        self, real: Batch, *, opponent: Any, noise: Noise, runtime: Runtime, **arguments: float
-    ) -> dict[str, Tensor]:
-        """Everything that needs no gradient, for all rows of this worker."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -86,7 +76,8 @@ class Player:
             group["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)
         with frozen(opponent), self._autocast():
-            prepared = self.objective.prepare(real, opponent=opponent, noise=noise, runtime=self._runtime, **arguments)
+            prepare: Callable[..., dict[str, Tensor]] = self.objective.prepare
+            prepared = prepare(real, opponent=opponent, noise=noise, runtime=self._runtime, **arguments)
             report: Report = {}
             for rows, is_last in _parts(len(real.lengths_B), self._parts):
                 part = {name: tensor[rows] if tensor.dim() else tensor for name, tensor in prepared.items()}

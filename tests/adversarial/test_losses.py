@@ -53,7 +53,9 @@ def test_losses_stay_finite_far_out(name: str) -> None:
     real, fake = LOSSES[name].discriminator(scores, scores.flip(0))
     total = (real + fake + LOSSES[name].generator(scores, scores.flip(0))).sum()
     total.backward()
-    assert scores.grad is not None and scores.grad.isfinite().all() and total.isfinite()
+    assert total.isfinite()
+    assert scores.grad is not None
+    assert scores.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("name", LOSSES)

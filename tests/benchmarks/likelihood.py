@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -56,12 +57,13 @@ def rows() -> Iterator[Row]:
     )
 
 
-def _our_step(tokens_BT: Tensor, device: torch.device):
+def _our_step(tokens_BT: Tensor, device: torch.device) -> Callable[[], object]:
     generator = Generator(vocabulary_size=_VOCABULARY, embedding=_EMBEDDING, hidden=_HIDDEN, tied=False).to(device)
+    objective: Any = LikelihoodObjective(generator, carries_state=True)
     player = Player(
         "generator",
         generator,
-        LikelihoodObjective(generator, carries_state=True),
+        objective,
         Optimizer(clip=None),
         schedules={},
         steps=1000,
@@ -75,7 +77,7 @@ def _our_step(tokens_BT: Tensor, device: torch.device):
     return lambda: player.learn(batch, opponent=None, moment=moment)
 
 
-def _bare_step(tokens_BT: Tensor, device: torch.device):
+def _bare_step(tokens_BT: Tensor, device: torch.device) -> Callable[[], None]:
     embedding = nn.Embedding(_VOCABULARY, _EMBEDDING, device=device)
     lstm = nn.LSTM(_EMBEDDING, _HIDDEN, batch_first=True, device=device)
     output = nn.Linear(_HIDDEN, _VOCABULARY, device=device)

@@ -225,6 +225,12 @@ def test_long_sentences_are_skipped_or_truncated_and_counted(text_file: Write, p
     assert corpus.splits["train"].characters == len("short\na b c\nk l m n\n") + 2
 
 
+def test_an_endless_sentence_is_counted_once(text_file: Write, prepared: Prepare):
+    corpus = prepared(source=text_file("short\n" + "word " * 300_000), max_length=5, on_long_text="truncate")
+    assert texts_of(corpus, "train") == ["short", "word word word word"]
+    assert (corpus.made["long_text"]["truncated"], len(corpus.made["long_text"]["cases"])) == (1, 1)
+
+
 def test_bad_text_is_counted_with_its_first_cases(text_file: Write, prepared: Prepare):
     path = text_file(b"good line\nb\xffd line\n\n")
     made = prepared(source=path, on_bad_text="skip").made

@@ -156,7 +156,7 @@ def test_byte_pairs_are_those_the_library_learns_from_the_lines():
 
 def test_counting_in_little_memory_keeps_the_frequent_words(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("lstmgan_dist.corpus.vocabulary.MOST_DISTINCT", 100)
-    monkeypatch.setattr("lstmgan_dist.corpus.vocabulary._MOST_PENDING", 50)
+    monkeypatch.setattr("lstmgan_dist.corpus.vocabulary.MOST_PENDING", 50)
     frequent = [f"often{index}" for index in range(10)]
     counter = counter_for(config.Tokenizer(kind="word", vocabulary_size=12))
     everything = counter_for(config.Tokenizer(kind="word"))
@@ -169,6 +169,19 @@ def test_counting_in_little_memory_keeps_the_frequent_words(monkeypatch: pytest.
     assert set(counter.tokenizer().tokens[2:]) == set(frequent)
     with pytest.raises(UserError, match=r"set corpus.tokenizer.vocabulary_size"):
         everything.tokenizer()
+
+
+def test_byte_pairs_are_learnt_from_text_without_spaces_in_little_memory(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("lstmgan_dist.corpus.vocabulary.MOST_DISTINCT_BYTES", 5000)
+    counter = counter_for(config.Tokenizer(kind="bpe", vocabulary_size=400))
+    assert counter
+    chooser = random.Random(1)
+    for _ in range(50):
+        lines = ["".join(chooser.choices(["秦川", "雄帝", "宅，", "函谷"], k=12)) for _ in range(30)]
+        counter.add(count(pa.array(lines, pa.string()), "bpe"))
+    tokenizer = counter.tokenizer()
+    assert tokenizer.vocabulary_size > 257 + 4
+    assert len(tokenizer.encode("秦川雄帝")) <= 2
 
 
 def test_byte_pairs_need_room_for_all_bytes():

@@ -31,7 +31,7 @@ KINDS = {
 }
 
 
-@pytest.fixture(params=KINDS.values(), ids=KINDS.keys())
+@pytest.fixture(params=KINDS.values(), ids=list(KINDS))
 def discriminator(request: pytest.FixtureRequest) -> Discriminator:
     return request.param()
 
@@ -56,7 +56,8 @@ def test_padding_never_changes_a_score_nor_its_gradient(discriminator: Discrimin
     expected = results[0][0]
     torch.testing.assert_close(scores if scores.dim() == 1 else scores[:, :T], expected, atol=1e-6, rtol=1e-5)
     if scores.dim() == 2:
-        assert (scores[:, T:] == 0).all() and (scores[:, :T][~valid] == 0).all()
+        assert (scores[:, T:] == 0).all()
+        assert (scores[:, :T][~valid] == 0).all()
 
 
 def test_a_row_is_scored_the_same_alone_and_in_a_batch(discriminator: Discriminator) -> None:
@@ -89,7 +90,8 @@ def test_dropout_depends_on_the_noise_alone(discriminator: Discriminator) -> Non
 def test_every_parameter_has_a_gradient(discriminator: Discriminator) -> None:
     discriminator(discriminator.embed(text()), LENGTHS, noise=Noise(1, torch.arange(B))).sum().backward()
     for name, parameter in discriminator.named_parameters():
-        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
 
 
 def test_the_same_seed_gives_the_same_weights(discriminator: Discriminator, request: pytest.FixtureRequest) -> None:
@@ -128,20 +130,21 @@ def reference_scores(discriminator: ConvolutionalDiscriminator, embedded_BTE: Te
     keep = None
     features = sum(len(bias) for bias in discriminator.biases)
     if noise is not None:
-        keep = noise.keep("features", discriminator.representations, features, dropout=discriminator.dropout)
+        keep = noise.keep("features", features, dropout=discriminator.dropout)
     for row, length in enumerate(LENGTHS.tolist()):
         scores = []
-        for number, part in enumerate(embedded_BTE[row, :length].chunk(discriminator.representations, dim=1)):
+        for part in embedded_BTE[row, :length].chunk(discriminator.representations, dim=1):
             pooled = []
             for weight, bias in zip(discriminator.filters, discriminator.biases, strict=True):
                 x = F.pad(part.T[None], (0, max(0, weight.shape[2] - length)))
                 pooled.append(F.conv1d(x, weight, bias).relu().max(dim=2).values[0])
             x = torch.cat(pooled)
-            if discriminator.highway is not None:
-                h = discriminator.highway(x)
+            highway = discriminator.highway
+            if highway is not None:
+                h = highway(x)
                 x = h.sigmoid() * h.relu() + (1 - h.sigmoid()) * x
             if keep is not None:
-                x = x * keep[row, number]
+                x = x * keep[row]
             if discriminator.dense is not None:
                 x = discriminator.dense(x)
             scores.append(discriminator.output(x))
@@ -168,7 +171,9 @@ def test_convolutional_scores_equal_plain_convolutions_with_their_gradients(
         lambda embedded: reference_scores(discriminator, embedded, noise),
     ):
         scores = score(discriminator.embed(text()))
-        results.append((scores, torch.autograd.grad((scores * scores.detach()).sum(), discriminator.parameters())))
+        results.append(
+            (scores, torch.autograd.grad((scores * scores.detach()).sum(), list(discriminator.parameters())))
+        )
     torch.testing.assert_close(results[0], results[1], atol=1e-5, rtol=1e-4)
 
 

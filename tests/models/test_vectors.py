@@ -44,7 +44,7 @@ def test_vectors_are_read_from_a_url(tmp_path: Path) -> None:
     ],
 )
 def test_a_line_that_does_not_fit_is_named(tmp_path: Path, text: str, line: int) -> None:
-    with pytest.raises(UserError, match=f"v.txt, line {line}: expected a word and .* 3 numbers"):
+    with pytest.raises(UserError, match=f"v.txt, line {line}: expected a word and, .* 3 numbers, but found"):
         read_vectors(write(tmp_path / "v.txt", text), VOCABULARY, 3)
 
 
