@@ -35,7 +35,9 @@ def run(jobs, tmp_path_factory):
     """A finished run."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     printed = lstmgan("train", jobs / "sentences.yaml", "--run", folder)
-    assert "Generated text:" in printed
+    shown = printed[printed.index("Real text") : printed.index("Best held-out")].strip().splitlines()
+    assert [line for line in shown if not line.startswith("  ")] == ["Real text that was held out:", "Generated text:"]
+    assert len(shown) == 2 + 4 + 2
     assert f"lstmgan monitor {folder}" in printed
     return folder
 

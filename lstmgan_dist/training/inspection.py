@@ -65,7 +65,7 @@ def examples(corpus: PreparedCorpus, count: int) -> list[str]:
     (tokens, offsets), *_ = corpus.read_blocks("heldout", [0])
     if corpus.layout == "continuous":
         return [corpus.tokenizer.decode(tokens[: 100 * count].tolist())]
-    rows = itertools.pairwise(offsets)
+    rows = itertools.pairwise(offsets[: count + 1])
     return [corpus.tokenizer.decode(tokens[start:stop].tolist()) for start, stop in rows]
 
 

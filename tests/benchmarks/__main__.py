@@ -1,8 +1,8 @@
 """`make bench`: every measurement as a ratio within this run, for machines are shared and noisy.
 
-    python -m tests.benchmarks                  all of them
-    python -m tests.benchmarks drawing updates  some of them
-    python -m tests.benchmarks --save           also write tests/benchmarks/results/<device>.md
+python -m tests.benchmarks                  all of them
+python -m tests.benchmarks drawing updates  some of them
+python -m tests.benchmarks --save           also write tests/benchmarks/results/<device>.md
 """
 
 from __future__ import annotations
