@@ -80,10 +80,11 @@ def train(
 
     from lstmgan_dist.runtime import local
     from lstmgan_dist.training.plan import plan
-    from lstmgan_dist.training.run import Run
+    from lstmgan_dist.training.run import Run, check_fit
     from lstmgan_dist.training.trainer import train as run_training
 
     if dry_run:
+        check_fit(settings, corpus)
         console.print(dump_job(settings), markup=False, highlight=False)
         console.print(plan(settings, corpus), markup=False, highlight=False)
         return

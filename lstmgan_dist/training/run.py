@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from lstmgan_dist.config import Corpus, Job, differences, dump_job, parse_job
 from lstmgan_dist.corpus.manifest import PreparedCorpus, is_prepared, open_corpus
+from lstmgan_dist.corpus.order import SentenceOrder, TextOrder
 from lstmgan_dist.corpus.prepare import Progress, content_key, prepare
 from lstmgan_dist.corpus.tokenizer import Tokenizer
 from lstmgan_dist.errors import UserError
@@ -52,6 +53,7 @@ class Run:
         Raises:
             UserError: if the folder holds something else, with the differences.
         """
+        check_fit(job, corpus)
         folder = Folder(url)
         if not folder.exists(JOB):
             if folder.list():
@@ -119,6 +121,31 @@ class Run:
             raise UserError(f"{self.folder} has no checkpoint yet: let lstmgan train run until the first one.")
         best = latest.progress()["best"]
         return latest if which == "latest" or not best else self.checkpoints.open(best["step"])
+
+
+def check_fit(job: Job, corpus: PreparedCorpus) -> None:
+    """See that the job can work on this text, before anything is written or started.
+
+    Raises:
+        UserError: if the corpus has another layout or longer texts, is too small, or lacks what the prompt holds.
+    """
+    if corpus.layout != job.corpus.layout:
+        raise UserError(
+            f"{corpus.folder} was prepared with layout {corpus.layout}, but corpus.layout is {job.corpus.layout}: "
+            "prepare it again, or change the job."
+        )
+    longest = job.corpus.max_length
+    if corpus.max_length > longest or (corpus.layout == "continuous" and corpus.max_length != longest):
+        raise UserError(
+            f"{corpus.folder} was prepared with max_length {corpus.max_length}, but corpus.max_length is {longest}: "
+            f"set corpus.max_length to {corpus.max_length}, or prepare it again."
+        )
+    split, batch = corpus.splits["train"], job.batch
+    if corpus.layout == "sentences":
+        SentenceOrder(split.block_rows, lanes=batch.lanes, seed=job.seed, shuffle_window=job.corpus.shuffle_window)
+    else:
+        TextOrder(split.tokens, rows=batch.size, length=corpus.max_length)
+    corpus.tokenizer.encode(job.evaluate.prompt, on_unknown="error")
 
 
 def prepared_corpus(settings: Corpus, run_url: str, report: Callable[[Progress], None]) -> PreparedCorpus:

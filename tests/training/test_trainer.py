@@ -9,6 +9,7 @@ import torch
 from lstmgan_dist.config import AdversarialPhase, Interval, LossName, load_job
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.training import trainer
+from lstmgan_dist.training.run import prepared_corpus
 from lstmgan_dist.training.run_log import read_metrics
 from tests.test_config import JOBS
 from tests.training.conftest import CONTINUOUS, GUMBEL, SENTENCES, best_of, job_of, run_job
@@ -181,6 +182,34 @@ def test_the_discriminator_starts_from_the_generators_embedding(text, tmp_path, 
     monkeypatch.setattr(trainer.Game, "hand_embedding_over", watch)
     run_job(job_of(SENTENCES, text, "discriminator.embedding_from_generator=true"), tmp_path)
     assert seen == [True]
+
+
+@pytest.mark.parametrize(
+    ("template", "overrides", "words"),
+    [
+        (SENTENCES, ["evaluate.prompt=the giraffe"], "'giraffe'"),
+        (SENTENCES, ["batch={size: 4096, lanes: 4096}"], "fewer than batch.lanes 4096"),
+        (CONTINUOUS, ["batch={size: 4096, lanes: 4}"], "too few for batch.size 4096 rows"),
+    ],
+)
+def test_a_job_that_does_not_fit_its_text_is_refused_before_anything_is_written(
+    template, overrides, words, text, tmp_path
+):
+    with pytest.raises(UserError, match=words):
+        run_job(job_of(template, text, *overrides), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [("corpus.layout=continuous", "layout sentences"), ("corpus.max_length=11", "prepared with max_length 12")],
+)
+def test_a_prepared_corpus_of_another_shape_is_refused(override, words, text, tmp_path):
+    only = "phases=[{kind: likelihood, steps: 1}]"
+    prepared = prepared_corpus(job_of(SENTENCES, text).corpus, str(tmp_path / "run"), lambda progress: None)
+    with pytest.raises(UserError, match=words):
+        run_job(job_of(SENTENCES, prepared.folder.url, only, override), tmp_path / "run")
+    run_job(job_of(SENTENCES, prepared.folder.url, only, "corpus.max_length=20"), tmp_path / "run")
 
 
 def test_generator_starts_from_pretrained_vectors(text, tmp_path):
