@@ -89,10 +89,12 @@ def train(
         console.print(dump_job(settings), markup=False, highlight=False)
         console.print(plan(settings, corpus), markup=False, highlight=False)
         return
-    opened = Run.create_or_resume(url, settings, corpus)
-    outcome, stop_signal = local.launch(
-        lambda runtime: (run_training(opened, corpus, runtime, console), runtime.stop_signal), settings.device
-    )
+
+    def create_and_train(runtime: local.LocalRuntime) -> tuple[Run, Outcome, int | None]:
+        opened = Run.create_or_resume(url, settings, corpus)
+        return opened, run_training(opened, corpus, runtime, console), runtime.stop_signal
+
+    opened, outcome, stop_signal = local.launch(create_and_train, settings.device)
     if not outcome.finished:
         assert stop_signal is not None
         console.print(
@@ -139,6 +141,8 @@ def prepare(
     folder = Folder(out)
     if preparing.is_prepared(folder):
         raise UserError(f"{out} holds a corpus already: choose another folder with --out, or delete it.")
+    if not all(preparing.is_corpus_file(name) for name in folder.list()):
+        raise UserError(f"{out} holds other files: choose another folder with --out.")
     settings = config.Corpus(
         source=tuple(sources),
         heldout_source=tuple(heldout) if heldout else None,
@@ -307,7 +311,10 @@ def _preparation_bar() -> Iterator[Callable[[PreparationProgress], None]]:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=_console(), transient=True) as bar:
+    console = _console()
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         tasks: dict[str, TaskID] = {}
 
         def report(progress: PreparationProgress) -> None:

@@ -600,7 +600,9 @@ def parse_job(text: str, *, name: str, overrides: tuple[str, ...] = ()) -> Job:
         where = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{name}{where}: this is not valid YAML: {getattr(error, 'problem', error)}.") from error
     if not isinstance(tree, dict):
-        raise UserError(f"{name}: a job file is a mapping that starts with name:, but this is {type(tree).__name__}.")
+        raise UserError(
+            f"{name}: a job file is a mapping of settings, such as name: my-run, but this is something else."
+        )
     for override in overrides:
         _set(tree, override)
     try:

@@ -161,6 +161,9 @@ def test_dry_run_shows_the_plan_and_starts_nothing(jobs, tmp_path):
         (["train", "JOB", "--set", "corpus.source=absent.txt"], "absent.txt"),
         (["train", "JOB", "--run", "s3x://bucket/run"], "no driver for s3x://"),
         (["train", "JOB", "--run", "/proc/run"], "/proc"),
+        (["train", "JOB", "--set", "generator.pretrained_vectors=absent.txt"], "absent.txt matches no file"),
+        (["train", "JOB", "--set", "batch.lanes=2", "--set", "batch.accumulate=3"], "accumulate 3 must divide"),
+        (["prepare", "JOB", "--out", "/"], "/ holds other files"),
         (["generate", "absent"], "absent is not a run"),
         (["evaluate", "."], ". is not a run"),
         (["inspect", "absent"], "neither a run, nor a corpus, nor a checkpoint"),
@@ -174,7 +177,8 @@ def test_a_mistake_is_one_line_with_exit_code_2_and_leaves_nothing(arguments, wo
     assert words in error
     assert len(error.strip().splitlines()) == 1
     assert "Traceback" not in error
-    assert not list(tmp_path.rglob("manifest.json"))
+    assert not list(tmp_path.glob("*/manifest.json"))
+    assert not list(tmp_path.glob("runs/*/job.yaml"))
 
 
 def test_debug_shows_the_traceback():

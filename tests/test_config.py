@@ -97,7 +97,7 @@ def test_broken_files_are_named_with_their_line(tmp_path):
     with pytest.raises(UserError, match=r"broken\.yaml, line 3: this is not valid YAML"):
         load_job(tmp_path / "broken.yaml")
     (tmp_path / "list.yaml").write_text("- 1\n")
-    with pytest.raises(UserError, match="a job file is a mapping"):
+    with pytest.raises(UserError, match="a job file is a mapping of settings"):
         load_job(tmp_path / "list.yaml")
 
 

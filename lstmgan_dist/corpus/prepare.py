@@ -41,7 +41,7 @@ from lstmgan_dist.corpus.vocabulary import Counted, count, counter_for
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.storage import Folder, content_mark
 
-__all__ = ["PreparedCorpus", "Progress", "content_key", "is_prepared", "open_corpus", "prepare"]
+__all__ = ["PreparedCorpus", "Progress", "content_key", "is_corpus_file", "is_prepared", "open_corpus", "prepare"]
 
 # Beyond this many threads the interpreter lock is the limit.
 _MOST_THREADS = 8
@@ -82,6 +82,11 @@ def prepare(settings: config.Corpus, out: Folder, *, report: Callable[[Progress]
     except BaseException:
         _clear(out)
         raise
+
+
+def is_corpus_file(name: str) -> bool:
+    """Whether a file of this name is what a preparation, finished or not, leaves in its folder."""
+    return name == MANIFEST or _OUR_FILES.fullmatch(name) is not None
 
 
 def content_key(settings: config.Corpus) -> str:

@@ -18,7 +18,7 @@ from lstmgan_dist.corpus.order import SentenceOrder, TextOrder
 from lstmgan_dist.corpus.prepare import Progress, content_key, prepare
 from lstmgan_dist.corpus.tokenizer import Tokenizer
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.storage import Folder
+from lstmgan_dist.storage import Folder, matching_files
 from lstmgan_dist.training.checkpoint import Checkpoint, Checkpoints
 
 JOB = "job.yaml"
@@ -146,6 +146,9 @@ def check_fit(job: Job, corpus: PreparedCorpus) -> None:
     else:
         TextOrder(split.tokens, rows=batch.size, length=corpus.max_length)
     corpus.tokenizer.encode(job.evaluate.prompt, on_unknown="error")
+    vectors = job.generator.pretrained_vectors
+    if vectors and not matching_files(vectors):
+        raise UserError(f"generator.pretrained_vectors {vectors} matches no file: check the path.")
 
 
 def prepared_corpus(settings: Corpus, run_url: str, report: Callable[[Progress], None]) -> PreparedCorpus:
