@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -56,7 +55,7 @@ _DEBUG: list[bool] = []
 @app.command()
 def train(
     job: Annotated[Path, typer.Argument(metavar="JOB", help="A job file, such as jobs/quickstart.yaml.")],
-    run: Annotated[str | None, typer.Option(help="Folder or URL of the run.  [default: runs/<name>]")] = None,
+    run: Annotated[str | None, typer.Option(help="Folder or URL of the run.  (default: runs/<name>)")] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the job; repeatable.")
     ] = None,
@@ -170,7 +169,7 @@ def generate(
         float | None, typer.Option(min=0, max=1, help="Draw from the fewest tokens whose probabilities reach p.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same texts.")] = 1,
-    max_length: Annotated[int | None, typer.Option(min=1, help="Most tokens of a text.  [default: the job's]")] = None,
+    max_length: Annotated[int | None, typer.Option(min=1, help="Most tokens of a text.  (default: the job's)")] = None,
     checkpoint: CheckpointName = "best",
     unknown: Annotated[
         Literal["error", "skip", "replace"], typer.Option(help="What to do with unknown text in the prompt.")
@@ -269,7 +268,8 @@ def monitor(
     if not Folder(run).list():
         raise UserError(f"{run} is empty or absent: monitor takes the folder of a run, or a folder of runs.")
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", run, "--host", "localhost", "--port", str(port)]
-    raise typer.Exit(subprocess.call(command))
+    # TensorBoard takes this process's place, so that whoever stops the command stops it.
+    os.execv(sys.executable, command)
 
 
 @app.command()

@@ -55,9 +55,11 @@ class Run:
         """
         check_fit(job, corpus)
         folder = Folder(url)
-        if not folder.exists(JOB):
-            if folder.list():
-                raise UserError(f"{url} is not empty and holds no run: choose another folder with --run.")
+        has_run = folder.exists(JOB)
+        if not has_run and folder.list():
+            raise UserError(f"{url} is not empty and holds no run: choose another folder with --run.")
+        # Where no checkpoint was ever begun there is nothing to resume, and a corrected job may start over.
+        if not has_run or not Checkpoints(folder / "checkpoints", keep=1).steps():
             # The job comes last: a folder with a job has a corpus and a tokenizer.
             folder.write(TOKENIZER, corpus.tokenizer.to_json())
             record = {"url": _relative(corpus.folder.url, folder.url), "fingerprint": corpus.fingerprint}
@@ -145,7 +147,13 @@ def check_fit(job: Job, corpus: PreparedCorpus) -> None:
         SentenceOrder(split.block_rows, lanes=batch.lanes, seed=job.seed, shuffle_window=job.corpus.shuffle_window)
     else:
         TextOrder(split.tokens, rows=batch.size, length=corpus.max_length)
-    corpus.tokenizer.encode(job.evaluate.prompt, on_unknown="error")
+    try:
+        corpus.tokenizer.encode(job.evaluate.prompt, on_unknown="error")
+    except UserError as error:
+        raise UserError(
+            f"evaluate.prompt {job.evaluate.prompt!r} holds what the vocabulary of this text lacks: "
+            "choose another, for example with --set evaluate.prompt=''."
+        ) from error
     vectors = job.generator.pretrained_vectors
     if vectors and not matching_files(vectors):
         raise UserError(f"generator.pretrained_vectors {vectors} matches no file: check the path.")

@@ -54,8 +54,7 @@ class RunLog:
         assert self._local is not None
         self._published: dict[str, int] = {}
         self._metrics = self._open_metrics(step)
-        purge = step + 1 if step else None
-        self._writer = SummaryWriter(str(self._local / TENSORBOARD), purge_step=purge, flush_secs=10)
+        self._writer = SummaryWriter(str(self._local / TENSORBOARD), purge_step=step + 1, flush_secs=10)
         if not step:
             self._writer.add_text("job", f"```yaml\n{dump_job(job)}```")
             self._writer.add_custom_scalars(_LAYOUT)

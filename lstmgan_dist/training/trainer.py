@@ -66,6 +66,7 @@ class _Training:
         if checkpoint:
             self.progress = Progress.from_json(checkpoint.progress())
             if self.progress.phase == len(self.job.phases):
+                self.console.print(f"{self.run.folder} is finished, after step {self.progress.step}.", highlight=False)
                 return Outcome(self.progress, True, None)
             self.game.load_networks(checkpoint)
         elif self.job.generator.pretrained_vectors:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.training.run import Run
 from tests.training.conftest import (
     CONTINUOUS,
     GUMBEL,
@@ -83,6 +84,16 @@ def test_a_finished_run_is_left_alone(text, uninterrupted):
 def test_a_different_job_is_refused_with_the_difference(text, uninterrupted):
     with pytest.raises(UserError, match=r"batch\.size: 8 -> 16"):
         run_job(job_of(SENTENCES, text, "batch.size=16"), uninterrupted["score function"])
+
+
+def test_a_run_that_never_reached_a_checkpoint_may_start_over_with_another_job(text, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("lstmgan_dist.training.trainer.Game.begin_phase", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run_job(job_of(CONTINUOUS, text), tmp_path / "run")
+    run, outcome = run_job(job_of(CONTINUOUS, text, "seed=9"), tmp_path / "run")
+    assert outcome.finished
+    assert Run.open(str(tmp_path / "run")).job.seed == run.job.seed == 9
 
 
 def test_a_changed_text_is_refused(text, tmp_path):

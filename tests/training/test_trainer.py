@@ -187,7 +187,7 @@ def test_the_discriminator_starts_from_the_generators_embedding(text, tmp_path, 
 @pytest.mark.parametrize(
     ("template", "overrides", "words"),
     [
-        (SENTENCES, ["evaluate.prompt=the giraffe"], "'giraffe'"),
+        (SENTENCES, ["evaluate.prompt=the giraffe"], "evaluate.prompt 'the giraffe' holds"),
         (SENTENCES, ["batch={size: 4096, lanes: 4096}"], "fewer than batch.lanes 4096"),
         (CONTINUOUS, ["batch={size: 4096, lanes: 4}"], "too few for batch.size 4096 rows"),
     ],
