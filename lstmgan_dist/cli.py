@@ -41,10 +41,7 @@ Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes
 
 
 @app.callback()
-def _options(
-    context: typer.Context, debug: Annotated[bool, typer.Option(help="Show tracebacks of mistakes.")] = False
-) -> None:
-    context.obj = {"debug": debug}
+def _options(debug: Annotated[bool, typer.Option(help="Show tracebacks of mistakes.")] = False) -> None:
     _DEBUG.append(debug)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import posixpath
 import shutil
 import tempfile
 import time
@@ -185,11 +184,6 @@ class Meter:
 def read_metrics(folder: Folder) -> list[dict[str, Any]]:
     """All measurements of a run, in order."""
     return [json.loads(line) for line in folder.read(METRICS).decode().splitlines()] if folder.exists(METRICS) else []
-
-
-def tensorboard_url(folder: Folder) -> str:
-    """Where a run's event files are."""
-    return posixpath.join(folder.url, TENSORBOARD)
 
 
 def _whole_lines(path: Path) -> list[str]:
