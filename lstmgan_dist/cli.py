@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import posixpath
+import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from lstmgan_dist.errors import UserError
+from lstmgan_dist.errors import UserError, sentence_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +25,12 @@ if TYPE_CHECKING:
     from lstmgan_dist.config import Job
     from lstmgan_dist.corpus.manifest import PreparedCorpus
     from lstmgan_dist.corpus.prepare import Progress as PreparationProgress
+    from lstmgan_dist.runtime.local import StopSignal
+    from lstmgan_dist.runtime.ray_jobs import Cluster
+    from lstmgan_dist.runtime.tasks import ReadingWorkers, Workers
+    from lstmgan_dist.training.result import Result
     from lstmgan_dist.training.run import Run
+    from lstmgan_dist.training.screen import Terminal
     from lstmgan_dist.training.trainer import Outcome
 
 app = typer.Typer(
@@ -38,6 +47,23 @@ Item = TypeVar("Item")
 RunUrl = Annotated[str, typer.Argument(metavar="RUN", help="Folder or URL of a run.")]
 CheckpointName = Annotated[str, typer.Option("--checkpoint", help="best, latest, or the number of a step.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes a GPU where there is one.")]
+Processes = Annotated[
+    int, typer.Option("--workers", min=0, help="Processes on Ray that share the work; 0: this one, no Ray.")
+]
+GpusPerWorker = Annotated[
+    float | None, typer.Option(min=0, help="GPUs of each worker.  (default: 1 where the cluster has them)")
+]
+CpusPerWorker = Annotated[
+    float | None, typer.Option(min=0, help="CPU cores of each worker.  (default: 1, or its share of this machine)")
+]
+RayAddress = Annotated[
+    str | None, typer.Option(help="Ray cluster to join: auto or HOST:PORT.  (default: one of its own, here)")
+]
+
+ClusterAddress = Annotated[
+    str | None, typer.Option(help="The cluster's dashboard, http://HEAD:8265.  (default: RAY_API_SERVER_ADDRESS)")
+]
+SubmissionName = Annotated[str | None, typer.Argument(metavar="[ID]", help="ID of a submission, or its run.")]
 
 
 @app.callback()
@@ -59,25 +85,56 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the job, prepare its corpus, show the plan, and start nothing.")
     ] = False,
+    workers: Annotated[
+        str, typer.Option(metavar="N|MIN..MAX", help="Workers on Ray; MIN..MAX takes what there is; 0: no Ray.")
+    ] = "0",
+    gpus_per_worker: Annotated[
+        float | None, typer.Option(min=0, help="GPUs of each worker.  (default: 1 where the cluster has them)")
+    ] = None,
+    cpus_per_worker: Annotated[
+        float | None, typer.Option(min=0, help="CPU cores of each worker.  (default: 1, or its share of this machine)")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Ray cluster to join: auto or HOST:PORT.  (default: one of its own, here)"),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds after which a worker that answers no other is replaced.")
+    ] = 120,
 ) -> None:
     """Train what a job file describes, or resume it where it stopped.
 
     [dim]
     lstmgan train jobs/quickstart.yaml\n
     lstmgan train jobs/char_lm_small.yaml --set corpus.source=input.txt\n
-    lstmgan train jobs/lstm_gan.yaml --set phases.0.epochs=2 --run runs/shorter --dry-run
+    lstmgan train jobs/lstm_gan.yaml --set phases.0.epochs=2 --run runs/shorter --dry-run\n
+    lstmgan train jobs/quickstart.yaml --workers 2\n
+    lstmgan train jobs/coco_relgan.yaml --workers 2..8 --address auto --run s3://bucket/runs/coco
     [/dim]
     """
     from lstmgan_dist.config import dump_job, load_job
 
     settings = load_job(job, tuple(overrides or ()))
     url = run or f"runs/{settings.name}"
+    fewest, most = _workers(workers)
+    if address and not most:
+        raise UserError(f"--address {address} needs --workers, which says how many workers to start there.")
+    if most:
+        from lstmgan_dist.runtime.base import check_workers
+
+        check_workers(fewest, most, settings.batch.lanes)
     console = _console()
+
+    from lstmgan_dist import storage
+
+    storage.configure(settings.storage)
+    storage.Folder(url).check_writable()
     corpus = _corpus(settings, url)
 
     from lstmgan_dist.runtime import local
     from lstmgan_dist.training.plan import plan
     from lstmgan_dist.training.run import Run, check_fit
+    from lstmgan_dist.training.screen import Terminal
     from lstmgan_dist.training.trainer import train as run_training
 
     if dry_run:
@@ -85,20 +142,210 @@ def train(
         console.print(dump_job(settings), markup=False, highlight=False)
         console.print(plan(settings, corpus), markup=False, highlight=False)
         return
-
-    def create_and_train(runtime: local.LocalRuntime) -> tuple[Run, Outcome, int | None]:
-        opened = Run.create_or_resume(url, settings, corpus)
-        return opened, run_training(opened, corpus, runtime, console), runtime.stop_signal
-
-    opened, outcome, stop_signal = local.launch(create_and_train, settings.device)
+    local.choose_device(settings.device if not address else "auto")
+    with Terminal(console) as screen:
+        if most:
+            size = fewest, most, cpus_per_worker, gpus_per_worker
+            opened, (outcome, stop) = _train_on_ray(url, settings, corpus, screen, size, address, timeout)
+        else:
+            opened = Run.create_or_resume(url, settings, corpus)
+            outcome, stop = local.launch(lambda runtime: run_training(opened, corpus, runtime, screen), settings.device)
     if not outcome.finished:
-        assert stop_signal is not None
+        assert stop.number is not None
         console.print(
             f"Stopped after step {outcome.progress.step}, and the checkpoint is written. The same command resumes it.",
             highlight=False,
         )
-        raise typer.Exit(128 + stop_signal)
+        raise typer.Exit(128 + stop.number)
     _say_where_to_look(opened, corpus, outcome)
+
+
+def _train_on_ray(
+    url: str,
+    settings: Job,
+    corpus: PreparedCorpus,
+    screen: Terminal,
+    size: tuple[int, int, float | None, float | None],
+    address: str | None,
+    timeout: float,
+) -> tuple[Run, tuple[Outcome, StopSignal]]:
+    from functools import partial
+
+    from lstmgan_dist.runtime.ray_cluster import connected
+    from lstmgan_dist.training.run import Run
+    from lstmgan_dist.training.screen import replay
+    from lstmgan_dist.training.trainer import train_on_worker
+
+    fewest, most, cpus, gpus = size
+    if "://" not in url:
+        url = os.path.abspath(url)  # workers run in folders of their own
+    if cpus is None:
+        cpus = 1 if address else max(1, (os.cpu_count() or 1) // most)
+    with connected(address, cpus=max(os.cpu_count() or 1, math.ceil(most * cpus))):
+        from lstmgan_dist.runtime import ray_train
+
+        if gpus is None:
+            gpus = 1 if settings.device != "cpu" and ray_train.gpus_of_cluster() >= fewest else 0
+        if settings.device == "cuda" and not gpus:
+            raise UserError("device: cuda is asked for, but the cluster has too few GPUs: try device: auto.")
+        workers = ray_train.Workers(fewest, most, cpus, gpus)
+        ray_train.check_resources(workers)
+        opened = Run.create_or_resume(url, settings, corpus)
+        return opened, ray_train.launch(
+            partial(train_on_worker, url, settings),
+            workers=workers,
+            timeout=timeout,
+            listen=lambda message: replay(message, screen),
+            say=screen.say,
+            furthest=lambda: screen.furthest,
+        )
+
+
+@app.command()
+def submit(
+    job: Annotated[Path, typer.Argument(metavar="JOB", help="A job file, such as jobs/quickstart.yaml.")],
+    address: ClusterAddress = None,
+    run: Annotated[str | None, typer.Option(help="URL of the run, or its path on a mount that all nodes have.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the job; repeatable.")
+    ] = None,
+    workers: Annotated[
+        str, typer.Option(metavar="N|MIN..MAX", help="Workers; MIN..MAX takes what there is; 0 is one plain process.")
+    ] = "1",
+    gpus_per_worker: Annotated[float | None, typer.Option(min=0, help="GPUs of each worker.")] = None,
+    cpus_per_worker: Annotated[float | None, typer.Option(min=0, help="CPU cores of each worker.")] = None,
+    timeout: Annotated[
+        float | None, typer.Option(min=1, help="Seconds after which a silent worker is replaced.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Show what it prints until it ends.")] = False,
+) -> None:
+    """Have a Ray cluster train what a job file describes, or resume it there.
+
+    The job file and this package's source are sent, and nothing else: text, vectors and the run are at addresses that
+    every node reaches, with the credentials that the nodes have. A run that is being trained is not started twice.
+
+    [dim]
+    lstmgan submit jobs/coco_relgan.yaml --address http://head:8265 --run s3://bucket/runs/coco --workers 4 --follow\n
+    lstmgan submit jobs/char_lm.yaml --run /mnt/shared/runs/char-lm --workers 2..8 --gpus-per-worker 1
+    [/dim]
+    """
+    from lstmgan_dist.config import load_job
+
+    settings = load_job(job, tuple(overrides or ()))
+    fewest, most = _workers(workers)
+
+    from lstmgan_dist.runtime import base, ray_jobs
+
+    url = ray_jobs.shared_run_url(run, settings)
+    resources = ray_jobs.Resources((fewest, most), gpus_per_worker, cpus_per_worker, timeout)
+    ray_jobs.check(settings, resources)
+    if most:
+        base.check_workers(fewest, most, settings.batch.lanes)
+    cluster = ray_jobs.Cluster(address)
+    submission, state = cluster.submit(settings, url, resources)
+    name = submission.name
+    if state == "finished":
+        typer.echo(f"{url} is finished already, by {name}. To train it anew, choose another --run.")
+        return
+    if state == "unfinished":
+        typer.echo(f"{url} is being trained already, by {name} ({submission.status.lower()}).")
+    elif submission.attempt > 1:
+        typer.echo(f"{name} is submitted: attempt {submission.attempt}, which resumes {url}.")
+    else:
+        typer.echo(f"{name} is submitted.")
+    if follow:
+        _follow_submission(cluster, name)
+    else:
+        typer.echo(f"lstmgan logs {name} --follow   lstmgan status {name}   lstmgan stop {name}")
+
+
+@app.command()
+def status(name: SubmissionName = None, address: ClusterAddress = None) -> None:
+    """List what has been submitted to a cluster, or say all about one submission.
+
+    [dim]
+    lstmgan status --address http://head:8265\n
+    lstmgan status coco-1a2b3c-1
+    [/dim]
+    """
+    from lstmgan_dist.runtime import ray_jobs
+
+    cluster = ray_jobs.Cluster(address)
+    if name is None:
+        submissions = cluster.submissions()
+        if not submissions:
+            typer.echo(f"Nothing has been submitted to {cluster.address} yet.")
+            return
+        _print_table(
+            ("ID", "status", "workers", "started", "duration", "run"),
+            [
+                (one.name, one.status.lower(), one.workers, _clock(one.started), _duration(one.seconds), one.run)
+                for one in submissions
+            ],
+        )
+        return
+    one = cluster.find(name)
+    rows = {
+        "ID": one.name,
+        "run": one.run,
+        "attempt": one.attempt,
+        "status": one.status.lower(),
+        "reason": one.reason,
+        "started": _clock(one.started),
+        "ended": _clock(one.ended),
+        "duration": _duration(one.seconds),
+        "workers": one.workers,
+        "command": one.entrypoint,
+        "node": one.node,
+    }
+    _print({key: value for key, value in rows.items() if value not in (None, "")})
+
+
+@app.command()
+def logs(
+    name: SubmissionName = None,
+    address: ClusterAddress = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until the submission ends.")] = False,
+) -> None:
+    """Show what a submission prints; without an ID, the latest one.
+
+    [dim]
+    lstmgan logs --address http://head:8265 --follow\n
+    lstmgan logs coco-1a2b3c-1
+    [/dim]
+    """
+    from lstmgan_dist.runtime import ray_jobs
+
+    cluster = ray_jobs.Cluster(address)
+    found = cluster.find(name).name
+    if follow:
+        _follow_submission(cluster, found)
+    else:
+        typer.echo(cluster.log(found), nl=False)
+
+
+@app.command()
+def stop(name: SubmissionName = None, address: ClusterAddress = None) -> None:
+    """Have a submission write a checkpoint and end; without an ID, the only one that runs.
+
+    [dim]
+    lstmgan stop --address http://head:8265\n
+    lstmgan stop coco-1a2b3c-1
+    [/dim]
+    """
+    from lstmgan_dist.runtime import ray_jobs
+
+    cluster = ray_jobs.Cluster(address)
+    found = cluster.find(name) if name else cluster.only_unfinished()
+    if found.is_over:
+        typer.echo(f"{found.name} is over already: {found.status.lower()}.")
+        return
+    typer.echo(f"{found.name} is asked to write a checkpoint and end ...")
+    stopped = cluster.stop(found.name)
+    last = next((line for line in reversed(cluster.log(found.name).splitlines()) if line.strip()), "")
+    if not stopped.is_over:
+        raise UserError(f"{found.name} has not ended yet: look at lstmgan logs {found.name}.")
+    typer.echo(f"{found.name} is {stopped.status.lower()}. It said: {last}" if last else f"{found.name} is stopped.")
 
 
 @app.command()
@@ -120,13 +367,18 @@ def prepare(
     on_long_text: Annotated[
         Literal["error", "skip", "truncate"], typer.Option(help="Sentences over --max-length.")
     ] = "error",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Ray cluster whose nodes read the text: auto or HOST:PORT.  (default: this process)"),
+    ] = None,
 ) -> None:
     """Turn text into a corpus of token shards that jobs can name as their source.
 
     [dim]
     lstmgan prepare captions.txt --out corpora/captions --lower --max-length 32\n
     lstmgan prepare 'books/*.txt.gz' --out corpora/books --layout continuous --tokenizer character\n
-    lstmgan prepare data.parquet --column text --out s3://bucket/corpus --tokenizer bpe --vocabulary-size 8192
+    lstmgan prepare data.parquet --column text --out s3://bucket/corpus --tokenizer bpe --vocabulary-size 8192\n
+    lstmgan prepare s3://bucket/text --out s3://bucket/corpus --address auto
     [/dim]
     """
     from lstmgan_dist import config
@@ -150,8 +402,8 @@ def prepare(
         on_bad_text=on_bad_text,
         tokenizer=config.Tokenizer(kind=tokenizer, lower=lower, vocabulary_size=vocabulary_size, min_count=min_count),
     )
-    with _preparation_bar() as report:
-        corpus = preparing.prepare(settings, folder, report=report)
+    with _readers(address) as workers, _preparation_bar() as report:
+        corpus = preparing.prepare(settings, folder, report=report, workers=workers)
     _print(describe_corpus(corpus))
 
 
@@ -171,40 +423,62 @@ def generate(
     unknown: Annotated[
         Literal["error", "skip", "replace"], typer.Option(help="What to do with unknown text in the prompt.")
     ] = "error",
-    out: Annotated[str | None, typer.Option(help="File or URL to write to, one text a line.")] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            help="File or URL: .txt, .jsonl, .parquet, .arrow, the first two also with .gz. Without a suffix, or "
+            "with / at the end, a folder of shards, which the same command completes if it was stopped."
+        ),
+    ] = None,
+    shards: Annotated[
+        Literal["text", "json", "parquet", "arrow"], typer.Option("--format", help="Format of shards.")
+    ] = "parquet",
     device: Device = "auto",
+    workers: Processes = 0,
+    gpus_per_worker: GpusPerWorker = None,
+    cpus_per_worker: CpusPerWorker = None,
+    address: RayAddress = None,
 ) -> None:
     """Write new text with a run's generator.
 
     [dim]
     lstmgan generate runs/quickstart\n
     lstmgan generate runs/char-lm --prompt 'ROMEO:' --max-length 1000 --count 1 --temperature 0.8\n
-    lstmgan generate s3://bucket/runs/captions --count 10000 --out captions.txt --checkpoint latest
+    lstmgan generate s3://bucket/runs/captions --count 10000 --out captions.txt --checkpoint latest\n
+    lstmgan generate runs/captions --count 1000000 --out s3://bucket/texts/ --workers 8 --address auto
     [/dim]
     """
-    from lstmgan_dist.storage import write_file
-    from lstmgan_dist.training import result
+    from lstmgan_dist.corpus.texts import check_name
+    from lstmgan_dist.storage import Folder
+    from lstmgan_dist.training import generation
 
-    loaded = result.load_result(run, checkpoint, device=device, warn=_warn)
-    texts = result.generate(
-        loaded,
-        count=count,
-        prompt=prompt,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        seed=seed,
-        max_length=max_length,
-        on_unknown=unknown,
-    )
-    if out is None:
-        for text in texts:
-            typer.echo(text)
-        return
-    with write_file(out) as file:
-        for text in _watch(texts, count, "generating"):
-            file.write(f"{text}\n".encode())
-    typer.echo(f"{count} texts are in {out}.")
+    is_folder = out is not None and (out.endswith("/") or not posixpath.splitext(out)[1])
+    if out is not None and not is_folder:
+        check_name(out)
+    size = workers, cpus_per_worker, gpus_per_worker
+    with _result_and_workers(run, checkpoint, device, size, address) as (loaded, hands):
+        request = generation.request_texts(
+            loaded,
+            count=count,
+            prompt=prompt,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+            max_length=max_length,
+            on_unknown=unknown,
+        )
+        if out is None:
+            for texts in generation.generate(request, hands):
+                for text in texts:
+                    typer.echo(text)
+            return
+        if not is_folder:
+            generation.write_one_file(request, out, hands, _watch)
+            typer.echo(f"{count} texts are in {out}.")
+            return
+        found = generation.write_shards(request, Folder(out), shards, hands, _watch)
+    typer.echo(f"{count} texts are in {out}" + (f", {found} of them from before." if found else "."))
 
 
 @app.command()
@@ -215,18 +489,24 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Seed of these texts.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     device: Device = "auto",
+    workers: Processes = 0,
+    gpus_per_worker: GpusPerWorker = None,
+    cpus_per_worker: CpusPerWorker = None,
+    address: RayAddress = None,
 ) -> None:
     """Measure a run's generator on all held-out text.
 
     [dim]
     lstmgan evaluate runs/quickstart\n
-    lstmgan evaluate s3://bucket/runs/captions --checkpoint latest --json
+    lstmgan evaluate s3://bucket/runs/captions --checkpoint latest --json\n
+    lstmgan evaluate s3://bucket/runs/captions --samples 100000 --workers 8 --address auto
     [/dim]
     """
     from lstmgan_dist.training import result
 
-    loaded = result.load_result(run, checkpoint, device=device, warn=_warn)
-    figures = result.evaluate(loaded, samples=samples, seed=seed, watch=_watch).to_json()
+    size = workers, cpus_per_worker, gpus_per_worker
+    with _result_and_workers(run, checkpoint, device, size, address) as (loaded, hands):
+        figures = result.evaluate(loaded, samples=samples, seed=seed, watch=_watch, workers=hands).to_json()
     if as_json:
         typer.echo(json.dumps(figures))
     else:
@@ -264,6 +544,9 @@ def monitor(
 
     if not Folder(run).list():
         raise UserError(f"{run} is empty or absent: monitor takes the folder of a run, or a folder of runs.")
+    # TensorBoard reads s3:// with boto3, which finds AWS_ENDPOINT_URL itself but knows no AWS_REGION.
+    if "AWS_REGION" in os.environ:
+        os.environ.setdefault("AWS_DEFAULT_REGION", os.environ["AWS_REGION"])
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", run, "--host", "localhost", "--port", str(port)]
     # TensorBoard takes this process's place, so that whoever stops the command stops it.
     os.execv(sys.executable, command)
@@ -292,14 +575,8 @@ def main() -> None:
     except (UserError, OSError) as error:
         if _DEBUG and _DEBUG[-1]:
             raise
-        print(f"Error: {_sentence(error)}", file=sys.stderr)
+        print(f"Error: {sentence_of(error)}", file=sys.stderr)
         sys.exit(2)
-
-
-def _sentence(error: UserError | OSError) -> str:
-    if isinstance(error, UserError) or not error.strerror:
-        return str(error)
-    return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
 
 
 @contextmanager
@@ -320,6 +597,60 @@ def _preparation_bar() -> Iterator[Callable[[PreparationProgress], None]]:
             bar.update(tasks[progress.stage], completed=progress.bytes_done, total=progress.bytes_total)
 
         yield report
+
+
+@contextmanager
+def _readers(address: str | None) -> Iterator[ReadingWorkers]:
+    """Who prepares text: threads of this process, or the cluster at an address."""
+    from lstmgan_dist.runtime.tasks import LOCAL_THREADS
+
+    if address is None:
+        yield LOCAL_THREADS
+        return
+    from lstmgan_dist.runtime.ray_cluster import connected
+
+    with connected(address):
+        from lstmgan_dist.runtime.ray_tasks import RayTasks
+
+        yield RayTasks()
+
+
+@contextmanager
+def _result_and_workers(
+    run: str,
+    checkpoint: str,
+    device: Literal["auto", "cpu", "cuda"],
+    size: tuple[int, float | None, float | None],
+    address: str | None,
+) -> Iterator[tuple[Result, Workers]]:
+    """A run's result and who works with it: this process, or so many on Ray as `size` says, with CPUs and GPUs each."""
+    from dataclasses import replace
+
+    from lstmgan_dist.runtime.tasks import IN_PROCESS
+    from lstmgan_dist.training.result import load_result
+
+    workers, cpus, gpus = size
+    if not workers:
+        if address:
+            raise UserError(f"--address {address} needs --workers, which says how many workers to start there.")
+        yield load_result(run, checkpoint, device=device, warn=_warn), IN_PROCESS
+        return
+    from lstmgan_dist.runtime.ray_cluster import connected
+
+    # What is wrong with the run is found out before anything is started.
+    loaded = load_result(run, checkpoint, device="cpu", warn=_warn)
+    if cpus is None:
+        cpus = 1 if address else max(1, (os.cpu_count() or 1) // workers)
+    with connected(address, cpus=max(os.cpu_count() or 1, math.ceil(workers * cpus))):
+        from lstmgan_dist.runtime import ray_train
+        from lstmgan_dist.runtime.ray_tasks import RayProcesses
+
+        if gpus is None:
+            gpus = 1 if device != "cpu" and ray_train.gpus_of_cluster() >= workers else 0
+        if device == "cuda" and not gpus:
+            raise UserError("--device cuda is asked for, but the cluster has too few GPUs: try --device auto.")
+        with RayProcesses(workers, cpus=cpus, gpus=gpus) as processes:
+            yield replace(loaded, elsewhere=device if gpus else "cpu"), processes
 
 
 def _corpus(settings: Job, url: str) -> PreparedCorpus:
@@ -344,6 +675,45 @@ def _print(rows: Mapping[str, Any]) -> None:
     for name, value in rows.items():
         shown = f"{value:.4f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
         typer.echo(f"{name:<{width}}  {shown}")
+
+
+def _print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    for row in (heads, *rows):
+        typer.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _clock(seconds: float | None) -> str:
+    return "" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _workers(wanted: str) -> tuple[int, int]:
+    """Fewest and most workers, from `4` or `2..8`."""
+    match = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", wanted)
+    fewest, most = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+    if fewest > most or (most and not fewest):
+        raise UserError(f"--workers {wanted}: write a number such as 4, or a range such as 2..8.")
+    return fewest, most
+
+
+def _follow_submission(cluster: Cluster, name: str) -> None:
+    """Show what a submission prints until it is over; the exit code is 0 if it succeeded and 2 if not."""
+    try:
+        ended = cluster.follow(name, lambda line: typer.echo(line, nl=False))
+    except KeyboardInterrupt:
+        typer.echo(f"\n{name} goes on without you: lstmgan logs {name} --follow, or lstmgan stop {name}.", err=True)
+        raise typer.Exit(130) from None
+    if ended.status == "STOPPED":
+        raise UserError(f"{name} was stopped: submit it again to resume it.")
+    if not ended.succeeded:
+        raise UserError(f"{name} failed ({ended.reason}). Submit it again to resume it.")
+    typer.echo(f"{name} has succeeded, after {_duration(ended.seconds)}.")
 
 
 def _watch(items: Iterable[Item], total: int, description: str) -> Iterator[Item]:

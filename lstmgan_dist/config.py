@@ -194,6 +194,29 @@ class Batch(Settings):
         return self
 
 
+class Synchronisation(Settings):
+    """How the workers of a run keep together where the network between them is slow; one worker has nothing to do.
+
+    Either setting makes the numbers depend on how many workers there are.
+    """
+
+    compression: Literal["none", "bf16"] = Field(
+        default="none", description="What gradients travel as: float32, or bf16 in half the bytes."
+    )
+    every: int = Field(
+        default=1,
+        ge=1,
+        description="Updates of a player between synchronisations. 1: gradients are averaged at every update; "
+        "more: each worker applies its own, and the weights are averaged (local SGD, Stich 2019).",
+    )
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if self.compression != "none" and self.every > 1:
+            raise ValueError("compression is of gradients, and with every above 1 none travel: try compression: none")
+        return self
+
+
 # --- networks --------------------------------------------------------------------------------------------------------
 
 
@@ -495,6 +518,37 @@ class Logging(Settings):
     """How often the losses are written."""
 
     every: Interval = Field(default=Interval(count=10, unit="steps"), description="How often.")
+    publish_seconds: float = Field(
+        default=30, gt=0, description="Remote runs: seconds between uploads of the curves; checkpoints bring them too."
+    )
+
+
+class Storage(Settings):
+    """How s3:// and gs:// URLs are reached. Secrets have no place here: they stay in the environment or a profile."""
+
+    endpoint: str | None = Field(
+        default=None,
+        description="URL of an S3-compatible server; none: AWS_ENDPOINT_URL, and without that AWS itself.",
+    )
+    region: str | None = Field(
+        default=None, description="Region of the bucket; none: AWS_REGION or AWS_DEFAULT_REGION."
+    )
+    profile: str | None = Field(
+        default=None, description="Name of a credentials profile of every machine; none: AWS_PROFILE or AWS's order."
+    )
+    anonymous: bool = Field(default=False, description="Send no credentials, for what is public.")
+    timeout: float = Field(default=15, gt=0, description="Seconds without an answer after which a request failed.")
+    patience: float = Field(
+        default=60, ge=0, description="Seconds for which a request that failed is tried again; then the run stops."
+    )
+
+    @field_validator("endpoint")
+    @classmethod
+    def _holds_no_secret(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^/@?#\s]+/?", value):
+            # The value is not repeated, for it may hold a password.
+            raise ValueError("write it as http://host:port or https://host; credentials belong in the environment")
+        return value
 
 
 class Job(Settings):
@@ -504,6 +558,9 @@ class Job(Settings):
     seed: int = Field(default=1, ge=0, lt=2**63, description="Everything random follows from it.")
     corpus: Corpus = Field(description="Which text, and how it is cut into sequences.")
     batch: Batch = Field(default_factory=Batch, description="How many sequences one update sees.")
+    synchronisation: Synchronisation = Field(
+        default_factory=Synchronisation, description="How workers keep together over a slow network."
+    )
     generator: Generator = Field(default_factory=Generator, description="The LSTM language model that writes.")
     discriminator: Discriminator | None = Field(
         default=None, description="The network that judges; none for likelihood only."
@@ -513,6 +570,7 @@ class Job(Settings):
     guard: Guard = Field(default_factory=Guard, description="What counts as a failed run.")
     checkpoint: Checkpoints = Field(default_factory=Checkpoints, description="When the run is saved.")
     log: Logging = Field(default_factory=Logging, description="How often the losses are written.")
+    storage: Storage = Field(default_factory=Storage, description="How s3:// and gs:// URLs are reached.")
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="auto: CUDA where there is a GPU, else the CPU."
     )
@@ -675,7 +733,10 @@ def dump_job(job: Job) -> str:
 
 
 def differences(old: Job, new: Job) -> list[str]:
-    """What differs between two jobs, one line a key: `batch.size: 64 -> 32`."""
+    """What differs between the results of two jobs, one line a key: `batch.size: 64 -> 32`.
+
+    How a storage is reached changes no result.
+    """
 
     def leaves(prefix: str, value: Any) -> dict[str, Any]:
         if isinstance(value, dict | tuple) and value:
@@ -683,7 +744,7 @@ def differences(old: Job, new: Job) -> list[str]:
             return {path: leaf for key, item in items for path, leaf in leaves(f"{prefix}.{key}", item).items()}
         return {prefix.removeprefix("."): value}
 
-    before, after = leaves("", old.model_dump()), leaves("", new.model_dump())
+    before, after = (leaves("", job.model_dump(exclude={"storage"})) for job in (old, new))
     return [
         f"{key}: {before.get(key, 'absent')} -> {after.get(key, 'absent')}"
         for key in (*before, *(key for key in after if key not in before))

@@ -1,4 +1,4 @@
-"""The one exception that is a message to the user."""
+"""The one exception that is a message to the user, and how errors read."""
 
 
 class UserError(Exception):
@@ -7,3 +7,10 @@ class UserError(Exception):
     Its text is one sentence that says what is wrong, where, and what would do. The command line prints it without a
     traceback and exits with code 2; every other exception is a defect of ours and keeps its traceback.
     """
+
+
+def sentence_of(error: UserError | OSError) -> str:
+    """The error as one sentence for a person."""
+    if isinstance(error, UserError) or not error.strerror:
+        return str(error)
+    return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."

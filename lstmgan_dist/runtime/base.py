@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Protocol
+from enum import IntEnum
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from lstmgan_dist.errors import UserError
+
+
+class Wish(IntEnum):
+    """What a run is asked for from outside; of several wishes the greatest counts."""
+
+    GO_ON = 0
+    SAVE = 1  # a node is about to be taken away
+    STOP = 2
 
 
 class Runtime(Protocol):
@@ -18,8 +27,8 @@ class Runtime(Protocol):
     world_size: int
     device: torch.device
 
-    def parallel(self, objective: nn.Module) -> nn.Module:
-        """The objective as a module whose backward pass averages gradients over the workers."""
+    def parallel(self, objective: nn.Module, *, compression: Literal["none", "bf16"] = "none") -> nn.Module:
+        """The objective as a module whose backward pass averages gradients, so compressed, over the workers."""
         ...
 
     def accumulating(self, objective: nn.Module) -> AbstractContextManager[object]:
@@ -30,12 +39,16 @@ class Runtime(Protocol):
         """The tensor, without gradient, added up over the workers."""
         ...
 
-    def gather(self, rows: Tensor) -> Tensor:
-        """Every worker's rows (one equal shape), concatenated in the order of ranks."""
+    def average(self, tensors: list[Tensor]) -> None:
+        """Replace float32 tensors by their means over the workers: the same bits on each of them."""
         ...
 
-    def should_stop(self) -> bool:
-        """Whether somebody asked the run to stop; the same answer on every worker."""
+    def gather(self, rows: Tensor) -> Tensor:
+        """Every worker's rows, concatenated in the order of ranks; all but their number is equal."""
+        ...
+
+    def wish(self) -> Wish:
+        """What whoever watches over the workers wants of them; the same answer on every worker."""
         ...
 
     def barrier(self) -> None:
@@ -44,18 +57,23 @@ class Runtime(Protocol):
 
 
 def lanes_of(rank: int, world_size: int, lanes: int) -> range:
-    """The lanes that a worker owns.
+    """The lanes that a worker owns; workers of an elastic group may own different numbers of them."""
+    assert world_size <= lanes, "check_workers has checked this"
+    return range(rank, lanes, world_size)
+
+
+def check_workers(fewest: int, most: int, lanes: int) -> None:
+    """See that so many workers can share the lanes: equally, unless their number is elastic.
 
     Raises:
-        UserError: if the workers cannot share the lanes equally.
+        UserError: if they cannot.
     """
-    if lanes % world_size:
-        fitting = [workers for workers in range(1, lanes + 1) if lanes % workers == 0]
+    fitting = [workers for workers in range(1, lanes + 1) if lanes % workers == 0]
+    if most > lanes or (fewest == most and lanes % most):
         raise UserError(
-            f"{world_size} workers cannot share batch.lanes {lanes} equally: "
+            f"{most} workers cannot share batch.lanes {lanes}{'' if most > lanes else ' equally'}: "
             f"try {' or '.join(map(str, fitting))} workers, or other batch.lanes."
         )
-    return range(rank, lanes, world_size)
 
 
 def rows_of(lanes: range, rows_per_lane: int) -> Tensor:

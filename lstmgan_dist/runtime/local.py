@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from types import FrameType
 from typing import Literal, TypeVar
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.runtime.base import Wish
 
 T = TypeVar("T")
 
@@ -22,11 +24,11 @@ class LocalRuntime:
     rank = 0
     world_size = 1
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, stop: StopSignal | None = None) -> None:
         self.device = device
-        self.stop_signal: int | None = None
+        self._stop = stop or StopSignal()
 
-    def parallel(self, objective: nn.Module) -> nn.Module:
+    def parallel(self, objective: nn.Module, *, compression: Literal["none", "bf16"] = "none") -> nn.Module:
         return objective
 
     def accumulating(self, objective: nn.Module) -> AbstractContextManager[object]:
@@ -35,11 +37,14 @@ class LocalRuntime:
     def sum(self, tensor: Tensor) -> Tensor:
         return tensor.detach()
 
+    def average(self, tensors: list[Tensor]) -> None:
+        pass
+
     def gather(self, rows: Tensor) -> Tensor:
         return rows
 
-    def should_stop(self) -> bool:
-        return self.stop_signal is not None
+    def wish(self) -> Wish:
+        return Wish.GO_ON if self._stop.number is None else Wish.STOP
 
     def barrier(self) -> None:
         pass
@@ -56,19 +61,33 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
     return torch.device("cpu" if wanted == "cpu" or not torch.cuda.is_available() else "cuda")
 
 
-def launch(function: Callable[[LocalRuntime], T], device: Literal["auto", "cpu", "cuda"]) -> T:
-    """Run `function` in this process; Ctrl-C or SIGTERM asks it to stop, and a second one no longer asks."""
-    runtime = LocalRuntime(choose_device(device))
+@dataclass
+class StopSignal:
+    """number: of the signal that asked this process to stop; None while none has."""
+
+    number: int | None = None
+
+
+@contextmanager
+def stop_signals() -> Iterator[StopSignal]:
+    """Meanwhile Ctrl-C or SIGTERM only asks to stop; a second one does what it always did."""
+    asked = StopSignal()
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def ask_to_stop(number: int, frame: FrameType | None) -> None:
-        runtime.stop_signal = number
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.number = number
         signal.signal(number, previous[signal.Signals(number)])
 
     for number in previous:
-        signal.signal(number, ask_to_stop)
+        signal.signal(number, ask)
     try:
-        return function(runtime)
+        yield asked
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def launch(function: Callable[[LocalRuntime], T], device: Literal["auto", "cpu", "cuda"]) -> tuple[T, StopSignal]:
+    """Run `function` in this process; tells its result, and whether it was asked to stop."""
+    with stop_signals() as stop:
+        return function(LocalRuntime(choose_device(device), stop)), stop

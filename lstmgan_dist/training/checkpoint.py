@@ -43,6 +43,10 @@ class Checkpoint:
         """The tensors of one section, on the CPU."""
         return safetensors.torch.load(self.folder.read(f"{section}.safetensors"))
 
+    def digest(self, section: str) -> str:
+        """SHA-256 of a section's file."""
+        return json.loads(self.folder.read(MANIFEST))["files"][f"{section}.safetensors"]["sha256"]
+
 
 class Checkpoints:
     """The checkpoints of one run.
@@ -111,6 +115,14 @@ class Checkpoints:
         return None
 
 
+def snapshot(sections: Mapping[str, Tensors]) -> dict[str, dict[str, Tensor]]:
+    """Copies in host memory, which training no longer changes."""
+    return {
+        section: {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+        for section, tensors in sections.items()
+    }
+
+
 def open_checkpoint(folder: Folder) -> Checkpoint:
     """The checkpoint in a folder.
 
@@ -128,7 +140,7 @@ def _name(step: int) -> str:
 
 
 def _serialise(tensors: Tensors) -> bytes:
-    return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    return safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
 
 
 def _verified(step: int, folder: Folder) -> Checkpoint:
@@ -143,16 +155,17 @@ def _verified(step: int, folder: Folder) -> Checkpoint:
     if version != FORMAT:
         raise BadCheckpointError(f"its format is {version}, and this program reads format {FORMAT}")
     # Only listed files are ever opened, but a stranger among them means that somebody else wrote here.
-    for name in {*expected, *folder.list()} - {MANIFEST}:
+    sizes = folder.sizes()
+    for name in {*expected, *sizes} - {MANIFEST}:
         if not name.endswith((".safetensors", ".json", ".part")):
             raise BadCheckpointError(f"it holds {name}, which is neither safetensors nor JSON and could be a pickle")
     if PROGRESS not in expected:
         raise BadCheckpointError(f"its manifest does not list {PROGRESS}")
     for name, (size, digest) in expected.items():
-        if not folder.exists(name):
+        if name not in sizes:
             raise BadCheckpointError(f"{name} is missing")
-        if folder.size(name) != size:
-            raise BadCheckpointError(f"{name} has {folder.size(name)} bytes instead of {size}")
+        if sizes[name] != size:
+            raise BadCheckpointError(f"{name} has {sizes[name]} bytes instead of {size}")
         with folder.open(name) as file:
             if sha256_of(file) != digest:
                 raise BadCheckpointError(f"{name} does not match its checksum")

@@ -95,6 +95,7 @@ class Game:
             steps=steps,
             parts=self._job.batch.accumulate,
             precision=self.precision,
+            synchronisation=self._job.synchronisation,
             runtime=self._runtime,
         )
 
@@ -103,6 +104,16 @@ class Game:
         """Let the discriminator start from what the generator's embedding has become."""
         assert self.discriminator is not None
         self.discriminator.embedding.weight.copy_(self.generator.embedding.weight)
+
+    @property
+    def is_synchronised(self) -> bool:
+        """Whether every worker has the same players; always, unless the job has them synchronise seldom."""
+        return all(player.is_synchronised for player in self.players.values())
+
+    def synchronise(self) -> None:
+        """Give every worker the same players."""
+        for player in self.players.values():
+            player.synchronise()
 
     def state(self, rows_B: Tensor) -> dict[str, dict[str, Tensor]]:
         """Every tensor that a resumed run needs, by section; the same on every worker.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lstmgan_dist.adversarial.objectives import LikelihoodObjective, Objective, ScoreFunctionObjective
-from lstmgan_dist.config import Optimizer, Schedule, value_at
+from lstmgan_dist.config import Optimizer, Schedule, Synchronisation, value_at
 from lstmgan_dist.corpus.stream import Batch
 from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.randomness import Noise
@@ -38,7 +38,7 @@ class Player:
 
     name: prefixes its figures. schedules: arguments of the objective that change over the phase. steps: length of the
     phase. parts: pieces an update is split into to save memory; the gradient is the same. precision: of matrix
-    products; weights are float32 always.
+    products; weights are float32 always. synchronisation: how often workers average, and what.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Player:
         steps: int,
         parts: int,
         precision: Literal["fp32", "bf16"],
+        synchronisation: Synchronisation,
         runtime: Runtime,
     ) -> None:
         self.name = name
@@ -63,7 +64,11 @@ class Player:
         self._parts = parts
         self._precision: Literal["fp32", "bf16"] = precision
         self._runtime = runtime
-        self._parallel = runtime.parallel(objective)
+        self._every = synchronisation.every if runtime.world_size > 1 else 1
+        self._updates_alone = 0  # since workers last had the same weights; never stored, for a checkpoint finds 0
+        self._parallel: nn.Module = objective
+        if self._every == 1:
+            self._parallel = runtime.parallel(objective, compression=synchronisation.compression)
         self.optimizer = _optimizer(self.network, settings)
 
     def learn(self, real: Batch, *, opponent: nn.Module | None, moment: Moment) -> Report:
@@ -82,16 +87,37 @@ class Player:
             for rows, is_last in _parts(len(real.lengths_B), self._parts):
                 part = {name: tensor[rows] if tensor.dim() else tensor for name, tensor in prepared.items()}
                 # Every worker adds up its parts, and the last part's backward pass is the one reduction.
-                with nullcontext() if is_last else self._runtime.accumulating(self._parallel):
+                with nullcontext() if is_last or self._every > 1 else self._runtime.accumulating(self._parallel):
                     loss, shares = self._parallel(part, opponent=opponent, noise=noise.part(rows))
                     loss.backward()
                 for name, share in shares.items():
                     report[name] = report[name] + share if name in report else share
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self._settings.clip or float("inf"))
         self.optimizer.step()
-        # Every worker has the same norm: its share is one part of world_size.
+        if self._every > 1:
+            self._updates_alone += 1
+            if self._updates_alone == self._every:
+                self.synchronise()
+        # The mean over workers, all of whom have the same norm where gradients are averaged.
         report[f"{self.name}/grad_norm"] = norm.detach() / self._runtime.world_size
         return report
+
+    @property
+    def is_synchronised(self) -> bool:
+        """Whether every worker has the same weights and moments."""
+        return not self._updates_alone
+
+    def synchronise(self) -> None:
+        """Average weights and moments over the workers, where updates of their own have made them differ.
+
+        The moments too, although they triple the message: a checkpoint has one optimiser for all workers, and to
+        average it only when one is saved would let the moment of a stop decide the numbers.
+        """
+        if self._updates_alone:
+            # In one order on all workers: that of a state read from a file differs between processes.
+            moments = [tensor for name, tensor in sorted(self.optimizer_state().items()) if not name.endswith(".step")]
+            self._runtime.average([*self.network.parameters(), *moments])
+            self._updates_alone = 0
 
     @property
     def learning_rate(self) -> float:

@@ -1,48 +1,70 @@
-"""What a finished or running run gives: text, and figures of its generator."""
+"""What a finished or running run gives: its generator, and figures of it.
+
+A result can be sent to other processes: it travels as an address, and is loaded where it arrives.
+"""
 
 from __future__ import annotations
 
-import math
+import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache, partial
 from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 
+from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.corpus.stream import heldout_batches
 from lstmgan_dist.corpus.tokenizer import Tokenizer
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.evaluation.likelihood import heldout_likelihood
+from lstmgan_dist.evaluation.likelihood import Likelihood, heldout_likelihood
 from lstmgan_dist.evaluation.ngrams import distinct
-from lstmgan_dist.evaluation.sampling import Sampling, blocks_of, join, rows, sample
+from lstmgan_dist.evaluation.sampling import Sampling, blocks_of, join, sample
+from lstmgan_dist.models.drawing import Drawn
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.local import LocalRuntime, choose_device
+from lstmgan_dist.runtime.tasks import IN_PROCESS, Workers
 from lstmgan_dist.training.game import build_generator
-from lstmgan_dist.training.review import beginning, never_drawn, sample_length
 from lstmgan_dist.training.run import Run
 
+# Held-out text is scored in shares that depend on the text alone, and the figures of these are added up in order: who
+# scored a share does not show.
+_SENTENCE_ROWS, _SHARE_SENTENCES = 128, 2048
 # Parallel rows in which a continuous held-out text is read: few, for each starts without knowing what came before.
-_CONTINUOUS_ROWS = 8
-_SENTENCE_ROWS = 128
+_CONTINUOUS_ROWS, _SHARE_TOKENS = 8, 2**18
 
+DeviceChoice = Literal["auto", "cpu", "cuda"]
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
 class Result:
-    """A run's generator at one checkpoint, ready to use on a device."""
+    """A run's generator at one checkpoint, ready to use on a device.
+
+    weights: digest of the generator's file. elsewhere: which device other processes are to take.
+    """
 
     run: Run
     step: int
     generator: Generator
+    weights: str
     tokenizer: Tokenizer
     device: torch.device
+    elsewhere: DeviceChoice
+
+    @cached_property
+    def corpus(self) -> PreparedCorpus:
+        """The corpus that the run was trained on."""
+        return self.run.corpus()
+
+    def __reduce__(self) -> tuple[Callable[..., Result], tuple[str, int, DeviceChoice]]:
+        folder = self.run.folder
+        return _arrived, (str(folder.local_path or folder), self.step, self.elsewhere)
 
 
-def load_result(
-    url: str, checkpoint: str, *, device: Literal["auto", "cpu", "cuda"], warn: Callable[[str], None]
-) -> Result:
+def load_result(url: str, checkpoint: str, *, device: DeviceChoice, warn: Callable[[str], None]) -> Result:
     """The generator of the run at `url`, at the checkpoint `best`, `latest` or a step's number.
 
     Raises:
@@ -54,48 +76,27 @@ def load_result(
     generator = build_generator(run.job, tokenizer.vocabulary_size)
     generator.load_state_dict(chosen.load("generator"))
     on = choose_device(device)
-    return Result(run, chosen.step, generator.to(on), tokenizer, on)
+    return Result(run, chosen.step, generator.to(on), chosen.digest("generator"), tokenizer, on, device)
 
 
-def generate(
-    result: Result,
-    *,
-    count: int,
-    prompt: str,
-    temperature: float,
-    top_k: int | None,
-    top_p: float | None,
-    seed: int,
-    max_length: int | None,
-    on_unknown: Literal["error", "skip", "replace"],
-) -> Iterator[str]:
-    """`count` texts; text number n depends on the seed and n alone. `<unk>` is never drawn.
+@lru_cache(maxsize=1)
+def _arrived(url: str, step: int, device: DeviceChoice) -> Result:
+    """A result that was sent here, loaded once by each process."""
+    try:
+        return load_result(url, str(step), device=device, warn=lambda sentence: None)
+    except UserError as error:
+        raise UserError(f"On {platform.node()}: {error}") from error
 
-    Raises:
-        UserError: if the prompt holds what the vocabulary lacks, or fills the sentence already.
-    """
-    job, tokenizer = result.run.job, result.tokenizer
-    tokens = tokenizer.encode(prompt, on_unknown=on_unknown)
-    length = max_length or sample_length(job)
-    if job.corpus.layout == "sentences":
-        length -= len(tokens)
-        if length < 1:
-            raise UserError(
-                f"The prompt has {len(tokens)} tokens, which leaves no room within {length + len(tokens)}: "
-                "shorten it, or raise --max-length."
-            )
-    unknown = () if tokenizer.unknown_id is None else (tokenizer.unknown_id,)
-    sampling = Sampling(
-        length=length,
-        prompt=beginning(job, tokens),
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        suppress=(*never_drawn(job), *unknown),
-    )
-    for block in sample(result.generator, sampling, count=count, seed=seed, device=result.device):
-        for drawn in rows(block):
-            yield tokenizer.decode([*tokens, *drawn])
+
+@contextmanager
+def same_rounding() -> Iterator[None]:
+    """Matrix products round alike for any number of threads but one, so that processes with one core take two."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(2, threads))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -126,27 +127,30 @@ class Watch(Protocol):
         ...
 
 
-def evaluate(result: Result, *, samples: int, seed: int, watch: Watch) -> Evaluation:
-    """Score all held-out text of the run's corpus, unpadded, and count n-grams of `samples` texts."""
-    job, corpus = result.run.job, result.run.corpus()
+def evaluate(result: Result, *, samples: int, seed: int, watch: Watch, workers: Workers = IN_PROCESS) -> Evaluation:
+    """Score all held-out text of the run's corpus, unpadded, and count n-grams of `samples` texts.
+
+    The figures are the same whoever the workers are and however many.
+
+    Raises:
+        UserError: if the corpus holds no held-out text.
+    """
+    job, corpus = result.run.job, result.corpus
     continuous = job.corpus.layout == "continuous"
     split = corpus.splits["heldout"]
-    batches = heldout_batches(
-        corpus,
-        batch_size=_CONTINUOUS_ROWS if continuous else _SENTENCE_ROWS,
-        most_sequences=sys.maxsize,
-        rank=0,
-        world_size=1,
-    )
-    per_batch = _CONTINUOUS_ROWS * corpus.max_length if continuous else split.tokens / split.rows * _SENTENCE_ROWS
-    batches = watch(batches, math.ceil(split.tokens / per_batch), "held-out text")
-    likelihood = heldout_likelihood(result.generator, batches, LocalRuntime(result.device))
+    if not split.tokens:
+        raise UserError(f"{corpus.folder} holds no held-out text to evaluate on: prepare one that does.")
+    shares = max(1, split.tokens // _SHARE_TOKENS if continuous else -(-split.rows // _SHARE_SENTENCES))
+    scored = workers.map_in_order(partial(_score, result, shares), range(shares))
+    likelihood = Likelihood(0.0, 0)
+    for part in watch(scored, shares, "held-out text"):
+        likelihood = Likelihood(likelihood.nats + part.nats, likelihood.tokens + part.tokens)
     diversity = {}
     if not continuous:
-        sampling = Sampling(job.corpus.max_length)
-        blocks = sample(result.generator, sampling, count=samples, seed=seed, device=result.device)
-        drawn = join(list(watch(blocks, blocks_of(samples), "samples")))
-        diversity = {f"distinct_{n}": distinct(drawn.tokens_BT, drawn.lengths_B, n) for n in (1, 2, 3)}
+        blocks = blocks_of(samples)
+        drawn = workers.map_in_order(partial(_draw, result, Sampling(job.corpus.max_length), seed), blocks)
+        texts = join(list(watch(drawn, len(blocks), "samples")))
+        diversity = {f"distinct_{n}": distinct(texts.tokens_BT, texts.lengths_B, n) for n in (1, 2, 3)}
     return Evaluation(
         run=result.run.folder.url,
         checkpoint=result.step,
@@ -157,3 +161,27 @@ def evaluate(result: Result, *, samples: int, seed: int, watch: Watch) -> Evalua
         samples=0 if continuous else samples,
         **diversity,
     )
+
+
+def _score(result: Result, shares: int, share: int) -> Likelihood:
+    """The likelihood of one share of the held-out text."""
+    continuous = result.corpus.layout == "continuous"
+    batches = heldout_batches(
+        result.corpus,
+        batch_size=_CONTINUOUS_ROWS * shares if continuous else _SENTENCE_ROWS,
+        most_sequences=sys.maxsize,
+        rank=share,
+        world_size=shares,
+    )
+    with same_rounding():
+        return heldout_likelihood(result.generator, batches, LocalRuntime(result.device))
+
+
+def _draw(result: Result, sampling: Sampling, seed: int, numbers: range) -> Drawn:
+    """The texts of these numbers, on the CPU."""
+    with same_rounding():
+        blocks = sample(
+            result.generator, sampling, count=len(numbers), seed=seed, device=result.device, first=numbers.start
+        )
+        drawn = join(list(blocks))
+    return Drawn(drawn.tokens_BT.cpu(), drawn.lengths_B.cpu())

@@ -18,7 +18,7 @@ from lstmgan_dist.corpus.order import SentenceOrder, TextOrder
 from lstmgan_dist.corpus.prepare import Progress, content_key, prepare
 from lstmgan_dist.corpus.tokenizer import Tokenizer
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.storage import Folder, matching_files
+from lstmgan_dist.storage import WRITE_PROBE, Folder, configure, matching_files
 from lstmgan_dist.training.checkpoint import Checkpoint, Checkpoints
 
 JOB = "job.yaml"
@@ -56,7 +56,7 @@ class Run:
         check_fit(job, corpus)
         folder = Folder(url)
         has_run = folder.exists(JOB)
-        if not has_run and folder.list():
+        if not has_run and set(folder.list()) - {WRITE_PROBE}:
             raise UserError(f"{url} is not empty and holds no run: choose another folder with --run.")
         # Where no checkpoint was ever begun there is nothing to resume, and a corrected job may start over.
         if not has_run or not Checkpoints(folder / "checkpoints", keep=1).steps():
@@ -79,7 +79,8 @@ class Run:
                 f"{url} was trained on a corpus with fingerprint {fingerprint[:12]}, but {corpus.folder} has "
                 f"{corpus.fingerprint[:12]}: the text has changed. Choose another --run, or restore the text."
             )
-        return run
+        # The new job, for it may say otherwise how the storage is reached.
+        return cls(folder, job)
 
     def _corpus_record(self) -> dict[str, str]:
         return json.loads(self.folder.read(CORPUS))
@@ -96,6 +97,8 @@ class Run:
         Raises:
             UserError: if it has been moved or changed.
         """
+        if self.folder.local_path is not None:  # a run behind a URL was reached, and so is its corpus
+            configure(self.job.storage)
         corpus, trained_on = open_corpus(Folder(self.corpus_url())), self._corpus_record()["fingerprint"]
         if corpus.fingerprint != trained_on:
             raise UserError(

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import math
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from rich.console import Console
 
-from lstmgan_dist.config import Interval
+from lstmgan_dist.config import Interval, Job
 from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.corpus.stream import Batch, Stream
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.models.vectors import read_vectors
-from lstmgan_dist.runtime.base import Runtime, lanes_of, rows_of
+from lstmgan_dist.runtime.base import Runtime, Wish, lanes_of, rows_of
 from lstmgan_dist.runtime.randomness import Noise, derive
+from lstmgan_dist.storage import Folder, configure
+from lstmgan_dist.training.background import OneAtATime
+from lstmgan_dist.training.checkpoint import Checkpoint, snapshot
 from lstmgan_dist.training.game import Game
 from lstmgan_dist.training.phases import ROUNDS
 from lstmgan_dist.training.players import Moment, Report
 from lstmgan_dist.training.progress import Progress, batches_per_epoch, steps_of
 from lstmgan_dist.training.review import Review, review
-from lstmgan_dist.training.run import Run
-from lstmgan_dist.training.run_log import RunLog
+from lstmgan_dist.training.run import JOB, Run
+from lstmgan_dist.training.run_log import Log, open_log
+from lstmgan_dist.training.screen import Message, Relay, Screen
 
 
 class FailedUpdateError(Exception):
@@ -39,20 +43,39 @@ class Outcome:
     last_review: Review | None
 
 
-def train(run: Run, corpus: PreparedCorpus, runtime: Runtime, console: Console) -> Outcome:
-    """Run the job from wherever the run stands to its end, or until the runtime asks to stop."""
-    return _Training(run, corpus, runtime, console).to_the_end()
+def train(run: Run, corpus: PreparedCorpus, runtime: Runtime, screen: Screen) -> Outcome:
+    """Run the job from wherever the run stands to its end, or until the runtime wants it to stop.
+
+    screen: where the first worker tells how it goes on; the others need not be heard.
+    """
+    return _Training(run, corpus, runtime, screen).to_the_end()
+
+
+def train_on_worker(url: str, job: Job, runtime: Runtime, send: Callable[[Message], None]) -> Outcome:
+    """Train a run that exists, as one of the workers, wherever that is; the first one's screen is where `send` leads.
+
+    Raises:
+        UserError: if this machine does not see the run or its corpus.
+    """
+    configure(job.storage)
+    if not Folder(url).exists(JOB):
+        raise UserError(
+            f"{socket.gethostname()} does not see the run {url}: put it where all nodes can reach it with --run, such "
+            "as s3:// or a mounted share."
+        )
+    run = Run(Folder(url), job)
+    return train(run, run.corpus(), runtime, Relay(send))
 
 
 class _Training:
     """One attempt at a run: everything that lives as long as the process does."""
 
-    def __init__(self, run: Run, corpus: PreparedCorpus, runtime: Runtime, console: Console) -> None:
+    def __init__(self, run: Run, corpus: PreparedCorpus, runtime: Runtime, screen: Screen) -> None:
         self.run = run
         self.job = run.job
         self.corpus = corpus
         self.runtime = runtime
-        self.console = console
+        self.screen = screen
         self.game = Game(self.job, corpus.tokenizer.vocabulary_size, runtime)
         self.progress = Progress()
         self.last_review: Review | None = None
@@ -60,13 +83,14 @@ class _Training:
         self.lanes = lanes_of(runtime.rank, runtime.world_size, batch.lanes)
         rows_B = rows_of(self.lanes, batch.size // batch.lanes).to(runtime.device)
         self.noise = Noise(derive(self.job.seed), rows_B)
+        self.commits = OneAtATime()
 
     def to_the_end(self) -> Outcome:
-        checkpoint = self.run.checkpoints.newest(warn=self.console.print)
+        checkpoint = self.run.checkpoints.newest(warn=self.screen.say)
         if checkpoint:
             self.progress = Progress.from_json(checkpoint.progress())
             if self.progress.phase == len(self.job.phases):
-                self.console.print(f"{self.run.folder} is finished, after step {self.progress.step}.", highlight=False)
+                self.screen.say(f"{self.run.folder} is finished, after step {self.progress.step}.")
                 return Outcome(self.progress, True, None)
             self.game.load_networks(checkpoint)
         elif self.job.generator.pretrained_vectors:
@@ -83,9 +107,12 @@ class _Training:
             sequences_read=self.progress.sequences_read,
         )
         real = CountedTokens(stream)
-        with stream, RunLog(self.run.folder, self.job, step=self.progress.step, console=self.console) as log:
+        log_file = open_log(
+            self.run.folder, self.job, step=self.progress.step, rank=self.runtime.rank, warn=self.screen.say
+        )
+        with stream, log_file as log, self.commits:
             if checkpoint:
-                log.say(f"Resuming {self.run.folder} after step {self.progress.step}.")
+                self.screen.say(f"Resuming {self.run.folder} after step {self.progress.step}.")
             while self.progress.phase < len(self.job.phases):
                 self._begin_phase()
                 if checkpoint and self.progress.phase == resumed_phase:
@@ -99,7 +126,7 @@ class _Training:
     def _start_from_vectors(self, path: str) -> None:
         vectors = read_vectors(path, self.corpus.tokenizer.tokens, self.job.generator.embedding)
         vectors.copy_to(self.game.generator.embedding)
-        self.console.print(f"{path} has vectors for {vectors.coverage:.1%} of the vocabulary.", highlight=False)
+        self.screen.say(f"{path} has vectors for {vectors.coverage:.1%} of the vocabulary.")
 
     def _begin_phase(self) -> None:
         phase = self.job.phases[self.progress.phase]
@@ -113,29 +140,38 @@ class _Training:
             self.game.hand_embedding_over()
         self.game.begin_phase(self.progress.phase, self.steps)
 
-    def _run_phase(self, real: CountedTokens, log: RunLog) -> bool:
+    def _run_phase(self, real: CountedTokens, log: Log) -> bool:
         """The rest of the current phase; False when the runtime asked to stop before its end."""
         progress, number = self.progress, self.progress.phase
         phase = self.job.phases[number]
-        log.begin_phase(f"{number + 1}/{len(self.job.phases)} {phase.kind}", done=progress.phase_step, total=self.steps)
+        name = f"{number + 1}/{len(self.job.phases)} {phase.kind}"
+        self.screen.begin_phase(number=number, name=name, done=progress.phase_step, total=self.steps)
+        wish = Wish.GO_ON
         while progress.phase == number:
             moment = Moment(progress.phase_step, progress.learning_rate_scale, self.noise.at("step", progress.step))
             report = ROUNDS[phase.kind](self.game, real, phase, moment)
             progress.advance(real.stream.sequences_read)
-            log.tick(progress.phase_step)
-            stopping = self.runtime.should_stop()
-            saving = stopping or self._due(self.job.checkpoint.every)
+            self.screen.tick(done=progress.phase_step)
+            self.commits.check()
+            wish = max(wish, self.runtime.wish())
+            saving, evaluating = self._due(self.job.checkpoint.every), self._due(self.job.evaluate.every)
+            if saving or evaluating:
+                self.game.synchronise()
+            # A wish waits until all workers have the same weights: to average them for it would change the numbers.
+            granted = wish if self.game.is_synchronised else Wish.GO_ON
+            saving = saving or granted is not Wish.GO_ON
             try:
                 self._observe(report, real, log, saving=saving)
             except FailedUpdateError as failure:
-                self._roll_back(failure, log)
+                self._roll_back(failure)
             if progress.phase_is_over(phase, self.steps):
-                self._finish_phase(log)
+                self._finish_phase()
             # A score is worth nothing without the weights that reached it.
             if saving or progress.phase != number or (progress.best and progress.best.step == progress.step):
                 self._save(log)
-            if stopping and progress.phase < len(self.job.phases):
+            if granted is Wish.STOP and progress.phase < len(self.job.phases):
                 return False
+            wish = Wish.GO_ON if granted else wish
         return True
 
     def _due(self, interval: Interval) -> bool:
@@ -143,7 +179,7 @@ class _Training:
         done = self.progress.phase_step
         return done % interval.steps(self.steps_per_epoch) == 0 or done >= self.steps
 
-    def _observe(self, report: Report, real: CountedTokens, log: RunLog, *, saving: bool) -> None:
+    def _observe(self, report: Report, real: CountedTokens, log: Log, *, saving: bool) -> None:
         """Log and evaluate when it is time; what is about to be saved is looked at in any case.
 
         Raises:
@@ -161,22 +197,23 @@ class _Training:
                     scalars[f"{name}/learning_rate"] = player.learning_rate
                 rate = real.tokens_per_second() * self.runtime.world_size
                 log.scalars(step, scalars)
-                log.rate(step, rate)
-                log.show({name: scalars[name] for name in _SHOWN if name in scalars}, rate)
+                log.rates(step, {"throughput/tokens_per_second": rate})
+                shown = {name: scalars[name] for name in _SHOWN if name in scalars}
+                self.screen.show(losses=shown, tokens_per_second=rate)
             bad = [f"{name} is {value}" for name, value in scalars.items() if not math.isfinite(value)]
             if bad:
                 raise FailedUpdateError(", ".join(bad))
         if evaluating:
             self._evaluate(log)
 
-    def _evaluate(self, log: RunLog) -> None:
+    def _evaluate(self, log: Log) -> None:
         result = self.last_review = review(self.game, self.corpus, self.job, self.runtime)
         step = self.progress.step
         log.scalars(step, result.scalars)
         log.histograms(step, result.histograms)
         log.samples(step, result.texts)
         figures = "  ".join(f"{name} {value:.4f}" for name, value in result.scalars.items())
-        log.say(f"step {step}: {figures}")
+        self.screen.say(f"step {step}: {figures}")
         floor, distinct_2 = self.job.guard.distinct_2_floor, result.scalars.get("samples/distinct_2", 1.0)
         if distinct_2 < floor:
             raise FailedUpdateError(f"the samples have collapsed: distinct-2 is {distinct_2:.3f}, below {floor}")
@@ -184,7 +221,7 @@ class _Training:
             raise FailedUpdateError(f"heldout/nll is {result.scalars['heldout/nll']}")
         self.progress.record(result.scalars["heldout/nll"])
 
-    def _roll_back(self, failure: FailedUpdateError, log: RunLog) -> None:
+    def _roll_back(self, failure: FailedUpdateError) -> None:
         """Go on from the best checkpoint with a smaller learning rate, if the job says so.
 
         Raises:
@@ -199,7 +236,7 @@ class _Training:
             )
         if progress.best is None or progress.roll_backs >= guard.most_roll_backs:
             raise UserError(f"{what}, after {progress.roll_backs} roll-backs. Lower the learning rate.")
-        checkpoint = self.run.checkpoints.open(progress.best.step)
+        checkpoint = self._committed(progress.best.step)
         progress.roll_backs += 1
         progress.learning_rate_scale *= guard.learning_rate_factor
         self.game.load_networks(checkpoint)
@@ -207,30 +244,43 @@ class _Training:
             self.game.load_players(checkpoint, self.noise.rows_B)
         else:
             self.game.begin_phase(progress.phase, self.steps)
-        log.say(
+        self.screen.say(
             f"{what}. Going on from the best checkpoint, step {progress.best.step}, with learning rates times "
             f"{progress.learning_rate_scale:g}."
         )
 
-    def _finish_phase(self, log: RunLog) -> None:
+    def _finish_phase(self) -> None:
         progress, phase = self.progress, self.job.phases[self.progress.phase]
         if phase.finish_with == "best" and progress.phase_best and progress.phase_best.step != progress.step:
-            self.game.load_networks(self.run.checkpoints.open(progress.phase_best.step))
-            log.say(
+            self.game.load_networks(self._committed(progress.phase_best.step))
+            self.screen.say(
                 f"The {phase.kind} phase ends with its best weights, those of step {progress.phase_best.step}: "
                 f"held-out {progress.phase_best.heldout_nll:.4f} nats per token."
             )
         progress.next_phase()
 
-    def _save(self, log: RunLog) -> None:
+    def _save(self, log: Log) -> None:
         state = self.game.state(self.noise.rows_B)
         # A new phase makes new players.
         kept = state if self.progress.phase_step else {name: state[name] for name in self.game.networks()}
-        if self.runtime.rank == 0:
-            self.run.checkpoints.save(self.progress.step, kept, self.progress.to_json())
-            self.run.checkpoints.prune(self.progress.protected_steps())
-        log.publish()
+        if self.runtime.rank:
+            return
+        sections, progress = snapshot(kept), self.progress.to_json()
+        step, protected = self.progress.step, self.progress.protected_steps()
+
+        def commit() -> None:
+            # The log comes first: a resumed run must find every line up to its checkpoint.
+            log.publish()
+            self.run.checkpoints.save(step, sections, progress)
+            self.run.checkpoints.prune(protected)
+
+        self.commits.start(commit)
+
+    def _committed(self, step: int) -> Checkpoint:
+        """The checkpoint of a step that was saved by this or an earlier attempt, as soon as it is whole."""
+        self.commits.wait()
         self.runtime.barrier()
+        return self.run.checkpoints.open(step)
 
 
 _SHOWN = ("likelihood/nll", "generator/cost", "generator/reward", "discriminator/loss")

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lstmgan_dist.adversarial.objectives import LikelihoodObjective
-from lstmgan_dist.config import Optimizer
+from lstmgan_dist.config import Optimizer, Synchronisation
 from lstmgan_dist.corpus.stream import Batch
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.local import LocalRuntime, choose_device
@@ -69,6 +69,7 @@ def _our_step(tokens_BT: Tensor, device: torch.device) -> Callable[[], object]:
         steps=1000,
         parts=1,
         precision="fp32",
+        synchronisation=Synchronisation(),
         runtime=LocalRuntime(device),
     )
     lengths_B = torch.full((_BATCH,), _LENGTH)

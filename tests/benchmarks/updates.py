@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from lstmgan_dist.adversarial import credit
 from lstmgan_dist.adversarial.losses import LOSSES
 from lstmgan_dist.adversarial.objectives import DiscriminatorObjective, GumbelSoftmaxObjective, ScoreFunctionObjective
-from lstmgan_dist.config import Optimizer
+from lstmgan_dist.config import Optimizer, Synchronisation
 from lstmgan_dist.corpus.stream import Batch
 from lstmgan_dist.models.discriminators import ConvolutionalDiscriminator, Discriminator, LSTMDiscriminator
 from lstmgan_dist.models.generator import Generator
@@ -98,6 +98,7 @@ def _seconds(
         steps=1000,
         parts=1,
         precision="fp32",
+        synchronisation=Synchronisation(),
         runtime=LocalRuntime(device),
     )
     moment = Moment(0, 1.0, Noise(1, torch.arange(_BATCH, device=device)))

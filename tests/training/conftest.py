@@ -1,16 +1,15 @@
-"""A corpus and jobs so small that a whole run takes a second, with every kind of phase in them."""
+"""Jobs so small that a whole run takes a second, with every kind of phase in them."""
 
-import random
-
-import pytest
 import torch
 from rich.console import Console
 
 from lstmgan_dist.config import Job, parse_job
+from lstmgan_dist.runtime.base import Wish
 from lstmgan_dist.runtime.local import LocalRuntime
 from lstmgan_dist.storage import Folder
 from lstmgan_dist.training.progress import Score
 from lstmgan_dist.training.run import Run, prepared_corpus
+from lstmgan_dist.training.screen import Terminal
 from lstmgan_dist.training.trainer import Outcome, train
 
 SENTENCES = """
@@ -58,24 +57,6 @@ log: {every: 2 steps}
 """
 
 
-@pytest.fixture(scope="session")
-def text(tmp_path_factory):
-    """A file of sentences of a toy grammar."""
-    draw = random.Random(1)
-    subjects, verbs, objects = (
-        ["the cat", "a dog", "my bird"],
-        ["sees", "likes", "eats"],
-        ["fish", "grass", "milk"],
-    )
-    lines = [
-        " ".join([draw.choice(subjects), draw.choice(verbs), draw.choice(objects), *["now"] * draw.randrange(3)])
-        for _ in range(200)
-    ]
-    path = tmp_path_factory.mktemp("text") / "toy.txt"
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
 def job_of(template: str, text, *overrides: str) -> Job:
     """A job whose source is the text."""
     return parse_job(template.replace("SOURCE", str(text)), name="tiny.yaml", overrides=overrides)
@@ -88,16 +69,16 @@ class StoppingRuntime(LocalRuntime):
         super().__init__(device)
         self.steps_left = steps
 
-    def should_stop(self):
+    def wish(self):
         self.steps_left -= 1
-        return self.steps_left <= 0
+        return Wish.STOP if self.steps_left <= 0 else Wish.GO_ON
 
 
 def run_job(job, folder, *, runtime=None, device="cpu"):
     """Train a job in a folder, from wherever that stands."""
     corpus = prepared_corpus(job.corpus, str(folder), lambda progress: None)
     run = Run.create_or_resume(str(folder), job, corpus)
-    outcome = train(run, corpus, runtime or LocalRuntime(torch.device(device)), Console(quiet=True))
+    outcome = train(run, corpus, runtime or LocalRuntime(torch.device(device)), Terminal(Console(quiet=True)))
     return run, outcome
 
 

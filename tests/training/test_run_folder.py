@@ -5,13 +5,16 @@ import os
 import subprocess
 import sys
 import uuid
+from itertools import chain
 
 import pytest
 import torch
 
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.runtime.tasks import IN_PROCESS
 from lstmgan_dist.storage import Folder
-from lstmgan_dist.training.result import evaluate, generate, load_result
+from lstmgan_dist.training.generation import generate, request_texts
+from lstmgan_dist.training.result import evaluate, load_result
 from lstmgan_dist.training.run import Run
 from lstmgan_dist.training.run_log import read_metrics
 from tests.training.conftest import CONTINUOUS, SENTENCES, StoppingRuntime, best_of, job_of, run_job
@@ -26,6 +29,10 @@ GENERATING = {
     "max_length": None,
     "on_unknown": "error",
 }
+
+
+def texts(result, **changed):
+    return list(chain.from_iterable(generate(request_texts(result, **{**GENERATING, **changed}), IN_PROCESS)))
 
 
 def unwatched(items, total, description):
@@ -45,7 +52,7 @@ def test_run_behind_a_url_gives_the_numbers_of_a_local_one(template, text, tmp_p
     run_job(job, url)
     local, remote = Folder(tmp_path / "run"), Folder(url)
     assert remote.read("metrics.jsonl") == local.read("metrics.jsonl")
-    assert list(generate(load(url), **GENERATING)) == list(generate(load(tmp_path / "run"), **GENERATING))
+    assert texts(load(url)) == texts(load(tmp_path / "run"))
     assert evaluate(load(url), samples=20, seed=1, watch=unwatched).nll_per_token > 0
     assert (remote / "tensorboard").list()
     assert (remote / "samples").list() == (local / "samples").list()
@@ -79,28 +86,28 @@ def test_a_run_and_its_corpus_can_be_moved_together(text, tmp_path):
 def test_a_run_without_its_corpus_still_writes_and_says_what_evaluation_lacks(text, tmp_path):
     run_job(job_of(SENTENCES, text), tmp_path / "run")
     Folder(tmp_path / ".corpora").delete()
-    assert len(list(generate(load(tmp_path / "run"), **GENERATING))) == 5
+    assert len(texts(load(tmp_path / "run"))) == 5
     with pytest.raises(UserError, match="holds no prepared corpus"):
         evaluate(load(tmp_path / "run"), samples=4, seed=1, watch=unwatched)
 
 
 def test_text_and_sample_do_not_depend_on_how_many_are_asked_for(text, tmp_path):
     run_job(job_of(SENTENCES, text), tmp_path)
-    many = list(generate(load(tmp_path), **{**GENERATING, "count": 300}))
+    many = texts(load(tmp_path), count=300)
     for count in (1, 7, 256, 257):
-        assert list(generate(load(tmp_path), **{**GENERATING, "count": count})) == many[:count]
+        assert texts(load(tmp_path), count=count) == many[:count]
 
 
 def test_a_prompt_that_fills_the_sentence_is_refused(text, tmp_path):
     run_job(job_of(SENTENCES, text, "phases=[{kind: likelihood, steps: 1}]"), tmp_path)
     with pytest.raises(UserError, match="leaves no room within 12"):
-        list(generate(load(tmp_path), **{**GENERATING, "prompt": "the cat " * 6}))
+        texts(load(tmp_path), prompt="the cat " * 6)
 
 
 def test_unknown_words_are_never_written(text, tmp_path):
     job = job_of(SENTENCES, text, "corpus.tokenizer.vocabulary_size=5", "phases=[{kind: likelihood, steps: 20}]")
     run_job(job, tmp_path)
-    assert not any("<unk>" in line for line in generate(load(tmp_path), **{**GENERATING, "count": 50}))
+    assert not any("<unk>" in line for line in texts(load(tmp_path), count=50))
 
 
 def test_a_damaged_job_file_is_named(text, tmp_path):

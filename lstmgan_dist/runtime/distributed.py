@@ -1,0 +1,92 @@
+"""Workers that train together through torch.distributed, whoever started them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
+from torch.nn.parallel import DistributedDataParallel
+
+from lstmgan_dist.runtime.base import Wish
+
+# A barrier may wait for an upload, which a slow or failing storage can stretch; a dead worker ends it at once.
+_BARRIER_TIMEOUT = timedelta(hours=1)
+
+
+class DistributedRuntime:
+    """One worker of an initialised process group.
+
+    Args:
+        device: where this worker computes.
+        wish: what this worker has been asked for; asked once a step, so it must not wait for anything.
+    """
+
+    def __init__(self, device: torch.device, wish: Callable[[], Wish]) -> None:
+        self.device = device
+        self.rank = dist.get_rank()
+        self.world_size = dist.get_world_size()
+        self._own_wish = wish
+        # On the CPU always, so that asking does not wait for a GPU.
+        control = dist.new_group(backend="gloo", timeout=_BARRIER_TIMEOUT)
+        assert isinstance(control, dist.ProcessGroup)
+        self._control = control
+        self._asking: tuple[Tensor, dist.Work] | None = None
+
+    def parallel(self, objective: nn.Module, *, compression: Literal["none", "bf16"] = "none") -> nn.Module:
+        # Without find_unused_parameters DDP lays its buckets out anew after the first update, and more than two workers
+        # then add gradients up in another order than after a resume.
+        parallel = DistributedDataParallel(
+            objective, broadcast_buffers=False, find_unused_parameters=True, gradient_as_bucket_view=True
+        )
+        if compression == "bf16":
+            parallel.register_comm_hook(None, bf16_compress_hook)
+        return parallel
+
+    def accumulating(self, objective: nn.Module) -> AbstractContextManager[object]:
+        assert isinstance(objective, DistributedDataParallel)
+        return objective.no_sync()
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        total = tensor.detach().clone()
+        dist.all_reduce(total)
+        return total
+
+    @torch.no_grad()
+    def average(self, tensors: list[Tensor]) -> None:
+        # One message for all of them.
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        dist.all_reduce(flat)
+        flat /= self.world_size
+        for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(mean.view_as(tensor))
+
+    def gather(self, rows: Tensor) -> Tensor:
+        counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(self.world_size)]
+        dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
+        most = int(max(counts))
+        # Collectives take one shape; workers of an elastic group may own different numbers of lanes.
+        padded = rows.new_zeros(most, *rows.shape[1:])
+        padded[: len(rows)] = rows
+        everyone = [torch.empty_like(padded) for _ in range(self.world_size)]
+        dist.all_gather(everyone, padded)
+        return torch.cat([part[: int(count)] for part, count in zip(everyone, counts, strict=True)])
+
+    def wish(self) -> Wish:
+        # The answer of one step is read at the next, so that nobody waits for it.
+        answered, wishes = self._asking, torch.tensor(int(self._own_wish()))
+        work = dist.all_reduce(wishes, op=dist.ReduceOp.MAX, group=self._control, async_op=True)
+        assert work is not None
+        self._asking = wishes, work
+        if answered is None:
+            return Wish.GO_ON
+        answered[1].wait()
+        return Wish(int(answered[0]))
+
+    def barrier(self) -> None:
+        dist.barrier(group=self._control)

@@ -1,0 +1,127 @@
+"""Joining a Ray cluster, or starting a local one.
+
+Ray reads its authentication settings when it is imported, so this module imports it late, and whatever else needs Ray
+is to be imported within `connected`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from lstmgan_dist.errors import UserError
+
+_SECONDS_TO_REACH = 5.0
+
+
+# Ray Train's controller looks for lost workers twice a second, not every other second, and does not wait long for them
+# to leave the process group politely. Threads that wait by spinning slow down those that work.
+_ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30",
+    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "2",
+    "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+
+
+@contextmanager
+def connected(address: str | None, *, cpus: int | None = None) -> Iterator[None]:
+    """Meanwhile this process is a driver of the cluster at `address`, or of a local Ray of its own that ends with it.
+
+    cpus: cores that a local Ray may use; without it, all of this machine's.
+
+    Raises:
+        UserError: if there is no such cluster, it does not take our token, or it runs another version of Ray.
+    """
+    options: dict[str, Any] = _local(cpus) if address is None else _remote(address)
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError as error:
+        raise UserError("Ray is not installed: install it with pip install 'lstmgan-dist[cluster]'.") from error
+    options |= {
+        # Workers tell what matters through us; everything else is in the log files of the session.
+        "log_to_driver": False,
+        "logging_level": "ERROR",
+    }
+    try:
+        ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise UserError(_explanation(address, error)) from error
+    # Else Ray reports each lost worker in a paragraph of its own.
+    ray_worker: Any = sys.modules["ray._private.worker"]
+    ray_worker._worker_logs_enabled = False
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@cache
+def _own_token() -> str:
+    """One for all clusters of this process, for Ray's libraries read it once."""
+    return secrets.token_hex(32)
+
+
+def _local(cpus: int | None) -> dict[str, Any]:
+    # Processes of a local Ray inherit this one's environment, and none of its nodes is ever taken away.
+    os.environ.update(_ENVIRONMENT, RAY_TRAIN_ENABLE_PREEMPTION_WATCHER="0")
+    # Whoever reaches a Ray can run code there: ours listens to its own token only.
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN"] = _own_token()
+    return {
+        "address": "local",
+        "num_cpus": cpus or os.cpu_count() or 1,
+        "include_dashboard": False,
+    }
+
+
+def _remote(address: str) -> dict[str, Any]:
+    if address != "auto":
+        _check_reachable(address)
+    return {"address": address, "runtime_env": {"env_vars": _ENVIRONMENT}}
+
+
+def _check_reachable(address: str) -> None:
+    if address.startswith(("http://", "https://")):
+        raise UserError(
+            f"--address {address} is a cluster's jobs address, for lstmgan submit; this command joins a cluster from "
+            "one of its nodes, with --address auto."
+        )
+    match = re.fullmatch(r"(?:ray://)?([^/:]+|\[[^\]]+\]):(\d+)", address)
+    if not match:
+        raise UserError(f"--address {address} is no address of a cluster: write auto, or host:port.")
+    host, port = match[1].strip("[]"), int(match[2])
+    try:
+        socket.create_connection((host, port), timeout=_SECONDS_TO_REACH).close()
+    except OSError as error:
+        reason = error.strerror or "no answer"
+        raise UserError(f"No Ray cluster can be reached at {address} ({reason}): check the address.") from error
+
+
+def _explanation(address: str | None, error: Exception) -> str:
+    import ray
+    import ray.exceptions
+
+    text = str(error)
+    if isinstance(error, ray.exceptions.AuthenticationError):
+        return (
+            f"The Ray cluster at {address} does not take this token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or "
+            "RAY_AUTH_TOKEN_PATH to the cluster's."
+        )
+    if "ersion mismatch" in text:
+        found = re.findall(r"Ray: (\S+)", text)
+        versions = f"{found[0]} there, {found[1]} here" if len(found) == 2 else f"here it is {ray.__version__}"
+        return f"The Ray cluster at {address} runs another version of Ray ({versions}): install the same one."
+    if isinstance(error, ConnectionError):
+        return f"No running Ray cluster was found at {address}: start one, or leave --address out for a local one."
+    first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
+    return f"Ray did not start: {first.rstrip('.')}."

@@ -1,0 +1,345 @@
+"""Ray Train starts the workers, watches over them, and starts them again when one is lost.
+
+Ray Train is told nothing of checkpoints: every attempt picks the newest whole one itself. What it reports and when it
+believes a checkpoint exists lags behind what is in storage, and a resumed run must not depend on that.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import ray
+import ray.exceptions
+import ray.train
+import ray.train.torch
+from ray.train.v2.api.callback import UserCallback
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from lstmgan_dist.errors import UserError, sentence_of
+from lstmgan_dist.runtime.base import Runtime, Wish
+from lstmgan_dist.runtime.distributed import DistributedRuntime
+from lstmgan_dist.runtime.local import StopSignal, stop_signals
+
+T = TypeVar("T")
+
+# Messages of the workers: what a function sends is opaque here.
+_SENT, _BEGUN, _LOST, _FAILED = "sent", "begun", "lost", "failed"
+
+_SECONDS_BETWEEN_CALLS = 0.2
+_SECONDS_UNTIL_A_WAIT_IS_SAID = 20.0
+# Attempts in a row that may end where the one before had been already: a fault that always comes back is no accident.
+_MOST_BARREN_ATTEMPTS = 5
+
+# Read by the process that starts the training.
+_DRIVER_ENVIRONMENT = {"RAY_CHDIR_TO_TRIAL_DIR": "0", "RAY_TRAIN_METRICS_ENABLED": "0"}
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many workers, between `fewest` and `most`, and what each of them takes."""
+
+    fewest: int
+    most: int
+    cpus: float
+    gpus: float
+
+    def __str__(self) -> str:
+        number = str(self.most) if self.fewest == self.most else f"{self.fewest} to {self.most}"
+        each = f"{self.cpus:g} CPU{'s' if self.cpus != 1 else ''}"
+        each += f" and {self.gpus:g} GPU{'s' if self.gpus != 1 else ''}" if self.gpus else ""
+        return f"{number} worker{'s' if self.most != 1 else ''} with {each} each"
+
+
+def gpus_of_cluster() -> float:
+    """GPUs that the cluster has now or can grow to."""
+    return _most_resources().get("GPU", 0.0)
+
+
+def launch(
+    function: Callable[[Runtime, Callable[[Any], None]], T],
+    *,
+    workers: Workers,
+    timeout: float,
+    listen: Callable[[Any], None],
+    say: Callable[[str], None],
+    furthest: Callable[[], Any],
+) -> tuple[T, StopSignal]:
+    """Run `function` on every worker until all have finished, again and again where some are lost.
+
+    function: (runtime, send) -> result; what the first worker sends arrives at `listen`. timeout: seconds after which a
+    worker that takes part in no collective counts as lost. say: takes a sentence about the workers. furthest: how far
+    the work has ever come; when attempt after attempt fails at the same place, it is given up. The cluster is the one
+    that this process is connected to.
+
+    Returns:
+        the first worker's result, and whether the workers were asked to stop.
+
+    Raises:
+        UserError: if a worker raised one, or the work is given up.
+    """
+    os.environ.update(_DRIVER_ENVIRONMENT)
+    if workers.fewest < workers.most:
+        # Ray believes for a while in the workers of a node that is gone; an elastic group then asks for fewer.
+        os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = "5"
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    mailbox: Any = _Mailbox.options(num_cpus=0, scheduling_strategy=here).remote()
+    with stop_signals() as stop, tempfile.TemporaryDirectory(prefix="lstmgan-") as folder:
+        fit = _Fit(_trainer(function, workers, timeout, mailbox, folder))
+        watch = _Watch(workers, listen, say, furthest)
+        while fit.is_running():
+            messages = ray.get(mailbox.collect.remote(stop.number is not None))
+            watch.take(messages)
+            time.sleep(_SECONDS_BETWEEN_CALLS)
+        watch.take(ray.get(mailbox.collect.remote(False)))
+        return fit.result(), stop
+
+
+def _most_resources() -> dict[str, float]:
+    # A cluster that grows on demand says how far.
+    limit = ray._private.state.state.get_max_resources_from_cluster_config() or {}  # type: ignore[attr-defined]
+    now = ray.cluster_resources()
+    return {name: max(now.get(name, 0.0), limit.get(name, 0.0)) for name in {*now, *limit}}
+
+
+def check_resources(workers: Workers) -> None:
+    """See that the cluster can give so many workers, now or when it has grown.
+
+    Raises:
+        UserError: if it never can.
+    """
+    there = _most_resources()
+    for name, each in (("CPU", workers.cpus), ("GPU", workers.gpus)):
+        if workers.fewest * each > there.get(name, 0.0):
+            raise UserError(
+                f"{workers} need {workers.fewest * each:g} {name}s, but this cluster can only ever give "
+                f"{there.get(name, 0.0):g}: ask for fewer or smaller workers."
+            )
+
+
+def _trainer(
+    function: Callable[..., Any], workers: Workers, timeout: float, mailbox: Any, folder: str
+) -> ray.train.torch.TorchTrainer:
+    resources = {"CPU": workers.cpus} | ({"GPU": workers.gpus} if workers.gpus else {})
+    return ray.train.torch.TorchTrainer(
+        _attempt,
+        train_loop_config={"function": function, "mailbox": mailbox, "gpus": workers.gpus},
+        torch_config=ray.train.torch.TorchConfig(
+            backend="cpu:gloo,cuda:nccl" if workers.gpus else "gloo", timeout_s=round(timeout)
+        ),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=workers.most if workers.fewest == workers.most else (workers.fewest, workers.most),  # type: ignore[arg-type]
+            use_gpu=workers.gpus > 0,
+            resources_per_worker=resources,
+        ),
+        run_config=ray.train.RunConfig(
+            name="lstmgan",
+            storage_path=folder,
+            # Whether to go on is decided in `_Watch`, by what the attempts achieve.
+            failure_config=ray.train.FailureConfig(max_failures=-1),
+            callbacks=[_Losses(mailbox)],
+            logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+        ),
+    )
+
+
+class _Fit:
+    """A trainer at work in a thread, for signals are the main thread's."""
+
+    def __init__(self, trainer: ray.train.torch.TorchTrainer) -> None:
+        self._trainer = trainer
+        self._result: Any = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="ray-train", daemon=True)
+        self._thread.start()
+
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
+    def result(self) -> Any:
+        self._thread.join()
+        if self._error:
+            raise self._error
+        return self._result.return_value
+
+    def _run(self) -> None:
+        try:
+            self._result = self._trainer.fit()
+        except BaseException as error:
+            self._error = error
+
+
+class _Watch:
+    """What the driver makes of the messages."""
+
+    def __init__(
+        self, workers: Workers, listen: Callable[[Any], None], say: Callable[[str], None], furthest: Callable[[], Any]
+    ) -> None:
+        self._workers = workers
+        self._listen = listen
+        self._say = say
+        self._furthest = furthest
+        self._reached: Any = None
+        self._barren = 0
+        self._waiting_since: float | None = time.monotonic()
+
+    def take(self, messages: list[tuple[str, Any]]) -> None:
+        for kind, content in messages:
+            match kind:
+                case "sent":
+                    self._listen(content)
+                case "begun":
+                    self._waiting_since = None
+                case "lost":
+                    self._lost(content)
+                case "failed":
+                    raise UserError(content)
+        if self._waiting_since and time.monotonic() - self._waiting_since > _SECONDS_UNTIL_A_WAIT_IS_SAID:
+            self._waiting_since = None
+            free = ray.available_resources()
+            self._say(
+                f"Waiting for {self._workers}: {free.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} GPUs of the "
+                "cluster are free."
+            )
+
+    def _lost(self, reason: str) -> None:
+        reached = self._furthest()
+        self._barren = self._barren + 1 if reached == self._reached else 0
+        self._reached = reached
+        if self._barren >= _MOST_BARREN_ATTEMPTS:
+            raise UserError(
+                f"{self._barren + 1} attempts in a row failed at the same place; the last one: {reason} The newest "
+                f"checkpoint is good. The workers' logs are in {_logs()}."
+            )
+        self._say(f"{reason} Starting again from the newest checkpoint.")
+        self._waiting_since = time.monotonic()
+
+
+def _logs() -> str:
+    return os.path.join(ray._private.worker.global_worker.node.get_session_dir_path(), "logs")  # type: ignore[union-attr]
+
+
+@ray.remote
+class _Mailbox:
+    """Between the workers and the driver; it lives beside the driver and dies with it."""
+
+    def __init__(self) -> None:
+        self._messages: list[tuple[str, Any]] = []
+        self._stopping = False
+
+    def put(self, messages: list[tuple[str, Any]]) -> bool:
+        """Leave messages; tells whether the driver wants the workers to stop."""
+        self._messages += messages
+        return self._stopping
+
+    def collect(self, stop: bool) -> list[tuple[str, Any]]:
+        """Take what has arrived; leave word whether to stop."""
+        self._stopping |= stop
+        messages, self._messages = self._messages, []
+        return messages
+
+
+class _Losses(UserCallback):
+    """Tells the driver, from Ray Train's controller, why an attempt ended."""
+
+    def __init__(self, mailbox: Any) -> None:
+        self._mailbox = mailbox
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Called by Ray Train."""
+        self._mailbox.put.remote([(_LOST, _reason(worker_exceptions))])
+
+
+def _reason(errors: dict[int, Exception]) -> str:
+    causes = {rank: getattr(error, "cause", None) or error for rank, error in errors.items()}
+    # When one worker dies, what the others raise about it is no news.
+    dead = sorted(rank for rank, cause in causes.items() if isinstance(cause, ray.exceptions.RayError))
+    if dead:
+        which = " and ".join(map(str, dead))
+        return f"Worker{'s' if len(dead) > 1 else ''} {which} died."
+    rank, cause = min(causes.items())
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    text = lines[-1] if lines else type(cause).__name__
+    if "imed out" in text:
+        return f"Worker {rank} waited for another one in vain."
+    if "gloo" in text or "NCCL" in text:
+        return f"Worker {rank} lost its connection to another one."
+    return f"Worker {rank} failed: {text}"
+
+
+# --- on the workers --------------------------------------------------------------------------------------------------
+
+
+def _attempt(config: dict[str, Any]) -> Any:
+    """What Ray Train runs on every worker."""
+    import torch
+
+    function, mailbox = config["function"], config["mailbox"]
+    device = ray.train.torch.get_device() if config["gpus"] else torch.device("cpu")
+    post = _Post(mailbox, is_first=ray.train.get_context().get_world_rank() == 0)
+    try:
+        result = function(DistributedRuntime(device, post.wish), post.send)
+        post.close()
+        return result
+    except (UserError, OSError) as error:
+        traceback.print_exc()
+        ray.get(mailbox.put.remote([(_FAILED, sentence_of(error))]))
+        # Trying again would not help. The driver now ends, and everything with it.
+        threading.Event().wait()
+
+
+class _Post:
+    """One worker's line to the driver, and its ear for notices that a node is to be taken away."""
+
+    def __init__(self, mailbox: Any, *, is_first: bool) -> None:
+        self._mailbox = mailbox
+        self._is_first = is_first
+        self._lock = threading.Lock()
+        self._outgoing: list[tuple[str, Any]] = [(_BEGUN, None)]
+        self._stopping = False
+        self._notice: Literal["none", "fresh", "known"] = "none"
+        self._closed = threading.Event()
+        threading.Thread(target=self._listen_for_notices, name="notices", daemon=True).start()
+        self._thread = threading.Thread(target=self._exchange_regularly, name="post", daemon=True)
+        if is_first:
+            self._thread.start()
+
+    def send(self, message: Any) -> None:
+        if self._is_first:
+            with self._lock:
+                self._outgoing.append((_SENT, message))
+
+    def wish(self) -> Wish:
+        if self._stopping:
+            return Wish.STOP
+        if self._notice == "fresh":
+            self._notice = "known"
+            return Wish.SAVE
+        return Wish.GO_ON
+
+    def close(self) -> None:
+        self._closed.set()
+        if self._is_first:
+            self._thread.join()
+            self._exchange()
+
+    def _exchange_regularly(self) -> None:
+        while not self._closed.wait(_SECONDS_BETWEEN_CALLS):
+            self._exchange()
+
+    def _exchange(self) -> None:
+        with self._lock:
+            outgoing, self._outgoing = self._outgoing, []
+        self._stopping = ray.get(self._mailbox.put.remote(outgoing))
+
+    def _listen_for_notices(self) -> None:
+        # Every worker asks equally often, for the answer is one that all have agreed on.
+        while not self._closed.is_set() and ray.train.get_preemption_info() is None:
+            time.sleep(1)
+        self._notice = "fresh"

@@ -1,0 +1,148 @@
+"""What a person sees of a run on the terminal: one progress bar, and a sentence now and then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+_SECONDS_BETWEEN_PLAIN_LINES = 10.0
+
+# A call of a screen, on its way from a worker to the terminal: (method, arguments).
+Message = tuple[str, dict[str, Any]]
+
+
+class Screen(Protocol):
+    """Where a run tells how it goes on."""
+
+    def begin_phase(self, *, number: int, name: str, done: int, total: int) -> None:
+        """Phase `number`, of `total` steps, of which `done` are behind, begins or is resumed."""
+        ...
+
+    def tick(self, *, done: int) -> None:
+        """So many steps of the phase are over."""
+        ...
+
+    def show(self, *, losses: Mapping[str, float], tokens_per_second: float) -> None:
+        """The latest losses."""
+        ...
+
+    def say(self, sentence: str) -> None:
+        """A sentence worth keeping."""
+        ...
+
+
+class Terminal:
+    """A bar where there is a terminal, else a line every ten seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = _bar(console) if console.is_terminal else None
+        self._task: Any = None
+        self._meter = _Meter()
+        self._said_at = 0.0
+        self._name = ""
+        self._total = self._done = 0
+        # The phase, and the step of it, that the run has ever got to.
+        self.furthest = (0, 0)
+        self._number = 0
+
+    def begin_phase(self, *, number: int, name: str, done: int, total: int) -> None:
+        self._number, self._name, self._total, self._done = number, name, total, done
+        self._meter = _Meter()
+        if self._bar:
+            self._bar.start()
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task = self._bar.add_task(name, total=total, completed=done, losses="")
+
+    def tick(self, *, done: int) -> None:
+        self._meter.step(done - self._done)
+        self._done = done
+        self.furthest = max(self.furthest, (self._number, done))
+        if self._bar:
+            self._bar.update(self._task, completed=done)
+
+    def show(self, *, losses: Mapping[str, float], tokens_per_second: float) -> None:
+        words = "  ".join(f"{name.split('/')[0]} {name.split('/')[1]} {value:.3f}" for name, value in losses.items())
+        words += f"  {tokens_per_second:,.0f} tokens/s"
+        if self._bar:
+            self._bar.update(self._task, losses=words)
+        elif time.monotonic() - self._said_at > _SECONDS_BETWEEN_PLAIN_LINES:
+            self._said_at = time.monotonic()
+            left = _duration(self._meter.seconds_per_step * (self._total - self._done))
+            self.say(f"{self._name} {self._done}/{self._total}  {words}  {left} left")
+
+    def say(self, sentence: str) -> None:
+        (self._bar.console if self._bar else self._console).print(
+            sentence, markup=False, highlight=False, soft_wrap=True
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        # The bar is left as it stands.
+        if self._bar:
+            self._bar.stop()
+
+
+class Relay:
+    """A screen elsewhere: each call becomes a message."""
+
+    def __init__(self, send: Callable[[Message], None]) -> None:
+        self._send = send
+
+    def begin_phase(self, *, number: int, name: str, done: int, total: int) -> None:
+        self._send(("begin_phase", {"number": number, "name": name, "done": done, "total": total}))
+
+    def tick(self, *, done: int) -> None:
+        self._send(("tick", {"done": done}))
+
+    def show(self, *, losses: Mapping[str, float], tokens_per_second: float) -> None:
+        self._send(("show", {"losses": dict(losses), "tokens_per_second": tokens_per_second}))
+
+    def say(self, sentence: str) -> None:
+        self._send(("say", {"sentence": sentence}))
+
+
+def replay(message: Message, screen: Screen) -> None:
+    """Make the call that a `Relay` has sent."""
+    name, arguments = message
+    getattr(screen, name)(**arguments)
+
+
+class _Meter:
+    """Seconds a step takes, over the recent past."""
+
+    def __init__(self) -> None:
+        self.seconds_per_step = 0.0
+        self._last: float | None = None
+
+    def step(self, steps: int) -> None:
+        """So many steps are over."""
+        now = time.monotonic()
+        if self._last is not None and steps > 0:
+            taken = (now - self._last) / steps
+            self.seconds_per_step += (taken - self.seconds_per_step) * (0.05 if self.seconds_per_step else 1.0)
+        self._last = now
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.completed}/{task.total}"),
+        TextColumn("[dim]{task.fields[losses]}"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

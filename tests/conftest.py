@@ -1,0 +1,23 @@
+"""The text that the smallest runs learn."""
+
+import random
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory):
+    """A file of sentences of a toy grammar."""
+    draw = random.Random(1)
+    subjects, verbs, objects = (
+        ["the cat", "a dog", "my bird"],
+        ["sees", "likes", "eats"],
+        ["fish", "grass", "milk"],
+    )
+    lines = [
+        " ".join([draw.choice(subjects), draw.choice(verbs), draw.choice(objects), *["now"] * draw.randrange(3)])
+        for _ in range(200)
+    ]
+    path = tmp_path_factory.mktemp("text") / "toy.txt"
+    path.write_text("\n".join(lines) + "\n")
+    return path

@@ -1,0 +1,131 @@
+"""Nodes that vanish, and nodes that are about to."""
+
+import threading
+import time
+from functools import partial
+
+import psutil
+import pytest
+
+from lstmgan_dist.training.trainer import train_on_worker
+from tests.runtime.conftest import Progress, launch, make_run, until, workers_of
+from tests.runtime.test_ray_train import GAMES, agree
+from tests.training.conftest import job_of, run_job
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+
+PHASES = tuple(f"phases.{phase}.steps=400" for phase in range(4))
+SETTINGS = (*PHASES, "log.every=1 steps", "evaluate.every=400 steps", "checkpoint.every=20 steps")
+# What cluster/ recommends for the head: a silent node is given up after three seconds, not thirteen.
+HEALTH_CHECKS = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000}
+HEALTH_CHECKS |= {"health_check_timeout_ms": 2000, "health_check_failure_threshold": 3}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A head without cores, where the driver is, and as many nodes of one core as a test asks for."""
+    from lstmgan_dist.runtime.ray_cluster import connected
+
+    with connected(None, cpus=1):
+        pass  # settles how this process authenticates
+    from ray.cluster_utils import Cluster
+
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "_system_config": HEALTH_CHECKS})
+    with connected(nodes.address):
+        yield nodes
+    nodes.shutdown()
+
+
+def with_nodes(cluster, count):
+    """The cluster with so many nodes."""
+    while len(cluster.worker_nodes) < count:
+        cluster.add_node(num_cpus=1)
+    return cluster
+
+
+def node_of(cluster, worker: psutil.Process):
+    """The node that a worker runs on."""
+    for node in cluster.worker_nodes:
+        if node.all_processes["raylet"][0].process.pid in [parent.pid for parent in worker.parents()]:
+            return node
+    raise AssertionError("the worker runs on none of the nodes")
+
+
+@pytest.fixture(scope="module")
+def whole(text, tmp_path_factory):
+    """The job, and a run of it in one process."""
+    job, folder = job_of(GAMES, text, *SETTINGS), tmp_path_factory.mktemp("whole") / "run"
+    run_job(job, folder)
+    return job, folder
+
+
+@pytest.mark.parametrize(
+    ("nodes", "workers", "limit"), [(3, 2, 30), (2, (1, 2), 45)], ids=["fixed, with a spare", "elastic, without"]
+)
+def test_a_run_outlives_a_node(cluster, whole, tmp_path, capsys, nodes, workers, limit):
+    job, folder = whole
+    run, said, seconds = tmp_path / "run", [], []
+    url, progress = make_run(job, run), Progress(run)
+    with_nodes(cluster, nodes)
+
+    def kill():
+        until(lambda: progress.step() > 50 and len(workers_of()) == 2)
+        node = node_of(cluster, workers_of()[0])
+        node.all_processes["raylet"][0].process.kill()
+        seconds.append(progress.seconds_to_next_step())
+        cluster.worker_nodes.remove(node)
+        node.kill_all_processes(check_alive=False)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    launch(partial(train_on_worker, url, job), workers, cpus=1, said=said, furthest=progress.step)
+    killer.join()
+    with capsys.disabled():
+        print(f"\nfrom the node's end to the next step: {seconds[0]:.1f} s (at most {limit} s on two quiet cores)")
+    assert any("Starting again" in sentence for sentence in said)
+    agree(folder, run)
+
+
+def test_notice_of_preemption_is_answered_with_a_checkpoint(cluster, whole, tmp_path):
+    job = whole[0].model_copy(update={"checkpoint": whole[0].checkpoint.model_copy(update={"every": never()})})
+    run, said, saved = tmp_path / "run", [], []
+    url, progress = make_run(job, run), Progress(run)
+    with_nodes(cluster, 2)
+    grace = 12
+
+    def drain():
+        until(lambda: progress.step() > 50)
+        node = node_of(cluster, workers_of()[0])
+        announce(node.node_id, grace)
+        end = time.monotonic() + grace
+        saved.extend(until(lambda: list((run / "checkpoints").glob("*/manifest.json")), grace))
+        time.sleep(max(0, end - time.monotonic()))
+        cluster.worker_nodes.remove(node)
+        node.kill_all_processes(check_alive=False)
+
+    watcher = threading.Thread(target=drain)
+    watcher.start()
+    launch(partial(train_on_worker, url, job), 1, cpus=1, said=said, furthest=progress.step)
+    watcher.join()
+    assert saved
+    assert any("Starting again" in sentence for sentence in said)
+    agree(whole[1], run)
+
+
+def never():
+    """An interval that no phase reaches."""
+    from lstmgan_dist.config import Interval
+
+    return Interval(count=10**6, unit="steps")
+
+
+def announce(node_id: str, seconds: float) -> None:
+    """What a cloud's notice of preemption makes of a node."""
+    import ray
+    from ray._raylet import GcsClient  # pyright: ignore[reportAttributeAccessIssue]
+    from ray.core.generated import autoscaler_pb2
+
+    client = GcsClient(address=ray.get_runtime_context().gcs_address)
+    reason = autoscaler_pb2.DRAIN_NODE_REASON_PREEMPTION  # pyright: ignore[reportAttributeAccessIssue]
+    accepted, why = client.drain_node(node_id, reason, "a test", int((time.time() + seconds) * 1000))
+    assert accepted, why

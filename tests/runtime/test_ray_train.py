@@ -1,0 +1,175 @@
+"""The same job on Ray: the same numbers, whatever the number of workers and whatever happens to them."""
+
+import random
+import shutil
+import signal
+import threading
+from collections.abc import Set
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from lstmgan_dist.errors import UserError
+from lstmgan_dist.runtime.base import Wish
+from lstmgan_dist.training.run import Run
+from lstmgan_dist.training.run_log import read_metrics
+from lstmgan_dist.training.trainer import train_on_worker
+from tests.runtime.conftest import Progress, launch, make_run, until, workers_of
+from tests.training.conftest import CONTINUOUS, GUMBEL, SENTENCES, everything_in, job_of, run_job
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+
+# Every kind of phase.
+GAMES = SENTENCES.replace("evaluate:", GUMBEL.lstrip("\n").replace("relativistic", "cross_entropy") + "evaluate:")
+PAIRED_GAMES = (
+    SENTENCES.replace("evaluate:", GUMBEL.lstrip("\n") + "evaluate:")
+    .replace("scores: per_token", "scores: per_sentence")
+    .replace("credit: discounted, discount: 0.5", "credit: sentence")
+)
+THIRTY = ("phases.0.steps=30", "phases.1.steps=30", "phases.2.steps=30", "phases.3.steps=30", "log.every=1 steps")
+PACE = ("evaluate.every=15 steps", "checkpoint.every=10 steps")
+
+
+# A loss over pairs does not care how all scores are shifted together, and where a gradient is zero Adam makes steps of
+# rounding errors: the losses agree, the mean scores drift.
+SHIFTED = {"discriminator/real_score", "discriminator/fake_score"}
+
+
+def agree(one: Path, other: Path, *, but: Set[str] = frozenset()) -> None:
+    """Every figure of two runs is the same but for rounding."""
+    mine, theirs = read_metrics(Run.open(str(one)).folder), read_metrics(Run.open(str(other)).folder)
+    assert len(mine) == len(theirs) > 0
+    for left, right in zip(mine, theirs, strict=True):
+        assert right.keys() == left.keys()
+        expected = {name: value for name, value in left.items() if name not in but}
+        assert {name: right[name] for name in expected} == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def jobs(text):
+    """Every kind of phase, over sentences and over one long text; thirty updates of each."""
+    sentences = job_of(GAMES, text, *THIRTY, *PACE)
+    overrides = ("phases.0={kind: likelihood, steps: 30}", "log.every=1 steps", *PACE)
+    paired = job_of(PAIRED_GAMES, text, *THIRTY, *PACE)
+    return {"sentences": sentences, "paired": paired, "text": job_of(CONTINUOUS, text, *overrides)}
+
+
+def train_all(tasks, stop_after, runtime, send):
+    """Train one run after the other in one group of workers, and stop some of them early."""
+    wish = runtime.wish
+    for url, job in tasks:
+        steps_left = [stop_after.get(url, 0)]
+
+        def stop_early(steps_left=steps_left):
+            steps_left[0] -= 1
+            return Wish.STOP if steps_left[0] == 0 else wish()
+
+        runtime.wish = stop_early
+        train_on_worker(url, job, runtime, send)
+
+
+@pytest.fixture(scope="module")
+def runs(jobs, local_ray, tmp_path_factory):
+    """Two jobs on 1, 2 and 4 workers, and a run of the third that 2 workers began and 1 and 4 finished."""
+    root = tmp_path_factory.mktemp("runs")
+    for name, job in jobs.items():
+        run_job(job, root / f"{name}-0")
+    moved = make_run(jobs["paired"], root / "moved-2")
+    for workers in (2, 1, 4):
+        names = ("sentences", "text")
+        tasks = [(make_run(jobs[name], root / f"{name}-{workers}"), jobs[name]) for name in names]
+        tasks.append((str(root / f"moved-{workers}"), jobs["paired"]))
+        launch(partial(train_all, tasks, {moved: 70} if workers == 2 else {}), workers)
+        if workers == 2:
+            shutil.copytree(moved, root / "moved-1")
+            shutil.copytree(moved, root / "moved-4")
+    return root
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("name", ["sentences", "text"])
+def test_any_number_of_workers_gives_the_losses_of_one_process(runs, name, workers):
+    agree(runs / f"{name}-0", runs / f"{name}-{workers}")
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_run_of_two_workers_goes_on_with_another_number(runs, workers):
+    assert len(read_metrics(Run.open(str(runs / "moved-2")).folder)) < 130
+    agree(runs / "paired-0", runs / f"moved-{workers}", but=SHIFTED)
+
+
+def test_the_first_worker_alone_writes(runs):
+    assert len(list((runs / "sentences-4" / "tensorboard").iterdir())) == 1
+    assert len(list((runs / "moved-4" / "tensorboard").iterdir())) == 2  # one for each attempt
+
+
+# --- workers that are lost -------------------------------------------------------------------------------------------
+
+LONG = tuple(f"phases.{phase}.steps=400" for phase in range(4))
+KILLABLE = (*LONG, "log.every=1 steps", "evaluate.every=400 steps", "checkpoint.every=20 steps", "checkpoint.keep=1000")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(text, local_ray, tmp_path_factory):
+    """A run of two workers to which nothing happens."""
+    job, folder = job_of(GAMES, text, *KILLABLE), tmp_path_factory.mktemp("undisturbed") / "run"
+    launch(partial(train_on_worker, make_run(job, folder), job), 2)
+    return job, folder
+
+
+def test_ten_kills_change_no_bit(undisturbed, tmp_path, capsys):
+    job, whole = undisturbed
+    folder, said, seconds = tmp_path / "run", [], []
+    url, draw = make_run(job, folder), random.Random(1)
+    progress = Progress(folder)
+
+    def kill():
+        # In every kind of phase, at whatever happens there just then.
+        for target in sorted(draw.randrange(20, 1560) for _ in range(10)):
+            until(lambda target=target: progress.step() >= target)
+            draw.choice(workers_of()).send_signal(signal.SIGKILL)
+            seconds.append(progress.seconds_to_next_step())
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    launch(partial(train_on_worker, url, job), 2, said=said, furthest=progress.step)
+    killer.join()
+    with capsys.disabled():
+        print("\nfrom kill to next step, seconds:", " ".join(f"{each:.1f}" for each in seconds))
+    assert len(seconds) == 10
+    assert len([sentence for sentence in said if "Starting again" in sentence]) >= 10
+    assert everything_in(folder) == everything_in(whole)
+
+
+def test_a_hanging_worker_is_replaced(undisturbed, tmp_path):
+    job, whole = undisturbed
+    folder, said = tmp_path / "run", []
+    url, progress = make_run(job, folder), Progress(folder)
+
+    def hang():
+        until(lambda: progress.step() > 100)
+        workers_of()[0].send_signal(signal.SIGSTOP)
+
+    threading.Thread(target=hang).start()
+    launch(partial(train_on_worker, url, job), 2, timeout=6, said=said, furthest=progress.step)
+    assert any("Starting again" in sentence for sentence in said)
+    assert everything_in(folder) == everything_in(whole)
+
+
+def test_work_that_fails_again_and_again_at_the_same_place_is_given_up(local_ray):
+    def fail(runtime, send):
+        raise RuntimeError("the moon is full")
+
+    with pytest.raises(UserError, match=r"6 attempts in a row failed at the same place; .*the moon is full"):
+        launch(fail, 1)
+
+
+def test_what_a_user_can_mend_ends_the_work_at_once(local_ray):
+    def fail(runtime, send):
+        if runtime.rank:
+            raise UserError("The second worker has no bread.")
+        runtime.barrier()
+
+    with pytest.raises(UserError, match="no bread"):
+        launch(fail, 2)

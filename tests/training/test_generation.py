@@ -1,0 +1,187 @@
+"""Texts by the thousand: the same for a seed, whoever writes them and however often they are stopped."""
+
+import gzip
+import json
+from itertools import chain
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet as pq
+import pytest
+
+from lstmgan_dist.corpus import texts as text_files
+from lstmgan_dist.errors import UserError
+from lstmgan_dist.runtime.tasks import IN_PROCESS
+from lstmgan_dist.storage import Folder
+from lstmgan_dist.training import generation, result
+from lstmgan_dist.training.generation import generate, request_texts, write_one_file, write_shards
+from lstmgan_dist.training.result import evaluate, load_result
+from tests.runtime.conftest import local_ray  # noqa: F401
+from tests.training.conftest import CONTINUOUS, SENTENCES, job_of, run_job
+
+COUNT = 9000  # three blocks
+LATENT = ("generator.latent={size: 3}", "phases=[{kind: likelihood, steps: 6}]")
+
+
+@pytest.fixture(scope="module")
+def runs(text, tmp_path_factory):
+    """Folders of finished runs."""
+    folder = tmp_path_factory.mktemp("runs")
+    run_job(job_of(SENTENCES, text, *LATENT), folder / "sentences")
+    run_job(job_of(CONTINUOUS, text), folder / "continuous")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch):
+    monkeypatch.setattr(generation, "TEXTS_PER_SHARD", 4096)
+
+
+def request(runs, name="sentences", **changed):
+    asked = {"count": COUNT, "prompt": "", "temperature": 1.0, "top_k": None, "top_p": None, "seed": 1}
+    asked |= {"max_length": None, "on_unknown": "error", **changed}
+    return request_texts(load_result(str(runs / name), "best", device="cpu", warn=print), **asked)
+
+
+def unwatched(items, total, description):
+    return iter(items)
+
+
+def files_in(folder):
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def shards(asked, folder, workers=IN_PROCESS, format_="parquet"):
+    return write_shards(asked, Folder(folder), format_, workers, unwatched)
+
+
+@pytest.fixture(scope="module")
+def expected(runs):
+    """The texts of the request that most tests make."""
+    return list(chain.from_iterable(generate(request(runs), IN_PROCESS)))
+
+
+def read_shards(folder, format_):
+    if format_ in ("parquet", "arrow"):
+        return pa.dataset.dataset(folder, format=format_).to_table()["text"].to_pylist()
+    parts = sorted(path for path in folder.iterdir() if path.name.startswith("part-"))
+    lines = chain.from_iterable(path.read_text().splitlines() for path in parts)
+    return [json.loads(line)["text"] for line in lines] if format_ == "json" else list(lines)
+
+
+@pytest.mark.parametrize("format_", text_files.SUFFIXES)
+def test_shards_of_every_format_hold_the_texts_in_order(format_, runs, expected, tmp_path):
+    assert shards(request(runs), tmp_path / "out", format_=format_) == 0
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    suffix = text_files.SUFFIXES[format_]
+    assert names == ["_SUCCESS", "_request.json", *(f"part-0000{number}{suffix}" for number in range(3))]
+    assert read_shards(tmp_path / "out", format_) == expected
+
+
+READERS = {
+    "t.txt": lambda path: path.read_text().splitlines(),
+    "t.txt.gz": lambda path: gzip.decompress(path.read_bytes()).decode().splitlines(),
+    "t.jsonl": lambda path: [json.loads(line)["text"] for line in path.read_text().splitlines()],
+    "t.parquet": lambda path: pq.read_table(path)["text"].to_pylist(),
+    "t.arrow": lambda path: pa.ipc.open_file(path).read_all()["text"].to_pylist(),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_one_file_of_every_format_holds_the_texts_and_is_the_same_every_time(name, runs, expected, tmp_path):
+    for folder in ("one", "two"):
+        write_one_file(request(runs), str(tmp_path / folder / name), IN_PROCESS, unwatched)
+    assert READERS[name](tmp_path / "one" / name) == expected
+    assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_compression_that_is_not_written_is_refused():
+    for name in ("t.parquet.gz", "t.txt.zst"):
+        with pytest.raises(UserError, match="texts are written as"):
+            text_files.check_name(name)
+
+
+class StoppingWorkers:
+    """One process that is stopped after so many items."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def map_in_order(self, function, items):
+        for number, item in enumerate(items):
+            if number == self.items:
+                raise KeyboardInterrupt
+            yield function(item)
+
+
+def test_a_stopped_generation_goes_on_where_it_was(runs, tmp_path):
+    shards(request(runs), tmp_path / "whole")
+    folder = tmp_path / "stopped"
+    with pytest.raises(KeyboardInterrupt):
+        shards(request(runs), folder, StoppingWorkers(1))
+    assert sorted(files_in(folder)) == ["_request.json", "part-00000.parquet"]
+    (folder / ".part-00001.parquet.123.part").write_bytes(b"torn")
+    before = (folder / "part-00000.parquet").stat().st_mtime_ns
+    assert shards(request(runs), folder) == 4096
+    assert (folder / "part-00000.parquet").stat().st_mtime_ns == before
+    assert files_in(folder) == files_in(tmp_path / "whole")
+    assert shards(request(runs), folder, StoppingWorkers(0)) == COUNT
+
+
+def test_a_folder_of_other_texts_is_refused(runs, tmp_path):
+    shards(request(runs), tmp_path / "out")
+    for changed, words in (({"seed": 2}, "seed 1 there, 2 here"), ({"temperature": 0.5}, "temperature 1.0 there")):
+        with pytest.raises(UserError, match=words):
+            shards(request(runs, **changed), tmp_path / "out")
+    with pytest.raises(UserError, match="format parquet there, text here"):
+        shards(request(runs), tmp_path / "out", format_="text")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="mine holds other files"):
+        shards(request(runs), tmp_path / "mine")
+
+
+# --- on workers ------------------------------------------------------------------------------------------------------
+
+
+def pool(workers):
+    from lstmgan_dist.runtime.ray_tasks import RayProcesses
+
+    return RayProcesses(workers, cpus=1, gpus=0)
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(200)
+@pytest.mark.usefixtures("local_ray")
+def test_texts_and_figures_are_the_same_for_any_number_of_workers(runs, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(result, "_SHARE_SENTENCES", 10)
+    monkeypatch.setattr(result, "_SHARE_TOKENS", 200)
+    shards(request(runs), tmp_path / "alone")
+    loaded = {
+        name: load_result(str(runs / name), "best", device="cpu", warn=print) for name in ("sentences", "continuous")
+    }
+    figures = {name: evaluate(one, samples=COUNT, seed=1, watch=unwatched) for name, one in loaded.items()}
+    for workers in (1, 2, 3):
+        with pool(workers) as processes:
+            assert list(chain.from_iterable(generate(request(runs), processes))) == expected
+            shards(request(runs), tmp_path / f"{workers}", processes)
+            assert files_in(tmp_path / f"{workers}") == files_in(tmp_path / "alone")
+            for name, one in loaded.items():
+                shared = evaluate(one, samples=COUNT, seed=1, watch=unwatched, workers=processes)
+                assert shared == figures[name]
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(200)
+@pytest.mark.usefixtures("local_ray")
+def test_a_run_that_workers_cannot_reach_is_one_line(runs):
+    asked = request(runs)
+    with pool(1) as processes:
+        (runs / "sentences").rename(runs / "moved")
+        try:
+            with pytest.raises(UserError, match="^On .*is not a run") as raised:
+                list(generate(asked, processes))
+            assert "\n" not in str(raised.value)
+        finally:
+            (runs / "moved").rename(runs / "sentences")

@@ -1,0 +1,272 @@
+"""Whole runs on a real S3 server, and through a proxy that fails."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from urllib.parse import quote
+
+import pytest
+from typer.testing import CliRunner
+
+from lstmgan_dist import storage
+from lstmgan_dist.cli import app, main
+from lstmgan_dist.config import Storage
+from lstmgan_dist.storage import Folder
+from lstmgan_dist.training.checkpoint import Checkpoints
+from tests.servers import READ_ONLY, faulty_proxy, free_port, s3_server
+from tests.training.conftest import GUMBEL, SENTENCES, everything_in, job_of, run_job
+
+pytestmark = pytest.mark.cluster
+
+ALL_PHASES = SENTENCES.replace("evaluate:", GUMBEL.replace("relativistic", "hinge").lstrip("\n") + "evaluate:")
+COMMAND = [sys.executable, "-m", "lstmgan_dist"]
+# What does not name the place of the run or of the text.
+SAME_EVERYWHERE = ("checkpoints/", "samples/", "metrics.jsonl", "tokenizer.json")
+
+
+@pytest.fixture(scope="module")
+def server():
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _settings():
+    yield
+    storage.configure(Storage())
+
+
+@pytest.fixture(scope="module")
+def local(text, tmp_path_factory):
+    """What a run in a local folder leaves."""
+    folder = tmp_path_factory.mktemp("local") / "run"
+    run_job(job_of(ALL_PHASES, text), folder)
+    return results(everything_in(folder))
+
+
+@pytest.fixture(scope="module")
+def remote(server, text):
+    """The address of the same run on S3, whose text and corpus are there as well."""
+    server.client().put_object(Bucket=server.bucket, Key="texts/toy.txt", Body=text.read_bytes())
+    with server.as_environment():
+        run_job(job_of(ALL_PHASES, f"{server.url}/texts/toy.txt"), f"{server.url}/runs/whole")
+    return f"{server.url}/runs/whole"
+
+
+def results(files):
+    return {name: content for name, content in files.items() if name.startswith(SAME_EVERYWHERE)}
+
+
+def results_on(server, run):
+    """The results of a run, as another client of the server sees them."""
+    prefix = f"runs/{run}/"
+    return results({key.removeprefix(prefix): content for key, content in server.objects(prefix).items()})
+
+
+def keys(server, run):
+    """What is there of a run."""
+    listed = server.client().list_objects_v2(Bucket=server.bucket, Prefix=f"runs/{run}/")
+    return [entry["Key"] for entry in listed.get("Contents", ())]
+
+
+def lstmgan(*arguments, code=0):
+    """Run a command in this process, and give what it printed."""
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert done.exit_code == code, done.output
+    return done.stdout
+
+
+def test_a_run_on_s3_equals_the_one_in_a_local_folder(server, local, remote):
+    on_s3 = results_on(server, "whole")
+    assert {name.split("/")[0] for name in on_s3} == {"checkpoints", "samples", "metrics.jsonl", "tokenizer.json"}
+    assert on_s3 == local
+    assert server.unfinished_uploads() == []
+
+
+def test_a_run_loses_nothing_when_one_request_in_twenty_fails(server, local, text):
+    storage.configure(Storage(timeout=0.5))
+    kinds = (500, 503, "timeout", "reset", "cut", "lost")
+    with faulty_proxy(server, share=0.05, seed=1, kinds=kinds) as proxy, proxy.as_environment():
+        run_job(job_of(ALL_PHASES, text), f"{server.url}/runs/faulty")
+        assert proxy.injected.total() > 5
+        assert len(proxy.injected) > 3
+    assert results_on(server, "faulty") == local
+
+
+def test_what_acts_on_a_run_takes_its_address(server, remote, tmp_path, text):
+    with server.as_environment():
+        texts = lstmgan("generate", remote, "--count", 5, "--seed", 4).splitlines()
+        assert len(texts) == 5
+        lstmgan("generate", remote, "--count", 5, "--seed", 4, "--out", f"{server.url}/out/texts.txt")
+        assert server.objects("out")["out/texts.txt"].decode().splitlines() == texts
+        figures = json.loads(lstmgan("evaluate", remote, "--samples", 64, "--json"))
+        assert figures["run"] == remote
+        assert figures["nll_per_token"] > 0
+        facts = lstmgan("inspect", remote)
+        assert re.search(r"phase +finished", facts)
+        assert re.search(rf"corpus +{server.url}/runs/.corpora/", facts)
+        newest = max(name.split("/")[1] for name in results_on(server, "whole") if name.startswith("checkpoints/"))
+        assert re.search(r"verified +yes", lstmgan("inspect", f"{remote}/checkpoints/{newest}"))
+
+
+def test_a_corpus_is_prepared_on_s3_and_from_it(server, text, tmp_path):
+    key = "texts/parts/a.txt"
+    server.client().put_object(Bucket=server.bucket, Key=key, Body=text.read_bytes())
+    with server.as_environment():
+        lstmgan("prepare", f"{server.url}/{key}", "--out", f"{server.url}/corpora/toy")
+        lstmgan("prepare", f"{server.url}/texts/parts/*.txt", "--out", tmp_path / "toy")
+        assert re.search(r"train +\d+ rows", lstmgan("inspect", f"{server.url}/corpora/toy"))
+    lstmgan("prepare", text, "--out", tmp_path / "from-file")
+    local = {path.name: path.read_bytes() for path in (tmp_path / "from-file").iterdir()}
+    on_s3 = {key.split("/")[-1]: content for key, content in server.objects("corpora/toy/").items()}
+    assert on_s3.keys() == local.keys()
+    for name in local.keys() - {"manifest.json"}:  # which names its sources
+        assert on_s3[name] == local[name] == (tmp_path / "toy" / name).read_bytes()
+
+
+def test_a_storage_that_fails_for_good_stops_the_run_and_a_later_command_resumes_it(server, text, tmp_path):
+    (tmp_path / "job.yaml").write_text(ALL_PHASES.replace("SOURCE", str(text)))
+    longer = ["--set", "phases.0.steps=150", "--set", "checkpoint.every=20 steps"]
+    job = [*COMMAND, "train", str(tmp_path / "job.yaml"), *longer]
+    impatient = ["--set", "storage.timeout=1", "--set", "storage.patience=2"]
+    manifests = re.compile(r"runs/stopped/checkpoints/step-\d+/manifest\.json")
+    with faulty_proxy(server, share=0) as proxy:
+        command = [*job, *impatient, "--run", f"{server.url}/runs/stopped"]
+        run = subprocess.Popen(
+            command, env=os.environ | proxy.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        end = time.monotonic() + 60
+        while not any(map(manifests.fullmatch, keys(server, "stopped"))):
+            assert time.monotonic() < end
+            assert run.poll() is None, run.communicate()
+            time.sleep(0.05)
+        proxy.fail(1)
+        failing_since = time.monotonic()
+        _, errors = run.communicate(timeout=60)
+        assert run.returncode == 2, errors
+        assert time.monotonic() - failing_since < 30
+        (line,) = [line for line in errors.splitlines() if line.startswith("Error: ")]
+        assert f"{server.url}/runs/stopped/" in line
+        assert "Traceback" not in errors
+    with server.as_environment():
+        warnings = []
+        newest = Checkpoints(Folder(f"{server.url}/runs/stopped/checkpoints"), keep=3).newest(warn=warnings.append)
+        assert newest is not None
+        assert 0 < newest.step < 150 + 5 + 12
+        resumed = job_of(ALL_PHASES, text, *longer[1::2])
+        _, outcome = run_job(resumed, f"{server.url}/runs/stopped")
+        assert outcome.finished
+    run_job(resumed, tmp_path / "whole")
+    whole, stopped = results(everything_in(tmp_path / "whole")), results_on(server, "stopped")
+    last = max(name.split("/")[1] for name in whole if name.startswith("checkpoints/"))
+    compared = [name for name in whole if last in name or not name.startswith("checkpoints/")]
+    assert len(compared) > 5
+    assert {name: stopped[name] for name in compared} == {name: whole[name] for name in compared}
+
+
+def test_how_the_storage_is_reached_makes_no_different_job(server, text):
+    url = f"{server.url}/runs/moved"
+    job = job_of(ALL_PHASES, text)
+    with server.as_environment():
+        run_job(job, url)
+    moved = job_of(ALL_PHASES, text, f"storage.endpoint={server.endpoint}", "storage.timeout=5")
+    with faulty_proxy(server, share=1) as proxy, proxy.as_environment():
+        storage.configure(moved.storage)
+        run, outcome = run_job(moved, url)
+        assert outcome.finished
+        assert run.job == moved
+        assert proxy.requests == 0
+
+
+def test_monitor_shows_the_curves_of_a_run_on_s3(server, remote):
+    port = free_port()
+    environment = {name: value for name, value in server.environment.items() if name != "AWS_DEFAULT_REGION"}
+    monitor = subprocess.Popen(
+        [*COMMAND, "monitor", remote, "--port", str(port)],
+        env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+    def ask(path):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/data/{path}", timeout=5) as answer:
+            return json.load(answer)
+
+    try:
+        end = time.monotonic() + 60
+        tags = {}
+        while not any("likelihood/nll" in of_run for of_run in tags.values()):
+            assert time.monotonic() < end, tags
+            assert monitor.poll() is None
+            time.sleep(0.2)
+            try:
+                tags = ask("plugin/scalars/tags")
+            except OSError:
+                continue  # it is not up yet
+        (name,) = tags
+        assert {"likelihood/nll", "heldout/nll", "discriminator/loss", "generator/cost"} <= tags[name].keys()
+        points = ask(f"plugin/scalars/scalars?run={quote(name)}&tag=likelihood%2Fnll")
+        logged = [json.loads(line) for line in results_on(server, "whole")["metrics.jsonl"].splitlines()]
+        expected = [(line["step"], line["likelihood/nll"]) for line in logged if "likelihood/nll" in line]
+        assert [step for _, step, _ in points] == [step for step, _ in expected]
+        assert [value for _, _, value in points] == pytest.approx([value for _, value in expected], rel=1e-6)
+    finally:
+        monitor.send_signal(signal.SIGTERM)
+        monitor.wait(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def strict():
+    """A server that checks credentials, and a user of it who may only read."""
+    with s3_server(checks_credentials=True) as server:
+        yield server, server.add_user("reader", READ_ONLY)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "said"),
+    [
+        ("wrong key", "does not know this access key"),
+        ("wrong secret", "secret key does not belong to the access key"),
+        ("no credentials", "there are no credentials: set AWS_ACCESS_KEY_ID"),
+        ("reader", "access is denied"),
+        ("no bucket", "there is no such bucket"),
+        ("nobody there", "cannot be reached"),
+    ],
+)
+def test_a_mistake_about_the_storage_is_one_line_before_anything_starts(
+    strict, text, tmp_path, monkeypatch, capfd, mistake, said
+):
+    server, reader = strict
+    url = f"{server.url}/runs/refused"
+    for name, value in (reader if mistake == "reader" else server.environment).items():
+        monkeypatch.setenv(name, value)
+    if mistake == "wrong key":
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIA-WRONG")
+    elif mistake == "wrong secret":
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret")
+    elif mistake == "no credentials":
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    elif mistake == "no bucket":
+        url = "s3://no-such-bucket/runs/refused"
+    elif mistake == "nobody there":
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    (tmp_path / "job.yaml").write_text(SENTENCES.replace("SOURCE", str(text)))
+    monkeypatch.setattr(sys, "argv", ["lstmgan", "train", str(tmp_path / "job.yaml"), "--run", url])
+    began = time.monotonic()
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert time.monotonic() - began < 15
+    assert ended.value.code == 2
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    (line,) = printed.err.splitlines()
+    assert line.startswith(f"Error: {url} cannot be written to: ")
+    assert said in line
+    for name in ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"):
+        assert name not in os.environ or os.environ[name] not in line
