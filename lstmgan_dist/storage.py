@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import os
 import posixpath
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from lstmgan_dist.drivers import UploadedBeforeError, configure, is_object_store, reporting, resolve
 from lstmgan_dist.errors import UserError
 
-# Which extra of this package brings the driver of a protocol.
-_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+__all__ = [
+    "WRITE_PROBE",
+    "Folder",
+    "HashingFile",
+    "configure",
+    "content_mark",
+    "file_size",
+    "matching_files",
+    "open_file",
+    "sha256_of",
+    "write_file",
+]
+
+# Left in a folder if a process is killed at the wrong moment, and nothing then.
+WRITE_PROBE = ".lstmgan-write-probe"
+
+# What is larger is sent in parts of this many bytes, each of which is sent again on its own. S3 takes 10,000 of them.
+_PART_BYTES = 32 * 2**20
+_READ_BYTES = 16 * 2**20
+_READ_AHEAD_BYTES = 4 * 2**20
 
 
 class Folder:
     """A folder, local or behind a URL; names within it are relative, with forward slashes.
 
-    Errors of the storage (no permission, no space, no network) are raised as the `OSError` they are, once the
-    address itself has been understood.
+    Errors of the storage (no permission, no space, no network, a bucket that is absent) are raised as an `OSError`
+    that names the address and the reason; what may pass has then been tried again for as long as the job's
+    `storage.patience` says. Nothing is remembered between calls, so what others write is seen. One folder may be used
+    by several threads.
 
     Raises:
         UserError: if the URL's protocol has no driver.
@@ -31,7 +53,7 @@ class Folder:
 
     def __init__(self, url: str | Path) -> None:
         self.url = str(url).rstrip("/") or "/"
-        self._filesystem, self._root = _resolve(self.url)
+        self._filesystem, self._root = resolve(self.url)
 
     def __truediv__(self, name: str) -> Folder:
         return Folder(posixpath.join(self.url, name))
@@ -55,23 +77,40 @@ class Folder:
 
     def exists(self, name: str = "") -> bool:
         """Whether a file or folder of this name is there."""
-        return self._filesystem.exists(self._at(name))
+        if self.local_path is not None:
+            return self._filesystem.exists(self._at(name))
+        try:
+            with self._reporting(name):
+                self._filesystem.info(self._at(name))
+        except FileNotFoundError:
+            return False
+        return True
 
     def list(self) -> list[str]:
         """Names of the files and folders directly within, sorted; empty if the folder is absent."""
+        return sorted(self._entries())
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the files directly within, by name, from one listing; empty if the folder is absent."""
+        return {name: int(entry["size"]) for name, entry in self._entries().items() if entry["type"] != "directory"}
+
+    def _entries(self) -> dict[str, Any]:
         try:
-            entries = self._filesystem.ls(self._root, detail=False, refresh=True)
+            with self._reporting():
+                entries = self._filesystem.ls(self._root, detail=True, refresh=True)
         except (FileNotFoundError, NotADirectoryError):
-            return []
-        return sorted(posixpath.basename(str(entry).rstrip("/")) for entry in entries)
+            return {}
+        return {posixpath.basename(entry["name"].rstrip("/")): entry for entry in entries}
 
     def size(self, name: str) -> int:
         """Bytes of a file."""
-        return int(self._filesystem.size(self._at(name)))
+        with self._reporting(name):
+            return int(self._filesystem.size(self._at(name)))
 
     def open(self, name: str) -> IO[bytes]:
         """A file to read, seekable; range reads where it is remote."""
-        return self._filesystem.open(self._at(name), "rb")
+        with self._reporting(name):
+            return _open(self._filesystem, self._at(name), self.path(name))
 
     def read(self, name: str) -> bytes:
         """A whole file."""
@@ -80,11 +119,13 @@ class Folder:
 
     @contextmanager
     def create(self, name: str) -> Iterator[IO[bytes]]:
-        """A file to write that appears under its name, whole, when the block ends, and not at all when it raises."""
+        """A file to write that appears under its name, whole, when the block ends, and not at all when it raises.
+
+        An object store gets parts of 32 MB while they are written, one after the other; see `write`.
+        """
         if self.local_path is None:
-            # An object store shows an object when its upload completes, and fsspec aborts it on an exception.
-            with self._filesystem.transaction, self._filesystem.open(self._at(name), "wb") as file:
-                yield file
+            with self._reporting(name):
+                yield from self._create_remotely(name)
             return
         target = self.local_path / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -98,24 +139,99 @@ class Folder:
         finally:
             part.unlink(missing_ok=True)
 
+    def _create_remotely(self, name: str) -> Iterator[IO[bytes]]:
+        filesystem, path = self._filesystem, self._at(name)
+        if not is_object_store(filesystem):
+            content = io.BytesIO()
+            yield content
+            filesystem.pipe_file(path, content.getvalue())
+            return
+        file = filesystem.open(path, "wb", block_size=_PART_BYTES)
+        try:
+            yield file
+            with suppress(UploadedBeforeError):
+                file.close()
+        except BaseException:
+            # Marked as closed, for a file that is closed later, if only by the garbage collector, is published.
+            file.closed = True
+            # The first error is the one to tell; parts that stay behind are what the bucket's lifecycle rules end.
+            with suppress(Exception):
+                file.discard()
+            raise
+        written = file.tell()
+        if written >= _PART_BYTES:
+            self._check_size(name, written)
+
+    def _check_size(self, name: str, written: int) -> None:
+        stored = self.size(name)
+        if stored != written:
+            raise OSError(errno.EIO, f"the storage has {stored} bytes of the {written} written", self.path(name))
+
     def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
         """Parts (name, first byte, byte behind the last) of files, fetched side by side where the storage can."""
-        return self._filesystem.cat_ranges(
-            [self._at(name) for name, _, _ in ranges],
-            [start for _, start, _ in ranges],
-            [stop for _, _, stop in ranges],
-            on_error="raise",
-        )
+        with self._reporting(ranges[0][0] if len(ranges) == 1 else ""):
+            return self._filesystem.cat_ranges(
+                [self._at(name) for name, _, _ in ranges],
+                [start for _, start, _ in ranges],
+                [stop for _, _, stop in ranges],
+                on_error="raise",
+            )
 
     def write(self, name: str, content: bytes) -> None:
-        """A whole file, atomically."""
-        with self.create(name) as file:
-            file.write(content)
+        """A whole file, atomically; the parts of a large one are sent side by side."""
+        if self.local_path is not None or not is_object_store(self._filesystem):
+            with self.create(name) as file:
+                file.write(content)
+            return
+        with self._reporting(name):
+            try:
+                self._filesystem.pipe_file(self._at(name), content, chunksize=_PART_BYTES)
+            except (FileNotFoundError, UploadedBeforeError):
+                # The answer to the last request of an upload in parts got lost, so it was sent to an upload that had
+                # ended well. (Or the bucket is absent, and this says so.)
+                self._filesystem.pipe_file(self._at(name), content, chunksize=_PART_BYTES)
+        if len(content) >= _PART_BYTES:
+            self._check_size(name, len(content))
 
     def delete(self, name: str = "") -> None:
         """Remove a file or a folder with all that is in it; one that is absent already is no error."""
-        if self.exists(name):
-            self._filesystem.rm(self._at(name), recursive=True)
+        path = self._at(name)
+        if not is_object_store(self._filesystem):
+            if self._filesystem.exists(path):
+                self._filesystem.rm(path, recursive=True)
+            return
+        parent, last = posixpath.split(path)
+        with self._reporting(name):
+            with suppress(FileNotFoundError):  # what Google says, and S3 does not
+                self._filesystem.rm_file(path)
+            # Deleting many at once does not raise for those that stay, so it is looked again.
+            for _ in range(2):
+                inside = self._filesystem.find(parent, prefix=f"{last}/")
+                if not inside:
+                    return
+                self._filesystem.rm(inside)
+            left = self._filesystem.find(parent, prefix=f"{last}/")
+        if left:
+            raise OSError(errno.EIO, f"{len(left)} files could not be deleted", self.path(name))
+
+    def check_writable(self) -> None:
+        """Write to the folder and delete what was written, where it is remote: two requests.
+
+        Raises:
+            UserError: in one sentence, if the storage cannot be reached, knows no such bucket, or does not let us.
+        """
+        if self.local_path is not None:
+            return
+        try:
+            self.write(WRITE_PROBE, b"")
+            self.delete(WRITE_PROBE)
+        except FileNotFoundError as error:
+            raise UserError(f"{self.url} cannot be written to: there is no such bucket, so create it.") from error
+        except OSError as error:
+            raise UserError(f"{self.url} cannot be written to: {error.strerror or error}.") from error
+
+    def _reporting(self, name: str = "") -> AbstractContextManager[None]:
+        return reporting(self.path(name) if name else self.url, self._filesystem)
 
     def _at(self, name: str) -> str:
         return posixpath.join(self._root, name) if name else self._root
@@ -160,46 +276,89 @@ def matching_files(pattern: str) -> list[str]:
     Raises:
         UserError: if the protocol has no driver.
     """
-    filesystem, path = _resolve(pattern)
-    if any(sign in path for sign in "*?[") and not filesystem.exists(path):
-        found = [match for match in filesystem.glob(path) if filesystem.isfile(match)]
-    elif filesystem.isdir(path):
-        found = filesystem.find(path)
-    else:
-        found = [path] if filesystem.exists(path) else []
+    filesystem, path = resolve(pattern)
+    with reporting(pattern, filesystem):
+        if any(sign in path for sign in "*?[") and not filesystem.exists(path):
+            found = [name for name, entry in filesystem.glob(path, detail=True).items() if entry["type"] == "file"]
+        elif filesystem.isdir(path):
+            found = filesystem.find(path)
+        else:
+            found = [path] if filesystem.exists(path) else []
     return sorted(filesystem.unstrip_protocol(str(name)).removeprefix("file://") for name in found)
 
 
 def open_file(url: str) -> IO[bytes]:
     """A file, by its address, to read from beginning to end or with seeks."""
-    filesystem, path = _resolve(url)
-    return filesystem.open(path, "rb")
+    filesystem, path = resolve(url)
+    with reporting(url, filesystem):
+        return _open(filesystem, path, url)
 
 
 def file_size(url: str) -> int:
     """Bytes of a file, by its address; 0 where the storage does not say."""
-    filesystem, path = _resolve(url)
-    return int(filesystem.size(path) or 0)
+    filesystem, path = resolve(url)
+    with reporting(url, filesystem):
+        return int(filesystem.size(path) or 0)
 
 
 def content_mark(url: str) -> str:
     """What changes when a file's content does: a hash of it, or what a remote storage says of its version."""
-    filesystem, path = _resolve(url)
+    filesystem, path = resolve(url)
     if isinstance(filesystem, LocalFileSystem):
         with open_file(url) as file:
             return sha256_of(file)
-    return str(filesystem.ukey(path))
+    with reporting(url, filesystem):
+        return str(filesystem.ukey(path))
 
 
-def _resolve(url: str) -> tuple[Any, str]:
-    protocol = url.split("://", 1)[0] if "://" in url else "file"
-    try:
-        return fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        extra = _EXTRAS.get(protocol)
-        remedy = (
-            f"install it with pip install 'lstmgan-dist[{extra}]'"
-            if extra
-            else "use a local path, s3:// or gs://, or install the fsspec driver of that protocol"
-        )
-        raise UserError(f"{url}: no driver for {protocol}:// is installed: {remedy}.") from error
+def _open(filesystem: Any, path: str, address: str) -> IO[bytes]:
+    if not is_object_store(filesystem):
+        return filesystem.open(path, "rb")
+    return io.BufferedReader(_Object(filesystem, path, address), _READ_AHEAD_BYTES)
+
+
+class _Object(io.RawIOBase):
+    """An object to read, in ranges that are each fetched again when they break half-way."""
+
+    def __init__(self, filesystem: Any, path: str, address: str) -> None:
+        entry = filesystem.info(path)
+        if entry["type"] != "file":
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), address)
+        self._filesystem, self._path, self.name = filesystem, path, address
+        self._size, self._position = int(entry["size"]), 0
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move, without a request."""
+        self._position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """The next bytes, in one request."""
+        content = self._fetch(min(self._position + len(buffer), self._size))
+        buffer[: len(content)] = content
+        return len(content)
+
+    def readall(self) -> bytes:
+        """The rest, in several requests side by side if it is long."""
+        return self._fetch(self._size)
+
+    def _fetch(self, stop: int) -> bytes:
+        starts = range(self._position, stop, _READ_BYTES)
+        if not starts:
+            return b""
+        stops = [min(start + _READ_BYTES, stop) for start in starts]
+        with reporting(self.name, self._filesystem):
+            parts = self._filesystem.cat_ranges([self._path] * len(stops), list(starts), stops, on_error="raise")
+        content = b"".join(parts)
+        if len(content) != stop - self._position:
+            raise OSError(errno.EIO, f"the storage gives {len(content)} bytes of {stop - self._position}", self.name)
+        self._position = stop
+        return content

@@ -1,11 +1,24 @@
 """Files that appear whole or not at all, on any file system."""
 
+import sys
+import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
+import yaml
 
+from lstmgan_dist import drivers
+from lstmgan_dist.config import differences, dump_job, parse_job
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.storage import Folder, matching_files, write_file
+
+MINIMAL = {
+    "name": "small",
+    "corpus": {"source": "builtin:python-docs"},
+    "phases": [{"kind": "likelihood", "steps": 1}],
+}
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -37,6 +50,57 @@ def test_a_write_that_fails_leaves_the_earlier_file(folder):
         fail_half_way()
     assert folder.read("a.txt") == b"good"
     assert folder.list() == ["a.txt"]
+
+
+def test_threads_write_and_fail_side_by_side(folder):
+    def work(number):
+        for _ in range(20):
+            if number % 3 == 0:
+                with suppress(KeyError), folder.create(f"{number}.txt") as file:
+                    file.write(b"half")
+                    raise KeyError
+            else:
+                content = f"{number} ".encode() * 100
+                with folder.create(f"{number}.txt") as file:
+                    file.write(content[:10])
+                    time.sleep(0.0005)
+                    file.write(content[10:])
+                assert folder.read(f"{number}.txt") == content
+
+    with ThreadPoolExecutor(9) as pool:
+        list(pool.map(work, range(9)))
+    assert folder.list() == sorted(f"{number}.txt" for number in range(9) if number % 3)
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/run", "gs://bucket/run"])
+def test_a_storage_without_its_driver_names_the_extra(url, monkeypatch):
+    for driver in ("s3fs", "gcsfs"):
+        monkeypatch.setitem(sys.modules, driver, None)
+    drivers._s3.cache_clear()
+    for protocol in ("gs", "gcs"):
+        monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, protocol, raising=False)
+    with pytest.raises(UserError, match=r"pip install 'lstmgan-dist\[(s3|gcs)\]'"):
+        Folder(url)
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["http://key:password@host", "host:9000", "http://host/bucket", "https://host?token=password"]
+)
+def test_a_job_names_an_endpoint_and_holds_no_secret(endpoint):
+    with pytest.raises(UserError, match=r"storage\.endpoint: write it as http://host:port") as refused:
+        parse_job(yaml.safe_dump(MINIMAL | {"storage": {"endpoint": endpoint}}), name="job.yaml")
+    assert "password" not in str(refused.value)
+    with pytest.raises(UserError, match=r"storage\.secret: there is no such key"):
+        parse_job(yaml.safe_dump(MINIMAL | {"storage": {"secret": "password"}}), name="job.yaml")
+
+
+def test_how_the_storage_is_reached_is_no_difference_between_jobs():
+    here, there = (
+        parse_job(yaml.safe_dump(MINIMAL | {"storage": {"endpoint": f"http://{host}"}}), name="job.yaml")
+        for host in ("here", "there:9000")
+    )
+    assert differences(here, there) == []
+    assert parse_job(dump_job(there), name="job.yaml") == there
 
 
 def test_a_missing_driver_is_named_with_the_extra_that_brings_it():

@@ -68,12 +68,6 @@ def results_on(server, run):
     return results({key.removeprefix(prefix): content for key, content in server.objects(prefix).items()})
 
 
-def keys(server, run):
-    """What is there of a run."""
-    listed = server.client().list_objects_v2(Bucket=server.bucket, Prefix=f"runs/{run}/")
-    return [entry["Key"] for entry in listed.get("Contents", ())]
-
-
 def lstmgan(*arguments, code=0):
     """Run a command in this process, and give what it printed."""
     done = CliRunner().invoke(app, [str(argument) for argument in arguments])
@@ -131,7 +125,7 @@ def test_a_corpus_is_prepared_on_s3_and_from_it(server, text, tmp_path):
 
 def test_a_storage_that_fails_for_good_stops_the_run_and_a_later_command_resumes_it(server, text, tmp_path):
     (tmp_path / "job.yaml").write_text(ALL_PHASES.replace("SOURCE", str(text)))
-    longer = ["--set", "phases.0.steps=150", "--set", "checkpoint.every=20 steps"]
+    longer = ["--set", "phases.0.steps=100", "--set", "checkpoint.every=20 steps"]
     job = [*COMMAND, "train", str(tmp_path / "job.yaml"), *longer]
     impatient = ["--set", "storage.timeout=1", "--set", "storage.patience=2"]
     manifests = re.compile(r"runs/stopped/checkpoints/step-\d+/manifest\.json")
@@ -141,10 +135,14 @@ def test_a_storage_that_fails_for_good_stops_the_run_and_a_later_command_resumes
             command, env=os.environ | proxy.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         end = time.monotonic() + 60
-        while not any(map(manifests.fullmatch, keys(server, "stopped"))):
+        client, prefix = server.client(), "runs/stopped/checkpoints/"
+        while not any(
+            manifests.fullmatch(entry["Key"])
+            for entry in client.list_objects_v2(Bucket=server.bucket, Prefix=prefix).get("Contents", ())
+        ):
             assert time.monotonic() < end
             assert run.poll() is None, run.communicate()
-            time.sleep(0.05)
+            time.sleep(0.1)
         proxy.fail(1)
         failing_since = time.monotonic()
         _, errors = run.communicate(timeout=60)
@@ -157,7 +155,7 @@ def test_a_storage_that_fails_for_good_stops_the_run_and_a_later_command_resumes
         warnings = []
         newest = Checkpoints(Folder(f"{server.url}/runs/stopped/checkpoints"), keep=3).newest(warn=warnings.append)
         assert newest is not None
-        assert 0 < newest.step < 150 + 5 + 12
+        assert 0 < newest.step < 100 + 5 + 12
         resumed = job_of(ALL_PHASES, text, *longer[1::2])
         _, outcome = run_job(resumed, f"{server.url}/runs/stopped")
         assert outcome.finished

@@ -1,0 +1,381 @@
+"""Folders on a real S3 server, and on one that fails."""
+
+import dataclasses
+import errno
+import os
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+
+from lstmgan_dist import storage
+from lstmgan_dist.config import Storage
+from lstmgan_dist.errors import UserError
+from lstmgan_dist.storage import Folder, content_mark, file_size, matching_files, open_file
+from tests.servers import READ_ONLY, faulty_proxy, free_port, s3_server
+
+pytestmark = pytest.mark.cluster
+
+# Large enough for three parts, and different everywhere.
+LARGE = random.Random(1).randbytes(70 * 2**20)
+EVERY_FAULT = (429, 500, 503, "timeout", "reset", "cut", "lost")
+
+
+@pytest.fixture(scope="module")
+def server():
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def strict():
+    """A server that checks credentials."""
+    with s3_server(checks_credentials=True) as server:
+        yield server
+
+
+@pytest.fixture
+def s3(server):
+    with server.as_environment():
+        yield server
+
+
+@pytest.fixture
+def settings():
+    """Settings of this process, which end with the test."""
+    storage.configure(Storage(timeout=1))
+    yield storage.configure
+    storage.configure(Storage())
+
+
+def test_what_is_written_can_be_read_listed_and_deleted(s3):
+    folder = Folder(f"{s3.url}/basics/run")
+    assert folder.list() == []
+    assert not folder.exists()
+    folder.write("b/c.txt", b"text")
+    folder.write("a.txt", b"more text")
+    folder.write("empty", b"")
+    assert folder.list() == ["a.txt", "b", "empty"]
+    assert folder.sizes() == {"a.txt": 9, "empty": 0}
+    assert (folder / "b").read("c.txt") == b"text"
+    assert folder.read("empty") == b""
+    assert folder.exists("b")
+    assert folder.exists("a.txt")
+    assert not folder.exists("a")
+    folder.delete("a")
+    folder.delete("b")
+    folder.delete("b")
+    assert folder.list() == ["a.txt", "empty"]
+    folder.delete()
+    assert s3.objects("basics") == {}
+
+
+def test_what_other_processes_do_is_seen_at_once(s3):
+    folder, other = Folder(f"{s3.url}/shared"), s3.client()
+    folder.write("a.txt", b"old")
+    assert folder.list() == ["a.txt"]
+    other.put_object(Bucket=s3.bucket, Key="shared/a.txt", Body=b"newer")
+    other.put_object(Bucket=s3.bucket, Key="shared/b.txt", Body=b"")
+    assert folder.list() == ["a.txt", "b.txt"]
+    assert folder.size("a.txt") == 5
+    assert folder.read("a.txt") == b"newer"
+    other.delete_object(Bucket=s3.bucket, Key="shared/a.txt")
+    assert not folder.exists("a.txt")
+
+
+def test_a_large_object_is_sent_in_parts_and_read_in_ranges(s3):
+    folder = Folder(f"{s3.url}/large")
+    folder.write("at-once", LARGE)
+    with folder.create("streamed") as file:
+        for start in range(0, len(LARGE), 9_999_999):
+            file.write(LARGE[start : start + 9_999_999])
+    assert folder.read("at-once") == folder.read("streamed") == LARGE
+    with folder.open("streamed") as file:
+        file.seek(-10, os.SEEK_END)
+        assert file.read() == LARGE[-10:]
+        file.seek(40_000_000)
+        assert file.read(5_000_000) == LARGE[40_000_000:45_000_000]
+        assert file.tell() == 45_000_000
+        assert file.read(3) == LARGE[45_000_000:45_000_003]
+    assert folder.read_ranges([("streamed", 5, 9), ("at-once", 0, 3)]) == [LARGE[5:9], LARGE[:3]]
+    for name in ("at-once", "streamed"):
+        assert s3.client().head_object(Bucket=s3.bucket, Key=f"large/{name}")["ETag"].endswith('-3"')
+    folder.delete()
+
+
+@pytest.mark.parametrize("size", [10, 40 * 2**20])
+def test_a_write_that_fails_leaves_the_earlier_object_and_no_parts(s3, size):
+    folder = Folder(f"{s3.url}/failed")
+    folder.write("a.txt", b"good")
+
+    def fail_half_way():
+        with folder.create("a.txt") as file:
+            file.write(LARGE[:size])
+            raise ValueError("a defect")
+
+    with pytest.raises(ValueError, match="a defect"):
+        fail_half_way()
+    assert folder.read("a.txt") == b"good"
+    assert s3.unfinished_uploads() == []
+
+
+def test_threads_write_read_and_fail_side_by_side(s3):
+    folder = Folder(f"{s3.url}/threads")
+
+    def work(number):
+        content = f"{number} ".encode() * 1000
+        for _ in range(5):
+            if number % 3 == 0:
+                with suppress(KeyError), folder.create(f"{number}.txt") as file:
+                    file.write(content)
+                    raise KeyError
+            else:
+                with folder.create(f"{number}.txt") as file:
+                    file.write(content[:10])
+                    time.sleep(0.001)
+                    file.write(content[10:])
+                assert folder.read(f"{number}.txt") == content
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(work, range(12)))
+    assert folder.list() == sorted(f"{number}.txt" for number in range(12) if number % 3)
+
+
+def test_files_are_found_by_address_folder_and_glob(s3):
+    folder = Folder(f"{s3.url}/texts")
+    for name in ("b.txt", "a.txt", "c.md", "deep/d.txt"):
+        folder.write(name, name.encode())
+    assert matching_files(f"{folder}/a.txt") == [f"{folder}/a.txt"]
+    assert matching_files(f"{folder}/*.txt") == [f"{folder}/a.txt", f"{folder}/b.txt"]
+    assert matching_files(str(folder)) == [f"{folder}/{name}" for name in ("a.txt", "b.txt", "c.md", "deep/d.txt")]
+    assert matching_files(f"{folder}/absent") == []
+    assert file_size(f"{folder}/deep/d.txt") == 10
+    with open_file(f"{folder}/a.txt") as file:
+        assert list(file) == [b"a.txt"]
+    before = content_mark(f"{folder}/a.txt")
+    assert content_mark(f"{folder}/a.txt") == before
+    folder.write("a.txt", b"other")
+    assert content_mark(f"{folder}/a.txt") != before
+
+
+def test_small_operations_take_few_requests(server):
+    with faulty_proxy(server, share=0) as proxy, proxy.as_environment():
+        folder = Folder(f"{server.url}/few")
+
+        def requests(action, *arguments):
+            before = proxy.requests
+            action(*arguments)
+            return proxy.requests - before
+
+        assert requests(folder.write, "a", b"text") == 1
+        assert requests(folder.exists, "a") == 1
+        assert requests(folder.sizes) == 1
+        assert requests(folder.read, "a") == 2
+        assert requests(folder.delete, "a") == 2
+        assert requests(folder.check_writable) == 3
+
+
+# --- faults ----------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_lost_when_one_request_in_four_fails_in_any_way(server, settings):
+    with faulty_proxy(server, share=0.25, seed=2, kinds=EVERY_FAULT) as proxy, proxy.as_environment():
+        folder = Folder(f"{server.url}/faults")
+        folder.check_writable()
+        contents = {f"{number}.bin": LARGE[number * 1000 : number * 3000] for number in range(24)}
+
+        def write_and_read(name):
+            folder.write(name, contents[name])
+            assert folder.read(name) == contents[name]
+            assert folder.exists(name)
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(write_and_read, contents))
+        assert folder.sizes() == {name: len(content) for name, content in contents.items()}
+        (folder / "0.bin").delete()
+        folder.delete("1.bin")
+        assert set(proxy.injected) == set(EVERY_FAULT)
+        proxy.fail(0)
+        assert server.objects("faults") == {
+            f"faults/{name}": content for name, content in contents.items() if name not in ("0.bin", "1.bin")
+        }
+        folder.delete()
+        assert server.objects("faults") == {}
+
+
+@pytest.mark.parametrize("kind", [503, "timeout", "reset", "cut", "lost"])
+def test_objects_in_parts_survive_every_kind_of_fault(server, settings, kind, monkeypatch):
+    monkeypatch.setattr(storage, "_PART_BYTES", 5 * 2**20)
+    monkeypatch.setattr(storage, "_READ_BYTES", 4 * 2**20)
+    settings(Storage(timeout=1))
+    content = LARGE[: 13 * 2**20]
+    with faulty_proxy(server, share=0.2, seed=4, kinds=[kind]) as proxy, proxy.as_environment():
+        folder = Folder(f"{server.url}/large-faults")
+        folder.write("at-once", content)
+        with folder.create("streamed") as file:
+            file.write(content)
+        assert folder.read("streamed") == content
+        assert folder.read("at-once") == content
+        assert proxy.injected[kind]
+    if kind not in ("cut", "lost"):  # nobody can end an upload whose name got lost
+        assert server.unfinished_uploads() == []
+
+
+def test_an_end_of_patience_names_the_address_and_the_reason(server, settings):
+    settings(Storage(timeout=0.5, patience=1))
+    reasons = {
+        503: "the storage answers 503",
+        500: "the storage answers 500",
+        "timeout": "gives no answer within 0.5 s",
+        "reset": "cannot be reached",
+    }
+    for kind, reason in reasons.items():
+        with faulty_proxy(server, share=0, kinds=[kind]) as proxy, proxy.as_environment():
+            folder = Folder(f"{server.url}/broken")
+            folder.write("earlier.txt", b"good")
+            proxy.fail(1)
+            for action in (
+                lambda folder=folder: folder.write("a.txt", b"text"),
+                lambda folder=folder: folder.read("earlier.txt"),
+            ):
+                began = time.monotonic()
+                with pytest.raises(OSError, match=reason) as raised:
+                    action()
+                assert time.monotonic() - began < 4
+                assert raised.value.filename.startswith(f"{server.url}/broken/")
+            proxy.fail(0)
+            assert folder.list() == ["earlier.txt"]
+
+
+def test_a_storage_that_fails_half_way_through_an_upload_keeps_the_earlier_object(server, settings):
+    settings(Storage(timeout=1, patience=1))
+    with faulty_proxy(server, share=0, kinds=[503]) as proxy, proxy.as_environment():
+        folder = Folder(f"{server.url}/half")
+        folder.write("a.bin", b"good")
+
+        def write():
+            with folder.create("a.bin") as file:
+                file.write(LARGE[: 40 * 2**20])
+                proxy.fail(1)
+                file.write(LARGE[: 40 * 2**20])
+
+        began = time.monotonic()
+        with pytest.raises(OSError, match="answers 503 SlowDown: Please reduce your request rate"):
+            write()
+        assert time.monotonic() - began < 8
+        proxy.fail(0)
+        assert folder.read("a.bin") == b"good"
+
+
+def test_a_storage_that_comes_back_is_waited_for(server, settings):
+    settings(Storage(timeout=1, patience=20))
+    with faulty_proxy(server, share=0) as proxy, proxy.as_environment():
+        folder = Folder(f"{server.url}/back")
+        folder.write("a.txt", b"1")
+        proxy.fail(1)
+        timer = threading.Timer(2, proxy.fail, [0])
+        timer.start()
+        folder.write("a.txt", b"2")
+        timer.join()
+        assert folder.read("a.txt") == b"2"
+
+
+# --- mistakes --------------------------------------------------------------------------------------------------------
+
+
+def refused(environment, url, **settings):
+    """What check_writable and exists say."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value) if value is not None else patch.delenv(name, raising=False)
+        storage.configure(Storage(**settings))
+        try:
+            folder = Folder(url)
+            began = time.monotonic()
+            with pytest.raises(UserError) as written:
+                folder.check_writable()
+            assert time.monotonic() - began < 15
+            with pytest.raises(OSError) as read:  # noqa: PT011
+                folder.exists("job.yaml")
+        finally:
+            storage.configure(Storage())
+    sentence = str(written.value)
+    assert sentence.startswith(f"{url} cannot be written to: ")
+    assert "\n" not in sentence
+    assert read.value.strerror
+    assert read.value.strerror.split(" (tried ")[0] in sentence
+    for name in ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"):
+        assert environment.get(name) is None or environment[name] not in sentence
+    return sentence
+
+
+def test_wrong_credentials_are_named(strict):
+    url = f"{strict.url}/run"
+    assert "does not know this access key" in refused(strict.environment | {"AWS_ACCESS_KEY_ID": "AKIAWRONG"}, url)
+    wrong = strict.environment | {"AWS_SECRET_ACCESS_KEY": "0123456789-very-secret"}
+    assert "secret key does not belong to the access key" in refused(wrong, url)
+
+
+def test_missing_credentials_are_named_with_what_would_do(strict):
+    nothing = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
+    sentence = refused(strict.environment | nothing, f"{strict.url}/run")
+    assert "there are no credentials: set AWS_ACCESS_KEY_ID" in sentence
+    assert "no such credentials profile" in refused(strict.environment, f"{strict.url}/run", profile="absent")
+
+
+def test_a_right_that_lacks_is_named_and_reading_goes_on(strict):
+    reader = strict.add_user("reader", READ_ONLY)
+    strict.client().put_object(Bucket=strict.bucket, Key="readable/a.txt", Body=b"text")
+    with dataclasses.replace(strict, environment=reader).as_environment():
+        folder = Folder(f"{strict.url}/readable")
+        assert folder.read("a.txt") == b"text"
+        with pytest.raises(UserError, match="access is denied: these credentials lack the right"):
+            folder.check_writable()
+        with pytest.raises(PermissionError, match="access is denied"):
+            folder.write("b.txt", b"text")
+
+
+def test_an_absent_bucket_is_named_and_none_is_made(server):
+    assert "there is no such bucket" in refused(server.environment, "s3://no-such-bucket/run")
+    assert "no valid name of a bucket" in refused(server.environment, "s3://no_bucket!/run")
+    assert [bucket["Name"] for bucket in server.client().list_buckets()["Buckets"]] == [server.bucket]
+
+
+def test_an_address_that_nobody_listens_at_is_found_out_quickly(server):
+    port = free_port()
+    nobody = server.environment | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
+    assert f"127.0.0.1:{port} cannot be reached" in refused(nobody, f"{server.url}/run", patience=2)
+
+
+def test_settings_of_the_job_win_over_the_environment(server, tmp_path, monkeypatch):
+    (tmp_path / "credentials").write_text("[mine]\naws_access_key_id = key\naws_secret_access_key = secret\n")
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_REGION", "eu-west-3")
+    try:
+        storage.configure(Storage(endpoint=server.endpoint, profile="mine"))
+        filesystem = Folder(f"{server.url}/settings")._filesystem
+        filesystem.connect()
+        assert filesystem.s3.meta.region_name == "eu-west-3"
+        Folder(f"{server.url}/settings").write("a.txt", b"text")
+        assert "settings/a.txt" in server.objects()
+        server.client().put_object_acl(Bucket=server.bucket, Key="settings/a.txt", ACL="public-read")
+        storage.configure(Storage(endpoint=server.endpoint, anonymous=True, region="eu-central-1"))
+        assert Folder(f"{server.url}/settings").read("a.txt") == b"text"
+        filesystem = Folder(f"{server.url}/settings")._filesystem
+        assert filesystem.s3.meta.region_name == "eu-central-1"
+    finally:
+        storage.configure(Storage())
+
+
+def test_an_absent_file_is_an_answer_and_no_mistake(s3):
+    folder = Folder(f"{s3.url}/nothing")
+    with pytest.raises(FileNotFoundError) as raised:
+        folder.read("a.txt")
+    assert raised.value.filename == f"{folder}/a.txt"
+    assert raised.value.errno == errno.ENOENT
