@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.training.conftest import CONTINUOUS, SENTENCES, everything_in, text  # noqa: F401
+from tests.training.conftest import CONTINUOUS, SENTENCES, everything_in
 
 COMMAND = [sys.executable, "-m", "lstmgan_dist"]
 
@@ -23,7 +23,7 @@ def lstmgan(*arguments, code=0, cwd=None):
 
 
 @pytest.fixture(scope="module")
-def jobs(text, tmp_path_factory):  # noqa: F811
+def jobs(text, tmp_path_factory):
     folder = tmp_path_factory.mktemp("jobs")
     for name, template in (("sentences", SENTENCES), ("continuous", CONTINUOUS)):
         (folder / f"{name}.yaml").write_text(template.replace("SOURCE", str(text)))
@@ -53,7 +53,10 @@ def test_help_is_fast_and_imports_neither_torch_nor_ray():
     assert subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-@pytest.mark.parametrize("command", ["train", "prepare", "generate", "evaluate", "inspect", "monitor", "schema"])
+@pytest.mark.parametrize(
+    "command",
+    ["train", "prepare", "generate", "evaluate", "inspect", "monitor", "schema", "submit", "status", "logs", "stop"],
+)
 def test_every_command_has_examples_in_its_help(command):
     assert f"lstmgan {command} " in lstmgan(command, "--help")
 

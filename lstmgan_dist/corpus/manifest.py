@@ -199,9 +199,10 @@ def open_corpus(folder: Folder) -> PreparedCorpus:
         raise UserError(f"{folder.path(MANIFEST)} is damaged: prepare the corpus again.") from error
     if fingerprint_of(corpus) != corpus.fingerprint:
         raise UserError(f"{folder.path(MANIFEST)} does not fit its own fingerprint: prepare the corpus again.")
+    sizes = folder.sizes()
     for split in splits.values():
         for shard in split.shards:
-            size = folder.size(shard.name) if folder.exists(shard.name) else None
+            size = sizes.get(shard.name)
             if size != shard.size:
                 state = "is missing" if size is None else f"has {size} bytes instead of {shard.size}"
                 raise UserError(f"{folder.path(shard.name)} {state}: prepare the corpus again.")

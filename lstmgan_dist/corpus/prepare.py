@@ -1,20 +1,18 @@
 """Text to token shards: one pass over the sources to make the vocabulary, and one to encode.
 
-Every pass maps pure functions over chunks of text, on all cores, and gathers the results in order, so the bytes that
-come out depend on neither the number of cores nor their speed. Memory is bounded by the chunks under way.
+Every pass maps pure functions over chunks of text, on all cores or on a cluster, and gathers the results in order, so
+the bytes that come out depend neither on who does the work nor on how fast. Memory is bounded by the chunks under way.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
+import platform
 import re
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
-from platform import python_version
+from itertools import accumulate
 from typing import Any, TypeVar
 
 import numpy as np
@@ -39,12 +37,10 @@ from lstmgan_dist.corpus.splits import Cut, Purpose, Texts, split
 from lstmgan_dist.corpus.tokenizer import END_ID, Encoded, Tokenizer, byte_tokenizer, character_counts, gather_index
 from lstmgan_dist.corpus.vocabulary import Counted, count, counter_for
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.storage import Folder, content_mark
+from lstmgan_dist.runtime.tasks import LOCAL_THREADS, ReadingWorkers
+from lstmgan_dist.storage import Folder, content_mark, file_size
 
 __all__ = ["PreparedCorpus", "Progress", "content_key", "is_corpus_file", "is_prepared", "open_corpus", "prepare"]
-
-# Beyond this many threads the interpreter lock is the limit.
-_MOST_THREADS = 8
 
 _PROBE = ".lstmgan-may-write"
 _SHARD = rf"(?:{'|'.join(SPLITS)})-\d+\.arrow"
@@ -64,13 +60,21 @@ class Progress:
     bytes_total: int
 
 
-def prepare(settings: config.Corpus, out: Folder, *, report: Callable[[Progress], None]) -> PreparedCorpus:
+def prepare(
+    settings: config.Corpus,
+    out: Folder,
+    *,
+    report: Callable[[Progress], None],
+    workers: ReadingWorkers = LOCAL_THREADS,
+) -> PreparedCorpus:
     """Tokenize the sources into shards in `out`, its manifest last; an older corpus there is replaced.
+
+    workers: who reads, counts and encodes; the vocabulary and the shards are put together here.
 
     Raises:
         UserError: if a source cannot be read, holds text that the settings call an error, or holds none at all.
     """
-    work = _Preparation(settings, report)
+    work = _Preparation(settings, report, workers)
     # A folder that cannot be written to is found out now, not after the first pass over all the text.
     out.write(_PROBE, b"")
     out.delete(_PROBE)
@@ -105,7 +109,7 @@ def content_key(settings: config.Corpus) -> str:
 
 
 def _mark(source: Source) -> tuple[Any, ...]:
-    mark = python_version() if source.format == "builtin" else content_mark(source.url)
+    mark = platform.python_version() if source.format == "builtin" else content_mark(source.url)
     return source.format, source.compression, mark
 
 
@@ -118,9 +122,10 @@ def _clear(out: Folder) -> None:
 class _Preparation:
     """The passes over the sources of one corpus."""
 
-    def __init__(self, settings: config.Corpus, report: Callable[[Progress], None]) -> None:
+    def __init__(self, settings: config.Corpus, report: Callable[[Progress], None], workers: ReadingWorkers) -> None:
         self._settings = settings
         self._report = report
+        self._workers = workers
         self._sources = find_sources(settings.sources)
         self._heldout_sources = find_sources(settings.heldout_sources)
         is_shared = not self._heldout_sources and settings.heldout_fraction > 0
@@ -137,7 +142,7 @@ class _Preparation:
         if counter is None:
             return byte_tokenizer(lower=settings.tokenizer.lower)
         function = partial(_count, settings, self._purpose, self._cut)
-        for counted in self._over_chunks("counting", self._sources, function):
+        for _, counted in self._over_chunks("counting", self._sources, function):
             counter.add(counted)
         return counter.tokenizer()
 
@@ -154,7 +159,7 @@ class _Preparation:
         )
         for sources, purpose in inputs:
             function = partial(_encode, settings, purpose, self._cut, tokenizer)
-            for encoded_chunk in self._over_chunks("encoding", sources, function):
+            for _, encoded_chunk in self._over_chunks("encoding", sources, function):
                 findings.add(encoded_chunk.findings)
                 for name, part in encoded_chunk.parts.items():
                     writers[name].add(part.encoded, part.characters)
@@ -180,24 +185,32 @@ class _Preparation:
         """Where a continuous text is cut in two; finding it is a pass of its own."""
         if self._settings.layout != "continuous" or self._purpose != "both":
             return None
-        counts = self._over_chunks("measuring", self._sources, partial(_measure, self._settings))
-        starts = np.cumsum([0, *counts]).tolist()
-        return Cut(tuple(starts), int(starts[-1] * (1 - self._settings.heldout_fraction)))
+        starts: dict[str, list[int]] = {}
+        total = 0
+        for source, characters in self._over_chunks("measuring", self._sources, partial(_measure, self._settings)):
+            starts.setdefault(source, []).append(total)
+            total += characters
+        return Cut(starts, int(total * (1 - self._settings.heldout_fraction)))
 
     def _over_chunks(
         self, stage: str, sources: list[Source], function: Callable[[int, Chunk], Result]
-    ) -> Iterator[Result]:
-        """Apply a pure function to every chunk, and report progress."""
-
-        def chunks() -> Iterator[Chunk]:
-            for source in sources:
-                for chunk in read_chunks(source, self._settings):
-                    self._report(Progress(stage, self._bytes_done + chunk.bytes_read, self._bytes_total))
-                    yield chunk
-                self._bytes_done += source.size
-                self._report(Progress(stage, self._bytes_done, self._bytes_total))
-
-        return _map_in_order(function, chunks())
+    ) -> Iterator[tuple[str, Result]]:
+        """Apply a pure function to every chunk, and report progress: the source's address and the result of each."""
+        starts = dict(
+            zip(
+                (source.url for source in sources),
+                accumulate((source.size for source in sources), initial=0),
+                strict=False,
+            )
+        )
+        done = self._workers.map_parts_in_order(
+            partial(_numbered_chunks, self._settings), partial(_with_place, function), sources
+        )
+        for source, bytes_read, result in done:
+            self._report(Progress(stage, self._bytes_done + starts[source] + bytes_read, self._bytes_total))
+            yield source, result
+        self._bytes_done += _size(sources)
+        self._report(Progress(stage, self._bytes_done, self._bytes_total))
 
     def _refuse_empty(self, splits: dict[str, Split], findings: Findings) -> None:
         train, heldout = splits["train"], splits["heldout"]
@@ -242,24 +255,33 @@ def _size(sources: list[Source]) -> int:
     return sum(source.size for source in sources)
 
 
-def _map_in_order(function: Callable[[int, Chunk], Result], chunks: Iterable[Chunk]) -> Iterator[Result]:
-    """Results of numbered chunks, computed side by side; only so many chunks are under way as there are threads."""
-    threads = min(os.cpu_count() or 1, _MOST_THREADS)
-    under_way: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
+# --- what is done to each source and chunk: pure functions -----------------------------------------------------------
+
+
+def _numbered_chunks(settings: config.Corpus, source: Source) -> Iterator[tuple[int, Chunk]]:
+    """The chunks of a source, from 0: read where this runs, which may be another machine than the one that found it.
+
+    Raises:
+        UserError: if it is another file here, or none.
+    """
+    if source.format != "builtin":
         try:
-            for number, chunk in enumerate(chunks):
-                under_way.append(pool.submit(function, number, chunk))
-                if len(under_way) > threads:
-                    yield under_way.popleft().result()
-            while under_way:
-                yield under_way.popleft().result()
-        finally:
-            for future in under_way:
-                future.cancel()
+            size = file_size(source.url)
+        except FileNotFoundError:
+            size = None
+        if size != source.size:
+            found = "is not there" if size is None else f"has {size:,} bytes instead of {source.size:,}"
+            raise UserError(
+                f"{source.url} {found} on {platform.node()}: text that several machines prepare has to lie where each "
+                "of them reads the same, on a shared file system or behind a URL, and must not change meanwhile."
+            )
+    yield from enumerate(read_chunks(source, settings))
 
 
-# --- what is done to each chunk: pure functions ----------------------------------------------------------------------
+def _with_place(function: Callable[[int, Chunk], Result], numbered: tuple[int, Chunk]) -> tuple[str, int, Result]:
+    """The result for a chunk, with the address of its source and how far that is read."""
+    number, chunk = numbered
+    return chunk.source.url, chunk.bytes_read, function(number, chunk)
 
 
 def _measure(settings: config.Corpus, number: int, chunk: Chunk) -> int:

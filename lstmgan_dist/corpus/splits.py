@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,20 +31,20 @@ class Texts:
 class Cut:
     """Where a continuous text is cut in two: the first character, over all chunks, that is held out.
 
-    starts: the first character of each chunk.
+    starts: the first character of each chunk, by the address of its source.
     """
 
-    starts: tuple[int, ...]
+    starts: Mapping[str, Sequence[int]]
     character: int
 
 
 def split(rows: Rows, number: int, settings: config.Corpus, purpose: Purpose, cut: Cut | None) -> Mapping[str, Texts]:
-    """The texts of chunk `number` by split, in lower case if so set; a split that gets none may be absent."""
+    """The texts of chunk `number` of a source by split, lowered if so set; a split that gets none may be absent."""
     whole = Texts(lowered(rows.texts) if settings.tokenizer.lower else rows.texts, rows.numbers, rows.ends)
     if purpose != "both":
         return {purpose: whole}
     if cut is not None:
-        return _cut_texts(whole, cut.character - cut.starts[number], settings.tokenizer.kind)
+        return _cut_texts(whole, cut.character - cut.starts[rows.source.url][number], settings.tokenizer.kind)
     heldout = is_heldout(whole.texts, settings.heldout_fraction)
     return {
         name: Texts(whole.texts.filter(pa.array(chosen)), whole.numbers[chosen], True)

@@ -9,7 +9,7 @@ import math
 import queue
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
@@ -33,13 +33,15 @@ class Batch:
 
     inputs_BT: int64; a sentence after `<end>`, without its last token. targets_BT: int64; the sentence, `<end>` last.
     Both are padded with 0. lengths_B: int64; targets of each row. fresh: the rows begin a text, so a state starts at
-    zero.
+    zero. first_row: of held-out text, the number of the first row among the rows of all workers' batches; the others
+    follow it.
     """
 
     inputs_BT: Tensor
     targets_BT: Tensor
     lengths_B: Tensor
     fresh: bool
+    first_row: int = 0
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device; the copy to a GPU runs beside whatever comes next."""
@@ -49,7 +51,7 @@ class Batch:
             tensor.pin_memory().to(device, non_blocking=True)
             for tensor in (self.inputs_BT, self.targets_BT, self.lengths_B)
         )
-        return Batch(*moved, fresh=self.fresh)
+        return Batch(*moved, fresh=self.fresh, first_row=self.first_row)
 
 
 class Stream:
@@ -148,7 +150,7 @@ def heldout_batches(
             end = min(stop, int(stops[at]))
             pieces.append(Piece(int(blocks[at]), row - before, end - before))
             row = end
-        yield _sentences(*_read(corpus, "heldout", tuple(pieces)))
+        yield replace(_sentences(*_read(corpus, "heldout", tuple(pieces))), first_row=start)
 
 
 def _heldout_text(
@@ -165,7 +167,8 @@ def _heldout_text(
     for window in range(windows):
         start = window * corpus.max_length
         length = min(corpus.max_length, width - 1 - start)
-        yield _stretches(np.stack([reader.read(row * width + start, length + 1) for row in own]), fresh=window == 0)
+        stretches_BS = np.stack([reader.read(row * width + start, length + 1) for row in own])
+        yield replace(_stretches(stretches_BS, fresh=window == 0), first_row=own.start)
 
 
 # --- sentences -------------------------------------------------------------------------------------------------------

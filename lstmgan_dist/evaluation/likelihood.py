@@ -44,7 +44,7 @@ def heldout_likelihood(generator: Generator, batches: Iterable[Batch], runtime: 
     """Likelihood of this and every other worker's batches, unpadded and without dropout.
 
     For a generator with a latent vector this is an upper bound on the loss, -E[log p(x | z)] over z (Jensen), estimated
-    with one z for each row of a batch, the same at every call.
+    with one z for each row of the held-out text: the same at every call, for every batch size and on every worker.
     """
     # float64, so that the order in which workers add up does not show.
     totals = torch.zeros(2, dtype=torch.float64, device=runtime.device)
@@ -52,7 +52,7 @@ def heldout_likelihood(generator: Generator, batches: Iterable[Batch], runtime: 
     for batch in (batch.to(runtime.device) for batch in batches):
         latent_BZ = None
         if generator.latent_size:
-            rows_B = torch.arange(len(batch.lengths_B), device=runtime.device)
+            rows_B = batch.first_row + torch.arange(len(batch.lengths_B), device=runtime.device)
             latent_BZ = Noise(derive("heldout"), rows_B).normal("latent", generator.latent_size)
         features_BTF, state = generator(batch.inputs_BT, None if batch.fresh else state, latent_BZ=latent_BZ)
         valid_BT = torch.arange(batch.targets_BT.shape[1], device=runtime.device) < batch.lengths_B[:, None]

@@ -13,7 +13,7 @@ from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.randomness import Noise, derive
 
 # Texts whose noise is made at once; `draw` works on fewer at a time.
-_BLOCK = 4096
+BLOCK = 4096
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ def sample(
 ) -> Iterator[Drawn]:
     """Texts number `first` to `first + count - 1` of a seed, block by block."""
     noise = Noise(derive(seed, "sample"), torch.arange(first, first + count, device=device))
-    for start in range(0, count, _BLOCK):
-        block = noise.part(slice(start, start + _BLOCK))
+    for start in range(0, count, BLOCK):
+        block = noise.part(slice(start, start + BLOCK))
         yield draw(
             generator,
             block.uniform("token", sampling.length),
@@ -51,9 +51,9 @@ def sample(
         )
 
 
-def blocks_of(count: int) -> int:
-    """How many blocks `sample` gives for so many texts."""
-    return -(-count // _BLOCK)
+def blocks_of(count: int, size: int = BLOCK) -> list[range]:
+    """The numbers of so many texts, a block at a time: whoever draws a block as a whole draws the same texts."""
+    return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
 
 def sample_shared(generator: Generator, sampling: Sampling, *, count: int, seed: int, runtime: Runtime) -> Drawn:

@@ -21,6 +21,7 @@ from lstmgan_dist import config
 from lstmgan_dist.corpus import shards, sources
 from lstmgan_dist.corpus.prepare import PreparedCorpus, Progress, content_key, is_prepared, open_corpus, prepare
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.runtime.tasks import Threads
 from lstmgan_dist.storage import Folder
 from tests.corpus.conftest import numbered_sentences
 
@@ -93,8 +94,7 @@ def test_the_same_text_makes_the_same_bytes_however_many_cores_there_are(
     settings: dict[str, Any] = {"source": text_file(numbered_sentences(2000)), "heldout_fraction": 0.1}
     folders = []
     for threads in (1, 7):
-        monkeypatch.setattr(prepare_module, "_MOST_THREADS", threads)
-        folders.append(prepared(f"{tmp_path}/{threads}", **settings).folder)
+        folders.append(prepared(f"{tmp_path}/{threads}", workers=Threads(threads), **settings).folder)
     first, second = ({name: folder.read(name) for name in folder.list()} for folder in folders)
     assert sorted(first) == ["heldout-00000.arrow", "manifest.json", "tokenizer.json", "train-00000.arrow"]
     assert first == second
@@ -464,3 +464,16 @@ def test_parquet_and_text_of_the_same_sentences_make_the_same_tokens(
     from_table = prepared(source=str(tmp_path / "t.parquet"), column="caption", heldout_fraction=0.1)
     from_text = prepared(source=text_file(content), heldout_fraction=0.1)
     assert from_table.fingerprint == from_text.fingerprint
+
+
+def test_a_file_that_is_another_one_where_it_is_read_is_an_error(text_file: Write):
+    path = text_file("a b\n")
+    (found,) = sources.find_sources([path])
+    settings = config.Corpus(source=path)
+    assert len(list(prepare_module._numbered_chunks(settings, found))) == 1
+    text_file("a b c\n")
+    with pytest.raises(UserError, match=r"text\.txt has 6 bytes instead of 4 on .* has to lie where each of them"):
+        list(prepare_module._numbered_chunks(settings, found))
+    Path(path).unlink()
+    with pytest.raises(UserError, match=r"text\.txt is not there on "):
+        list(prepare_module._numbered_chunks(settings, found))

@@ -5,10 +5,13 @@ import math
 import pytest
 import torch
 
-from lstmgan_dist.corpus.stream import Batch
+from lstmgan_dist import config
+from lstmgan_dist.corpus.prepare import prepare
+from lstmgan_dist.corpus.stream import Batch, heldout_batches
 from lstmgan_dist.evaluation.likelihood import Likelihood, heldout_likelihood
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.local import LocalRuntime
+from lstmgan_dist.storage import Folder
 
 RUNTIME = LocalRuntime(torch.device("cpu"))
 
@@ -44,6 +47,32 @@ def test_state_is_carried_along_a_continuous_text():
     ]
     one, two = (heldout_likelihood(generator, batches, RUNTIME) for batches in ([whole], halves))
     assert one.nats == pytest.approx(two.nats, rel=1e-6)
+
+
+@pytest.mark.parametrize("latent_size", [0, 3])
+def test_heldout_loss_depends_on_neither_the_batch_size_nor_the_number_of_workers(latent_size, text, tmp_path):
+    settings = config.Corpus(source=str(text), heldout_fraction=0.3)
+    corpus = prepare(settings, Folder(tmp_path), report=lambda progress: None)
+    torch.manual_seed(1)
+    generator = Generator(
+        vocabulary_size=corpus.tokenizer.vocabulary_size, embedding=4, hidden=5, latent_size=latent_size
+    )
+
+    def nll(batch_size, world_size):
+        parts = [
+            heldout_likelihood(
+                generator,
+                heldout_batches(corpus, batch_size=batch_size, most_sequences=1000, rank=rank, world_size=world_size),
+                RUNTIME,
+            )
+            for rank in range(world_size)
+        ]
+        return sum(part.nats for part in parts) / sum(part.tokens for part in parts)
+
+    expected = nll(1, 1)
+    for batch_size in (3, 7):
+        for world_size in (1, 2, 4):
+            assert nll(batch_size, world_size) == pytest.approx(expected, rel=1e-6)
 
 
 def test_units():

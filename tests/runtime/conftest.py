@@ -31,7 +31,7 @@ def workers_of(parent: int | None = None) -> list[psutil.Process]:
     return found
 
 
-def until(condition, seconds=60.0):
+def until(condition, seconds=240.0):
     """Wait for a truth, and give it back."""
     end = time.monotonic() + seconds
     while not (result := condition()):

@@ -14,8 +14,8 @@ from tests.training.conftest import job_of, run_job
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
-PHASES = tuple(f"phases.{phase}.steps=400" for phase in range(4))
-SETTINGS = (*PHASES, "log.every=1 steps", "evaluate.every=400 steps", "checkpoint.every=20 steps")
+PHASES = tuple(f"phases.{phase}.steps=150" for phase in range(4))
+SETTINGS = (*PHASES, "log.every=1 steps", "evaluate.every=150 steps", "checkpoint.every=20 steps")
 # What cluster/ recommends for the head: a silent node is given up after three seconds, not thirteen.
 HEALTH_CHECKS = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000}
 HEALTH_CHECKS |= {"health_check_timeout_ms": 2000, "health_check_failure_threshold": 3}
@@ -83,7 +83,7 @@ def test_a_run_outlives_a_node(cluster, whole, tmp_path, capsys, nodes, workers,
     with capsys.disabled():
         print(f"\nfrom the node's end to the next step: {seconds[0]:.1f} s (at most {limit} s on two quiet cores)")
     assert any("Starting again" in sentence for sentence in said)
-    agree(folder, run)
+    agree(folder, run, relative=1e-4)
 
 
 def test_notice_of_preemption_is_answered_with_a_checkpoint(cluster, whole, tmp_path):
@@ -97,9 +97,7 @@ def test_notice_of_preemption_is_answered_with_a_checkpoint(cluster, whole, tmp_
         until(lambda: progress.step() > 50)
         node = node_of(cluster, workers_of()[0])
         announce(node.node_id, grace)
-        end = time.monotonic() + grace
         saved.extend(until(lambda: list((run / "checkpoints").glob("*/manifest.json")), grace))
-        time.sleep(max(0, end - time.monotonic()))
         cluster.worker_nodes.remove(node)
         node.kill_all_processes(check_alive=False)
 
@@ -109,7 +107,7 @@ def test_notice_of_preemption_is_answered_with_a_checkpoint(cluster, whole, tmp_
     watcher.join()
     assert saved
     assert any("Starting again" in sentence for sentence in said)
-    agree(whole[1], run)
+    agree(whole[1], run, relative=1e-4)
 
 
 def never():

@@ -4,15 +4,17 @@ import gzip
 import json
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
 from lstmgan_dist.corpus import texts as text_files
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.runtime.tasks import IN_PROCESS
+from lstmgan_dist.evaluation.sampling import BLOCK
+from lstmgan_dist.runtime.tasks import IN_PROCESS, Workers
 from lstmgan_dist.storage import Folder
 from lstmgan_dist.training import generation, result
 from lstmgan_dist.training.generation import generate, request_texts, write_one_file, write_shards
@@ -20,7 +22,7 @@ from lstmgan_dist.training.result import evaluate, load_result
 from tests.runtime.conftest import local_ray  # noqa: F401
 from tests.training.conftest import CONTINUOUS, SENTENCES, job_of, run_job
 
-COUNT = 9000  # three blocks
+COUNT, SHARD = 250, 100
 LATENT = ("generator.latent={size: 3}", "phases=[{kind: likelihood, steps: 6}]")
 
 
@@ -35,13 +37,17 @@ def runs(text, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch):
-    monkeypatch.setattr(generation, "TEXTS_PER_SHARD", 4096)
+    monkeypatch.setattr(generation, "TEXTS_PER_SHARD", SHARD)
 
 
-def request(runs, name="sentences", **changed):
-    asked = {"count": COUNT, "prompt": "", "temperature": 1.0, "top_k": None, "top_p": None, "seed": 1}
+def request(runs, *, name: str = "sentences", **changed: Any):
+    asked: dict[str, Any] = {"count": COUNT, "prompt": "", "temperature": 1.0, "top_k": None, "top_p": None, "seed": 1}
     asked |= {"max_length": None, "on_unknown": "error", **changed}
-    return request_texts(load_result(str(runs / name), "best", device="cpu", warn=print), **asked)
+    return request_texts(load(runs / name), **asked)
+
+
+def load(run):
+    return load_result(str(run), "best", device="cpu", warn=print)
 
 
 def unwatched(items, total, description):
@@ -52,7 +58,7 @@ def files_in(folder):
     return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
-def shards(asked, folder, workers=IN_PROCESS, format_="parquet"):
+def shards(asked, folder, workers: Workers = IN_PROCESS, format_: text_files.Format = "parquet"):
     return write_shards(asked, Folder(folder), format_, workers, unwatched)
 
 
@@ -64,7 +70,7 @@ def expected(runs):
 
 def read_shards(folder, format_):
     if format_ in ("parquet", "arrow"):
-        return pa.dataset.dataset(folder, format=format_).to_table()["text"].to_pylist()
+        return ds.dataset(folder, format=format_).to_table()["text"].to_pylist()
     parts = sorted(path for path in folder.iterdir() if path.name.startswith("part-"))
     lines = chain.from_iterable(path.read_text().splitlines() for path in parts)
     return [json.loads(line)["text"] for line in lines] if format_ == "json" else list(lines)
@@ -123,7 +129,7 @@ def test_a_stopped_generation_goes_on_where_it_was(runs, tmp_path):
     assert sorted(files_in(folder)) == ["_request.json", "part-00000.parquet"]
     (folder / ".part-00001.parquet.123.part").write_bytes(b"torn")
     before = (folder / "part-00000.parquet").stat().st_mtime_ns
-    assert shards(request(runs), folder) == 4096
+    assert shards(request(runs), folder) == SHARD
     assert (folder / "part-00000.parquet").stat().st_mtime_ns == before
     assert files_in(folder) == files_in(tmp_path / "whole")
     assert shards(request(runs), folder, StoppingWorkers(0)) == COUNT
@@ -131,9 +137,10 @@ def test_a_stopped_generation_goes_on_where_it_was(runs, tmp_path):
 
 def test_a_folder_of_other_texts_is_refused(runs, tmp_path):
     shards(request(runs), tmp_path / "out")
-    for changed, words in (({"seed": 2}, "seed 1 there, 2 here"), ({"temperature": 0.5}, "temperature 1.0 there")):
-        with pytest.raises(UserError, match=words):
-            shards(request(runs, **changed), tmp_path / "out")
+    with pytest.raises(UserError, match="seed 1 there, 2 here"):
+        shards(request(runs, seed=2), tmp_path / "out")
+    with pytest.raises(UserError, match=r"temperature 1\.0 there, 0\.5 here"):
+        shards(request(runs, temperature=0.5), tmp_path / "out")
     with pytest.raises(UserError, match="format parquet there, text here"):
         shards(request(runs), tmp_path / "out", format_="text")
     (tmp_path / "mine").mkdir()
@@ -154,22 +161,23 @@ def pool(workers):
 @pytest.mark.cluster
 @pytest.mark.timeout(200)
 @pytest.mark.usefixtures("local_ray")
-def test_texts_and_figures_are_the_same_for_any_number_of_workers(runs, expected, tmp_path, monkeypatch):
+def test_texts_and_figures_are_the_same_for_any_number_of_workers(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(generation, "TEXTS_PER_SHARD", BLOCK)
     monkeypatch.setattr(result, "_SHARE_SENTENCES", 10)
     monkeypatch.setattr(result, "_SHARE_TOKENS", 200)
-    shards(request(runs), tmp_path / "alone")
-    loaded = {
-        name: load_result(str(runs / name), "best", device="cpu", warn=print) for name in ("sentences", "continuous")
-    }
-    figures = {name: evaluate(one, samples=COUNT, seed=1, watch=unwatched) for name, one in loaded.items()}
+    asked = request(runs, count=2 * BLOCK + 500)
+    shards(asked, tmp_path / "alone")
+    assert len(files_in(tmp_path / "alone")) == 2 + 3
+    texts = list(generate(asked, IN_PROCESS))
+    loaded = [load(runs / name) for name in ("sentences", "continuous")]
+    figures = [evaluate(one, samples=BLOCK + 500, seed=1, watch=unwatched) for one in loaded]
     for workers in (1, 2, 3):
         with pool(workers) as processes:
-            assert list(chain.from_iterable(generate(request(runs), processes))) == expected
-            shards(request(runs), tmp_path / f"{workers}", processes)
+            assert list(generate(asked, processes)) == texts
+            shards(asked, tmp_path / f"{workers}", processes)
             assert files_in(tmp_path / f"{workers}") == files_in(tmp_path / "alone")
-            for name, one in loaded.items():
-                shared = evaluate(one, samples=COUNT, seed=1, watch=unwatched, workers=processes)
-                assert shared == figures[name]
+            for one, alone in zip(loaded, figures, strict=True):
+                assert evaluate(one, samples=BLOCK + 500, seed=1, watch=unwatched, workers=processes) == alone
 
 
 @pytest.mark.cluster
@@ -180,7 +188,7 @@ def test_a_run_that_workers_cannot_reach_is_one_line(runs):
     with pool(1) as processes:
         (runs / "sentences").rename(runs / "moved")
         try:
-            with pytest.raises(UserError, match="^On .*is not a run") as raised:
+            with pytest.raises(UserError, match=r"^On .* is not a run") as raised:
                 list(generate(asked, processes))
             assert "\n" not in str(raised.value)
         finally:

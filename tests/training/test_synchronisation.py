@@ -59,7 +59,9 @@ def learn(runtime, rows_B, overrides):
     dist.all_reduce = recorded
     try:
         for update in range(UPDATES):
-            text_BT = torch.randint(1, 20, (WORKERS * ROWS, LENGTH + 1), generator=torch.Generator().manual_seed(update))
+            text_BT = torch.randint(
+                1, 20, (WORKERS * ROWS, LENGTH + 1), generator=torch.Generator().manual_seed(update)
+            )
             lengths_B = 1 + torch.arange(WORKERS * ROWS) % LENGTH
             batch = Batch(text_BT[rows_B, :-1], text_BT[rows_B, 1:], lengths_B[rows_B], fresh=False)
             messages.clear()

@@ -1,0 +1,76 @@
+"""Writes generated texts to files that other programs read: text, JSON lines, Parquet, Arrow.
+
+The same texts make the same bytes.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import posixpath
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lstmgan_dist.errors import UserError
+
+Format = Literal["text", "json", "parquet", "arrow"]
+
+SUFFIXES: dict[Format, str] = {"text": ".txt", "json": ".jsonl", "parquet": ".parquet", "arrow": ".arrow"}
+_GZIP = ".gz"
+# The column, or the key, that `prepare` reads when it is told of no other.
+_SCHEMA = pa.schema([pa.field("text", pa.string(), nullable=False)])
+
+
+def check_name(name: str) -> None:
+    """See that `write_texts` can write a file of this name.
+
+    Raises:
+        UserError: if it names a compression or a format that this has not.
+    """
+    stem, suffix = posixpath.splitext(name.lower())
+    if suffix in (".zst", ".bz2", ".xz", ".zip") or (suffix == _GZIP and _format_of(stem) in ("parquet", "arrow")):
+        raise UserError(f"{name}: texts are written as .txt, .jsonl (both also with .gz), .parquet or .arrow.")
+
+
+def write_texts(file: IO[bytes], name: str, blocks: Iterable[Sequence[str]]) -> int:
+    """Write texts, some at a time, in the format that the name of the file says; lines of text if it says none.
+
+    Returns:
+        How many texts there were.
+    """
+    format_, count = _format_of(name.lower().removesuffix(_GZIP)), 0
+    if format_ in ("parquet", "arrow"):
+        with _table_writer(file, format_) as writer:
+            for texts in blocks:
+                writer.write_batch(pa.record_batch([pa.array(texts, pa.string())], schema=_SCHEMA))
+                count += len(texts)
+        return count
+    with _compressed(file, name) as stream:
+        for texts in blocks:
+            lines = texts if format_ == "text" else [json.dumps({"text": text}, ensure_ascii=False) for text in texts]
+            stream.write("".join(f"{line}\n" for line in lines).encode())
+            count += len(texts)
+    return count
+
+
+def _format_of(name: str) -> Format:
+    formats: dict[str, Format] = {suffix: format_ for format_, suffix in SUFFIXES.items()}
+    return formats.get(posixpath.splitext(name)[1], "text")
+
+
+def _table_writer(file: IO[bytes], format_: Format) -> Any:
+    return pq.ParquetWriter(file, _SCHEMA) if format_ == "parquet" else pa.ipc.new_file(file, _SCHEMA)
+
+
+@contextmanager
+def _compressed(file: IO[bytes], name: str) -> Iterator[Any]:
+    if not name.lower().endswith(_GZIP):
+        yield file
+        return
+    # Neither name nor time in the header, so that the same texts make the same bytes.
+    with gzip.GzipFile(filename="", fileobj=file, mode="wb", mtime=0) as stream:
+        yield stream
