@@ -1,0 +1,403 @@
+"""How far training scales, on paper, and what the remedies for a slow network cost, measured.
+
+Without an argument it prints the tables of SCALING.md that are computed. `measure 4` trains on four processes of this
+machine and prints the table of losses, which takes a quarter of an hour a seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import re
+import statistics
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lstmgan_dist.config import (
+    AdversarialPhase,
+    DiscriminatorPhase,
+    GumbelSoftmax,
+    Job,
+    LikelihoodPhase,
+    load_job,
+)
+from lstmgan_dist.models.discriminators import ConvolutionalDiscriminator, LSTMDiscriminator
+from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.training.game import build_discriminator, build_generator
+
+JOBS = Path(__file__).parents[1] / "jobs"
+
+# --- the model -------------------------------------------------------------------------------------------------------
+
+WORKERS = (8, 64, 512)
+NETWORKS = (10e9, 25e9, 100e9)  # bit/s of each machine's port; one GPU a machine, so all traffic takes it
+MESSAGE = 20e-6  # s for a message between two machines, whatever its size: TCP in one data centre
+SUSTAINED = 10e12  # FLOP/s of a GPU at matrix products of these sizes
+POSITION = 15e-6  # s that one position of an LSTM takes at least, for it waits for the position before
+STORAGE = 100e6  # bytes/s of one stream to an object store
+_FLOAT, _TOKEN, _OFFSET = 4, 2, 4  # bytes: a parameter, a token id below 65,536, a row's place in its block
+
+
+@dataclass(frozen=True)
+class Text:
+    """vocabulary: tokens. length: mean tokens of a sequence, end mark included; None: a whole stretch of max_length."""
+
+    vocabulary: int
+    length: float | None
+
+
+# As `lstmgan prepare` counts them with the recipes' settings.
+TEXTS = {
+    "builtin:python-docs": Text(5000, 15.06),
+    "train.txt": Text(2585, 12.56),  # COCO captions, 10,000 of them
+    "input.txt": Text(67, None),  # tinyshakespeare
+}
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one update of a player takes on one worker.
+
+    parameters: of the network that moves, whose gradients travel. sums: all-reduces of single numbers beside them.
+    flop: floating-point operations. positions: that must be computed one after another. rows, tokens: of real text.
+    """
+
+    parameters: int
+    sums: int
+    flop: float
+    positions: float
+    rows: int
+    tokens: float
+
+    @property
+    def seconds(self) -> float:
+        """How long a GPU computes."""
+        return self.flop / SUSTAINED + self.positions * POSITION
+
+    def times(self, factor: int) -> Update:
+        """The same with a batch so many times as large, in as many parts."""
+        return Update(
+            self.parameters,
+            self.sums,
+            self.flop * factor,
+            self.positions * factor,
+            self.rows * factor,
+            self.tokens * factor,
+        )
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What is sent less: bytes of each number of a gradient, batches an update, updates a synchronisation."""
+
+    bytes: float = _FLOAT
+    accumulate: int = 1
+    every: int = 1
+
+
+REMEDIES = {
+    "none": Remedy(),
+    "`compression: bf16`": Remedy(bytes=2),
+    "batch × 4, `accumulate: 4`": Remedy(accumulate=4),
+    "`every: 4`": Remedy(every=4),
+    "`every: 16`": Remedy(every=16),
+}
+_MOMENTS = 2  # of Adam, averaged with the weights
+
+
+def communication(update: Update, workers: int, bits: float, remedy: Remedy) -> float:
+    """Seconds that the messages of one update take, none of which can hide behind computing.
+
+    Large ones go round a ring: every worker sends and receives 2 (n - 1) / n times their bytes. Small ones go up and
+    down a tree, and so does the first byte of a large one: 2 log2(n) messages one after another.
+    """
+    if workers == 1:
+        return 0.0
+    latency = 2 * math.ceil(math.log2(workers)) * MESSAGE
+    if remedy.every > 1:
+        size, large = (1 + _MOMENTS) * _FLOAT * update.parameters / remedy.every, 1 / remedy.every
+    else:
+        # DDP also agrees on which parameters took part.
+        size, large = remedy.bytes * update.parameters, 2
+    return 2 * (workers - 1) / workers * size * 8 / bits + latency * (update.sums + large)
+
+
+def efficiency(updates: list[tuple[int, Update]], workers: int, bits: float, remedy: Remedy) -> float:
+    """The share of a step that is not spent waiting; updates: how often each one happens in a step."""
+    updates = [(count, update.times(remedy.accumulate)) for count, update in updates]
+    computing = sum(count * update.seconds for count, update in updates)
+    waiting = sum(count * communication(update, workers, bits, remedy) for count, update in updates)
+    return computing / (computing + waiting)
+
+
+# --- the recipes, read from jobs/ ------------------------------------------------------------------------------------
+
+
+def recipes() -> Iterator[tuple[str, Job]]:
+    """Every recipe, and where its header names sizes for a GPU, these too."""
+    for path in sorted(JOBS.glob("*.yaml")):
+        yield path.stem, load_job(path)
+        sizes = paper_sizes(path)
+        if any(name.startswith(("batch", "generator", "discriminator")) for name in sizes):
+            yield f"{path.stem}, paper's sizes", load_job(path, sizes)
+
+
+def paper_sizes(path: Path) -> tuple[str, ...]:
+    """The --set options behind the words "for a GPU" of a recipe's header."""
+    header = " ".join(line.removeprefix("#") for line in path.read_text().splitlines() if line.startswith("#"))
+    return tuple(re.findall(r"--set (\S+)", header.partition("for a GPU:")[2]))
+
+
+def phases(job: Job) -> Iterator[tuple[str, list[tuple[int, str, Update]]]]:
+    """Each kind of phase, and its updates: how many in a step, of which player, and what one takes."""
+    text = TEXTS[job.corpus.sources[0]]
+    generator = build_generator(job, text.vocabulary)
+    discriminator = build_discriminator(job, text.vocabulary) if job.discriminator else None
+    rows = job.batch.size
+    length = text.length or job.corpus.max_length
+    tokens, longest = rows * length, min(job.corpus.max_length, 2 * length)
+    if text.length is None:
+        longest = job.corpus.max_length
+    read = {"rows": rows, "tokens": tokens}
+    # Forward, and twice as much backward.
+    learn, steps = 3 * per_token(generator) * tokens, 3 * longest * len(generator.layers)
+    draw, drawn = per_token(generator) * tokens, longest * len(generator.layers)
+    likelihood = Update(size(generator), 1, learn, steps, **read)
+    for phase in job.phases:
+        if isinstance(phase, LikelihoodPhase):
+            yield phase.kind, [(1, "generator", likelihood)]
+            continue
+        assert isinstance(phase, DiscriminatorPhase | AdversarialPhase)
+        assert isinstance(discriminator, LSTMDiscriminator | ConvolutionalDiscriminator)
+        judge = scoring(discriminator, rows, length)
+        judging = longest * len(discriminator.layers) if isinstance(discriminator, LSTMDiscriminator) else 0
+        study = Update(size(discriminator), 2, draw + 3 * 2 * judge, drawn + 3 * judging, **read)
+        if isinstance(phase, DiscriminatorPhase):
+            yield phase.kind, [(1, "discriminator", study)]
+            continue
+        pair = judge if phase.loss == "relativistic" else 0
+        flop, positions, sums = draw + learn + pair, drawn + steps, 2
+        if isinstance(phase.estimator, GumbelSoftmax):
+            soft = 3 * 2 * tokens * text.vocabulary * discriminator.embedding.embedding_dim
+            flop, positions = flop + 3 * judge + soft, positions + 3 * judging
+        else:
+            flop, positions = flop + judge, positions + judging
+            # A moving average of rewards takes their sum and their number from all workers.
+            sums += phase.estimator.baseline.kind != "none"
+        if phase.likelihood_weight:
+            flop, positions, sums = flop + learn, positions + steps, sums + 1
+        answer = Update(size(generator), sums, flop, positions, **read)
+        yield (
+            phase.kind,
+            [
+                (phase.discriminator_updates, "discriminator", study),
+                (phase.generator_updates, "generator", answer),
+            ],
+        )
+
+
+def size(network: nn.Module) -> int:
+    """Parameters."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def per_token(generator: Generator) -> float:
+    """Floating-point operations of one token's forward pass: two for each weight of a matrix."""
+    matrices = sum(parameter.numel() for parameter in generator.parameters() if parameter.dim() == 2)
+    # To look a token up costs nothing, but a tied embedding is the output's matrix as well.
+    return 2 * (matrices - (0 if generator.output_weight is None else generator.embedding.weight.numel()))
+
+
+def scoring(discriminator: LSTMDiscriminator | ConvolutionalDiscriminator, rows: int, length: float) -> float:
+    """Floating-point operations of scoring so many texts."""
+    if isinstance(discriminator, LSTMDiscriminator):
+        matrices = sum(parameter.numel() for parameter in discriminator.parameters() if parameter.dim() == 2)
+        return 2 * (matrices - discriminator.embedding.weight.numel()) * rows * length
+    each = sum(weight.numel() for weight in discriminator.filters) * length
+    each += discriminator.highway.weight.numel() if discriminator.highway else 0
+    # The features' mean over the representations is what the last layers see.
+    last = sum(layer.weight.numel() for layer in (discriminator.dense, discriminator.output) if layer)
+    return 2 * rows * (discriminator.representations * each + last)
+
+
+# --- the tables ------------------------------------------------------------------------------------------------------
+
+
+def tables() -> str:
+    """Everything that SCALING.md shows and this program computes."""
+    return "\n\n".join((update_table(), checkpoint_table(), efficiency_table(), remedy_table()))
+
+
+def update_table() -> str:
+    """What one update takes."""
+    rows = []
+    for name, job in recipes():
+        for kind, updates in phases(job):
+            for count, player, update in updates:
+                every = f", {count} a step" if count > 1 else ""
+                rows.append(
+                    (
+                        name,
+                        f"{kind}: {player}{every}",
+                        f"{update.parameters / 1e6:.2f} M",
+                        f"{_FLOAT * update.parameters / 1e6:.1f} MB",
+                        f"{update.sums}",
+                        f"{update.flop / 1e9:.0f} G",
+                        f"{update.seconds * 1e3:.1f} ms",
+                        f"{reading(update) / 1e3:.0f} kB/s",
+                    )
+                )
+    head = ["recipe", "update of", "parameters", "all-reduced", "and numbers", "FLOP a worker", "computes", "reads"]
+    return _table(head, rows)
+
+
+def reading(update: Update) -> float:
+    """Bytes of text that a worker reads in a second in which it does nothing but such updates."""
+    return (_TOKEN * update.tokens + _OFFSET * update.rows) / update.seconds
+
+
+def checkpoint_table() -> str:
+    """What a checkpoint weighs: both networks, and Adam's two moments of each that moves."""
+    rows = []
+    for name, job in recipes():
+        text = TEXTS[job.corpus.sources[0]]
+        generator = size(build_generator(job, text.vocabulary))
+        discriminator = size(build_discriminator(job, text.vocabulary)) if job.discriminator else 0
+        likelihood = (1 + _MOMENTS) * generator + discriminator
+        game = (1 + _MOMENTS) * (generator + discriminator)
+        cells = []
+        for parameters in (likelihood, game if discriminator else 0):
+            total = _FLOAT * parameters
+            cells += [f"{total / 1e6:.0f} MB", f"{total / STORAGE:.1f} s"] if total else ["", ""]
+        rows.append((name, *cells))
+    return _table(["recipe", "likelihood", "upload", "game", "upload"], rows)
+
+
+def efficiency_table() -> str:
+    """Weak scaling: every worker has the recipe's batch."""
+    head = ["recipe", "phase", *(f"{workers} at {bits / 1e9:.0f}" for bits in NETWORKS for workers in WORKERS)]
+    rows = []
+    for name, job in recipes():
+        for kind, updates in phases(job):
+            step = [(count, update) for count, _, update in updates]
+            cells = [efficiency(step, workers, bits, Remedy()) for bits in NETWORKS for workers in WORKERS]
+            rows.append((name, kind, *(f"{cell:.0%}" for cell in cells)))
+    return _table(head, rows)
+
+
+def remedy_table() -> str:
+    """The same for what a job can do about it, where it is worst."""
+    rows = []
+    for name, job in recipes():
+        for kind, updates in phases(job):
+            step = [(count, update) for count, _, update in updates]
+            cells = [efficiency(step, WORKERS[-1], NETWORKS[0], remedy) for remedy in REMEDIES.values()]
+            rows.append((name, kind, *(f"{cell:.0%}" for cell in cells)))
+    return _table(["recipe", "phase", *REMEDIES], rows)
+
+
+def _table(head: list[str], rows: list[tuple[str, ...]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+# --- what it does to the loss ----------------------------------------------------------------------------------------
+
+# The quickstart recipe made smaller, in its first two kinds of phase that matter; every setting reads the same text.
+SMALLER = (
+    "generator.embedding=64",
+    "generator.hidden=128",
+    "corpus.tokenizer.vocabulary_size=2000",
+    "phases.0.epochs=3",
+    "evaluate={every: 1000 epochs, samples: 100, show: 1}",
+    "checkpoint.every=1000 epochs",
+    "log.every=1000 epochs",
+)
+LARGER_BATCH = ("batch.size=256", "batch.accumulate=4", "phases.1.steps=15", "phases.2.steps=25")
+TWICE_THE_RATE = ("phases.0.optimizer.learning_rate={start: 8.0e-3, end: 8.0e-4, shape: cosine}",)
+SETTINGS: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "none, learning rate × 2": TWICE_THE_RATE,
+    "`compression: bf16`": ("synchronisation.compression=bf16",),
+    "`every: 4`": ("synchronisation.every=4",),
+    "`every: 16`": ("synchronisation.every=16",),
+    "`every: 16`, learning rate × 2": ("synchronisation.every=16", *TWICE_THE_RATE),
+    "batch × 4, `accumulate: 4`": LARGER_BATCH,
+    "batch × 4, `accumulate: 4`, learning rate × 2": (*LARGER_BATCH, *TWICE_THE_RATE),
+}
+
+
+def measure(workers: int, seeds: int, only: str) -> str:
+    """Train the smaller recipe with each setting whose name contains `only`, and compare held-out losses."""
+    from torch.multiprocessing.spawn import spawn
+
+    with tempfile.TemporaryDirectory() as folder:
+        spawn(_measure_on, (workers, seeds, only, folder), nprocs=workers)
+        losses = json.loads(Path(folder, "losses.json").read_text())
+    rows = []
+    for name, results in losses.items():
+        after = list(zip(*results, strict=True))
+        rows.append((name, *(f"{statistics.mean(phase):.3f} ({_spread(phase)})" for phase in after)))
+    return _table([f"{workers} workers", "after likelihood", "after the game"], rows)
+
+
+def _spread(values: tuple[float, ...]) -> str:
+    return f"± {statistics.stdev(values):.3f}" if len(values) > 1 else "one seed"
+
+
+def _measure_on(rank: int, workers: int, seeds: int, only: str, folder: str) -> None:
+    import torch.distributed as dist
+    from rich.console import Console
+
+    from lstmgan_dist.runtime.base import Wish
+    from lstmgan_dist.runtime.distributed import DistributedRuntime
+    from lstmgan_dist.training.run import Run, prepared_corpus
+    from lstmgan_dist.training.screen import Terminal
+    from lstmgan_dist.training.trainer import train
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=workers)
+    runtime = DistributedRuntime(torch.device("cpu"), lambda: Wish.GO_ON)
+    settings = {name: overrides for name, overrides in SETTINGS.items() if only in name}
+    losses: dict[str, list[list[float]]] = {name: [] for name in settings}
+    for seed in range(1, seeds + 1):
+        for number, (name, overrides) in enumerate(settings.items()):
+            job = load_job(JOBS / "quickstart.yaml", (*SMALLER, *overrides, f"seed={seed}"))
+            url = f"{folder}/runs/{seed}-{number}"
+            if rank == 0:
+                Run.create_or_resume(url, job, prepared_corpus(job.corpus, url, lambda _: None))
+            runtime.barrier()
+            run = Run.open(url)
+            train(run, run.corpus(), runtime, Terminal(Console(quiet=True)))
+            runtime.barrier()
+            if rank == 0:
+                lines = [json.loads(line) for line in Path(url, "metrics.jsonl").read_text().splitlines()]
+                heldout = [line["heldout/nll"] for line in lines if "heldout/nll" in line]
+                losses[name].append([heldout[0], heldout[-1]])
+                print(f"{workers} workers, seed {seed}, {name}: {heldout}", flush=True)
+    if rank == 0:
+        Path(folder, "losses.json").write_text(json.dumps(losses))
+    runtime.barrier()
+    dist.destroy_process_group()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=["tables", "measure"], default="tables")
+    parser.add_argument("workers", nargs="?", type=int, default=4)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--only", default="", help="part of the names of the settings to measure")
+    arguments = parser.parse_args()
+    measured = arguments.what == "measure"
+    print(measure(arguments.workers, arguments.seeds, arguments.only) if measured else tables())
+
+
+if __name__ == "__main__":
+    main()
