@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import posixpath
 import re
@@ -171,7 +170,7 @@ def _train_on_ray(
 ) -> tuple[Run, tuple[Outcome, StopSignal]]:
     from functools import partial
 
-    from lstmgan_dist.runtime.ray_cluster import connected
+    from lstmgan_dist.runtime.ray_cluster import connected_for
     from lstmgan_dist.training.run import Run
     from lstmgan_dist.training.screen import replay
     from lstmgan_dist.training.trainer import train_on_worker
@@ -179,17 +178,9 @@ def _train_on_ray(
     fewest, most, cpus, gpus = size
     if "://" not in url:
         url = os.path.abspath(url)  # workers run in folders of their own
-    if cpus is None:
-        cpus = 1 if address else max(1, (os.cpu_count() or 1) // most)
-    with connected(address, cpus=max(os.cpu_count() or 1, math.ceil(most * cpus))):
+    with connected_for(fewest, most, cpus=cpus, gpus=gpus, device=settings.device, address=address) as workers:
         from lstmgan_dist.runtime import ray_train
 
-        if gpus is None:
-            gpus = 1 if settings.device != "cpu" and ray_train.gpus_of_cluster() >= fewest else 0
-        if settings.device == "cuda" and not gpus:
-            raise UserError("device: cuda is asked for, but the cluster has too few GPUs: try device: auto.")
-        workers = ray_train.Workers(fewest, most, cpus, gpus)
-        ray_train.check_resources(workers)
         opened = Run.create_or_resume(url, settings, corpus)
         return opened, ray_train.launch(
             partial(train_on_worker, url, settings),
@@ -620,37 +611,30 @@ def _result_and_workers(
     run: str,
     checkpoint: str,
     device: Literal["auto", "cpu", "cuda"],
-    size: tuple[int, float | None, float | None],
+    wanted: tuple[int, float | None, float | None],
     address: str | None,
 ) -> Iterator[tuple[Result, Workers]]:
-    """A run's result and who works with it: this process, or so many on Ray as `size` says, with CPUs and GPUs each."""
+    """A run's result and who works with it: this process, or so many on Ray as `wanted`, with CPUs and GPUs each."""
     from dataclasses import replace
 
     from lstmgan_dist.runtime.tasks import IN_PROCESS
     from lstmgan_dist.training.result import load_result
 
-    workers, cpus, gpus = size
+    workers, cpus, gpus = wanted
     if not workers:
         if address:
             raise UserError(f"--address {address} needs --workers, which says how many workers to start there.")
         yield load_result(run, checkpoint, device=device, warn=_warn), IN_PROCESS
         return
-    from lstmgan_dist.runtime.ray_cluster import connected
+    from lstmgan_dist.runtime.ray_cluster import connected_for
 
     # What is wrong with the run is found out before anything is started.
     loaded = load_result(run, checkpoint, device="cpu", warn=_warn)
-    if cpus is None:
-        cpus = 1 if address else max(1, (os.cpu_count() or 1) // workers)
-    with connected(address, cpus=max(os.cpu_count() or 1, math.ceil(workers * cpus))):
-        from lstmgan_dist.runtime import ray_train
+    with connected_for(workers, workers, cpus=cpus, gpus=gpus, device=device, address=address) as size:
         from lstmgan_dist.runtime.ray_tasks import RayProcesses
 
-        if gpus is None:
-            gpus = 1 if device != "cpu" and ray_train.gpus_of_cluster() >= workers else 0
-        if device == "cuda" and not gpus:
-            raise UserError("--device cuda is asked for, but the cluster has too few GPUs: try --device auto.")
-        with RayProcesses(workers, cpus=cpus, gpus=gpus) as processes:
-            yield replace(loaded, elsewhere=device if gpus else "cpu"), processes
+        with RayProcesses(size) as processes:
+            yield replace(loaded, elsewhere=device if size.gpus else "cpu"), processes
 
 
 def _corpus(settings: Job, url: str) -> PreparedCorpus:

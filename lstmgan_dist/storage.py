@@ -20,7 +20,6 @@ from lstmgan_dist.errors import UserError
 __all__ = [
     "WRITE_PROBE",
     "Folder",
-    "HashingFile",
     "configure",
     "content_mark",
     "file_size",
@@ -243,26 +242,6 @@ def write_file(url: str) -> Iterator[IO[bytes]]:
     parent, name = posixpath.split(url)
     with Folder(parent or ".").create(name) as file:
         yield file
-
-
-class HashingFile:
-    """Passes writes on to a file while it counts and hashes them."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._hash = hashlib.sha256()
-        self.size = 0
-
-    def write(self, content: Any) -> int:
-        """Write bytes or a buffer."""
-        self._hash.update(content)
-        self.size += memoryview(content).nbytes
-        return self._file.write(content)
-
-    @property
-    def sha256(self) -> str:
-        """Hexadecimal digest of what was written so far."""
-        return self._hash.hexdigest()
 
 
 def sha256_of(file: IO[bytes]) -> str:

@@ -6,6 +6,7 @@ is to be imported within `connected`.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import secrets
@@ -13,13 +14,13 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from lstmgan_dist.errors import UserError
 
 _SECONDS_TO_REACH = 5.0
-
 
 # Ray Train's controller looks for lost workers twice a second, not every other second, and does not wait long for them
 # to leave the process group politely. Threads that wait by spinning slow down those that work.
@@ -30,6 +31,48 @@ _ENVIRONMENT = {
     "TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
 }
+# This machine is not taken away with notice, so nobody need watch for one.
+_LOCAL_ENVIRONMENT = _ENVIRONMENT | {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many workers, between `fewest` and `most`, and what each of them takes."""
+
+    fewest: int
+    most: int
+    cpus: float
+    gpus: float
+
+    def __str__(self) -> str:
+        number = str(self.most) if self.fewest == self.most else f"{self.fewest} to {self.most}"
+        each = f"{self.cpus:g} CPU{'s' if self.cpus != 1 else ''}"
+        each += f" and {self.gpus:g} GPU{'s' if self.gpus != 1 else ''}" if self.gpus else ""
+        return f"{number} worker{'s' if self.most != 1 else ''} with {each} each"
+
+
+def _most_resources() -> dict[str, float]:
+    import ray
+
+    # A cluster that grows on demand says how far.
+    limit = ray._private.state.state.get_max_resources_from_cluster_config() or {}  # type: ignore[attr-defined]
+    now = ray.cluster_resources()
+    return {name: max(now.get(name, 0.0), limit.get(name, 0.0)) for name in {*now, *limit}}
+
+
+def check_resources(workers: Workers) -> None:
+    """See that the cluster can give so many workers, now or when it has grown.
+
+    Raises:
+        UserError: if it never can.
+    """
+    there = _most_resources()
+    for name, each in (("CPU", workers.cpus), ("GPU", workers.gpus)):
+        if workers.fewest * each > there.get(name, 0.0):
+            raise UserError(
+                f"{workers} need {workers.fewest * each:g} {name}s, but this cluster can only ever give "
+                f"{there.get(name, 0.0):g}: ask for fewer or smaller workers."
+            )
 
 
 @contextmanager
@@ -52,17 +95,64 @@ def connected(address: str | None, *, cpus: int | None = None) -> Iterator[None]
         "log_to_driver": False,
         "logging_level": "ERROR",
     }
-    try:
-        ray.init(**options)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise UserError(_explanation(address, error)) from error
-    # Else Ray reports each lost worker in a paragraph of its own.
-    ray_worker: Any = sys.modules["ray._private.worker"]
-    ray_worker._worker_logs_enabled = False
+    # Processes of a local Ray inherit this one's environment.
+    with _environment(_LOCAL_ENVIRONMENT if address is None else {}):
+        try:
+            ray.init(**options)
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            raise UserError(_explanation(address, error)) from error
+        # Else Ray reports each lost worker in a paragraph of its own.
+        ray_worker: Any = sys.modules["ray._private.worker"]
+        ray_worker._worker_logs_enabled = False
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def connected_for(
+    fewest: int,
+    most: int,
+    *,
+    cpus: float | None,
+    gpus: float | None,
+    device: Literal["auto", "cpu", "cuda"],
+    address: str | None,
+) -> Iterator[Workers]:
+    """`connected`, and so many workers that the cluster can give; what each of them takes, if it was not said.
+
+    On a local Ray a worker gets its share of the cores, elsewhere one; and a GPU, where the device allows and there are
+    enough.
+
+    Raises:
+        UserError: as `connected`, or if the cluster can never give the workers or the device.
+    """
+    cores = os.cpu_count() or 1
+    if cpus is None:
+        cpus = 1 if address else max(1, cores // most)
+    with connected(address, cpus=max(cores, math.ceil(most * cpus))):
+        if gpus is None:
+            gpus = 1 if device != "cpu" and _most_resources().get("GPU", 0) >= fewest else 0
+        if device == "cuda" and not gpus:
+            raise UserError("The device cuda is asked for, but the cluster has too few GPUs: try auto.")
+        workers = Workers(fewest, most, cpus, gpus)
+        check_resources(workers)
+        yield workers
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
     try:
         yield
     finally:
-        ray.shutdown()
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @cache
@@ -72,8 +162,6 @@ def _own_token() -> str:
 
 
 def _local(cpus: int | None) -> dict[str, Any]:
-    # Processes of a local Ray inherit this one's environment, and none of its nodes is ever taken away.
-    os.environ.update(_ENVIRONMENT, RAY_TRAIN_ENABLE_PREEMPTION_WATCHER="0")
     # Whoever reaches a Ray can run code there: ours listens to its own token only.
     os.environ["RAY_AUTH_MODE"] = "token"
     os.environ["RAY_AUTH_TOKEN"] = _own_token()

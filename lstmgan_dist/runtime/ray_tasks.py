@@ -17,7 +17,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.runtime.ray_train import Workers, check_resources
+from lstmgan_dist.runtime.ray_cluster import Workers
 
 Item = TypeVar("Item")
 Part = TypeVar("Part")
@@ -151,15 +151,13 @@ class RayProcesses:
     """A fixed number of processes on a cluster, each with cores and GPUs of its own, that keep what they have loaded.
 
     Work begins as soon as the first of them has started; they end with the `with` block.
-
-    Raises:
-        UserError: if the cluster is too small for them.
     """
 
-    def __init__(self, workers: int, *, cpus: float, gpus: float) -> None:
-        check_resources(Workers(workers, workers, cpus, gpus))
-        start = _Process.options(num_cpus=cpus, num_gpus=gpus, max_restarts=-1, max_task_retries=_RETRIES)
-        self._processes: list[Any] = [start.remote() for _ in range(workers)]
+    def __init__(self, workers: Workers) -> None:
+        start = _Process.options(
+            num_cpus=workers.cpus, num_gpus=workers.gpus, max_restarts=-1, max_task_retries=_RETRIES
+        )
+        self._processes: list[Any] = [start.remote() for _ in range(workers.most)]
         self._has_begun = False
         # What each process is busy with: at first, with starting.
         self._busy: dict[ray.ObjectRef, Any] = {process.begin.remote(): process for process in self._processes}

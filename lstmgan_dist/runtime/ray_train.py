@@ -12,7 +12,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import ray
@@ -26,6 +25,7 @@ from lstmgan_dist.errors import UserError, sentence_of
 from lstmgan_dist.runtime.base import Runtime, Wish
 from lstmgan_dist.runtime.distributed import DistributedRuntime
 from lstmgan_dist.runtime.local import StopSignal, stop_signals
+from lstmgan_dist.runtime.ray_cluster import Workers
 
 T = TypeVar("T")
 
@@ -39,27 +39,6 @@ _MOST_BARREN_ATTEMPTS = 5
 
 # Read by the process that starts the training.
 _DRIVER_ENVIRONMENT = {"RAY_CHDIR_TO_TRIAL_DIR": "0", "RAY_TRAIN_METRICS_ENABLED": "0"}
-
-
-@dataclass(frozen=True)
-class Workers:
-    """How many workers, between `fewest` and `most`, and what each of them takes."""
-
-    fewest: int
-    most: int
-    cpus: float
-    gpus: float
-
-    def __str__(self) -> str:
-        number = str(self.most) if self.fewest == self.most else f"{self.fewest} to {self.most}"
-        each = f"{self.cpus:g} CPU{'s' if self.cpus != 1 else ''}"
-        each += f" and {self.gpus:g} GPU{'s' if self.gpus != 1 else ''}" if self.gpus else ""
-        return f"{number} worker{'s' if self.most != 1 else ''} with {each} each"
-
-
-def gpus_of_cluster() -> float:
-    """GPUs that the cluster has now or can grow to."""
-    return _most_resources().get("GPU", 0.0)
 
 
 def launch(
@@ -99,28 +78,6 @@ def launch(
             time.sleep(_SECONDS_BETWEEN_CALLS)
         watch.take(ray.get(mailbox.collect.remote(False)))
         return fit.result(), stop
-
-
-def _most_resources() -> dict[str, float]:
-    # A cluster that grows on demand says how far.
-    limit = ray._private.state.state.get_max_resources_from_cluster_config() or {}  # type: ignore[attr-defined]
-    now = ray.cluster_resources()
-    return {name: max(now.get(name, 0.0), limit.get(name, 0.0)) for name in {*now, *limit}}
-
-
-def check_resources(workers: Workers) -> None:
-    """See that the cluster can give so many workers, now or when it has grown.
-
-    Raises:
-        UserError: if it never can.
-    """
-    there = _most_resources()
-    for name, each in (("CPU", workers.cpus), ("GPU", workers.gpus)):
-        if workers.fewest * each > there.get(name, 0.0):
-            raise UserError(
-                f"{workers} need {workers.fewest * each:g} {name}s, but this cluster can only ever give "
-                f"{there.get(name, 0.0):g}: ask for fewer or smaller workers."
-            )
 
 
 def _trainer(

@@ -6,6 +6,7 @@ and SHA-256 digests that is written last. What has no manifest that fits does no
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import safetensors.torch
 from torch import Tensor
 
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.storage import Folder, HashingFile, sha256_of
+from lstmgan_dist.storage import Folder, sha256_of
 
 MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
@@ -71,10 +72,8 @@ class Checkpoints:
         contents[PROGRESS] = json.dumps(progress, indent=1).encode()
         files = {}
         for name, content in contents.items():
-            with folder.create(name) as raw:
-                file = HashingFile(raw)
-                file.write(content)
-            files[name] = {"size": file.size, "sha256": file.sha256}
+            folder.write(name, content)
+            files[name] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         manifest = {"format": FORMAT, "step": step, "files": files}
         folder.write(MANIFEST, json.dumps(manifest, indent=1).encode())
 

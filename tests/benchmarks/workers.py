@@ -141,10 +141,11 @@ def _step_times(job: Job, notes: Path) -> dict[str, float]:
 
 def _on_ray(function: Any, workers: int) -> None:
     from lstmgan_dist.runtime import ray_train
+    from lstmgan_dist.runtime.ray_cluster import Workers
 
     ray_train.launch(
         function,
-        workers=ray_train.Workers(workers, workers, 1, 0),
+        workers=Workers(workers, workers, 1, 0),
         timeout=60,
         listen=lambda message: None,
         say=lambda sentence: None,

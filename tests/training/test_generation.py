@@ -153,9 +153,10 @@ def test_a_folder_of_other_texts_is_refused(runs, tmp_path):
 
 
 def pool(workers):
+    from lstmgan_dist.runtime import ray_cluster
     from lstmgan_dist.runtime.ray_tasks import RayProcesses
 
-    return RayProcesses(workers, cpus=1, gpus=0)
+    return RayProcesses(ray_cluster.Workers(workers, workers, 1, 0))
 
 
 @pytest.mark.cluster
