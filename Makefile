@@ -58,12 +58,13 @@ define new_venv
 $(PYTHON) -m venv $(firstword $(subst /, ,$@))
 endef
 
-# pip brings uv, and uv the rest; both accept only the files whose hashes the lock names.
+# pip brings uv, and uv the rest; both accept only the files whose hashes the lock names. Compiled once, the packages are
+# imported in half the time by every process that a test or a cluster starts.
 define set_up
 $(new_venv)
 @sed -n '/^uv==/,/[^\\]$$/p' $< > $(@D)/uv.lock
 $(@D)/bin/python -m pip install --quiet --require-hashes -r $(@D)/uv.lock
-$(@D)/bin/uv pip sync --quiet --python $(@D)/bin/python --require-hashes $<
+$(@D)/bin/uv pip sync --quiet --compile-bytecode --python $(@D)/bin/python --require-hashes $<
 $(@D)/bin/uv pip install --quiet --python $(@D)/bin/python --no-deps --no-build-isolation --editable .
 @touch $@
 endef

@@ -537,9 +537,9 @@ class Storage(Settings):
         default=None, description="Name of a credentials profile of every machine; none: AWS_PROFILE or AWS's order."
     )
     anonymous: bool = Field(default=False, description="Send no credentials, for what is public.")
-    timeout: float = Field(default=15, gt=0, description="Seconds without an answer after which a request failed.")
+    timeout: float = Field(default=15.0, gt=0, description="Seconds without an answer after which a request failed.")
     patience: float = Field(
-        default=60, ge=0, description="Seconds for which a request that failed is tried again; then the run stops."
+        default=60.0, ge=0, description="Seconds for which a request that failed is tried again; then the run stops."
     )
 
     @field_validator("endpoint")

@@ -216,7 +216,11 @@ class _Losses(UserCallback):
 def _reason(errors: dict[int, Exception]) -> str:
     causes = {rank: getattr(error, "cause", None) or error for rank, error in errors.items()}
     # When one worker dies, what the others raise about it is no news.
-    dead = sorted(rank for rank, cause in causes.items() if isinstance(cause, ray.exceptions.RayError))
+    dead = sorted(
+        rank
+        for rank, cause in causes.items()
+        if isinstance(cause, ray.exceptions.RayError) or "actor is dead" in str(cause)
+    )
     if dead:
         which = " and ".join(map(str, dead))
         return f"Worker{'s' if len(dead) > 1 else ''} {which} died."

@@ -106,8 +106,8 @@ def test_the_first_worker_alone_writes(runs):
 
 # --- workers that are lost -------------------------------------------------------------------------------------------
 
-LONG = tuple(f"phases.{phase}.steps=400" for phase in range(4))
-KILLABLE = (*LONG, "log.every=1 steps", "evaluate.every=400 steps", "checkpoint.every=20 steps", "checkpoint.keep=1000")
+LONG = tuple(f"phases.{phase}.steps=150" for phase in range(4))
+KILLABLE = (*LONG, "log.every=1 steps", "evaluate.every=150 steps", "checkpoint.every=20 steps", "checkpoint.keep=1000")
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_ten_kills_change_no_bit(undisturbed, tmp_path, capsys):
 
     def kill():
         # In every kind of phase, at whatever happens there just then.
-        for target in sorted(draw.randrange(20, 1560) for _ in range(10)):
+        for target in sorted(draw.randrange(20, 580) for _ in range(10)):
             until(lambda target=target: progress.step() >= target)
             draw.choice(workers_of()).send_signal(signal.SIGKILL)
             seconds.append(progress.seconds_to_next_step())
@@ -136,7 +136,9 @@ def test_ten_kills_change_no_bit(undisturbed, tmp_path, capsys):
     launch(partial(train_on_worker, url, job), 2, said=said, furthest=progress.step)
     killer.join()
     with capsys.disabled():
-        print("\nfrom kill to next step, seconds:", " ".join(f"{each:.1f}" for each in seconds))
+        print(
+            "\nfrom kill to next step (at most 12 s on two quiet cores):", " ".join(f"{each:.1f}" for each in seconds)
+        )
     assert len(seconds) == 10
     assert len([sentence for sentence in said if "Starting again" in sentence]) >= 10
     assert everything_in(folder) == everything_in(whole)
@@ -157,11 +159,15 @@ def test_a_hanging_worker_is_replaced(undisturbed, tmp_path):
     assert everything_in(folder) == everything_in(whole)
 
 
-def test_work_that_fails_again_and_again_at_the_same_place_is_given_up(local_ray):
+def test_work_that_fails_again_and_again_at_the_same_place_is_given_up(local_ray, monkeypatch):
+    from lstmgan_dist.runtime import ray_train
+
+    monkeypatch.setattr(ray_train, "_MOST_BARREN_ATTEMPTS", 1)
+
     def fail(runtime, send):
         raise RuntimeError("the moon is full")
 
-    with pytest.raises(UserError, match=r"6 attempts in a row failed at the same place; .*the moon is full"):
+    with pytest.raises(UserError, match=r"2 attempts in a row failed at the same place; .*the moon is full"):
         launch(fail, 1)
 
 
