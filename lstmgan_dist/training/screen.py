@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 _SECONDS_BETWEEN_PLAIN_LINES = 10.0
+_SECONDS_BETWEEN_TICKS = 0.2
 
 # A call of a screen, on its way from a worker to the terminal: (method, arguments).
 Message = tuple[str, dict[str, Any]]
@@ -91,22 +92,35 @@ class Terminal:
 
 
 class Relay:
-    """A screen elsewhere: each call becomes a message."""
+    """A screen elsewhere: each call becomes a message, and of ticks that come fast the last one does."""
 
     def __init__(self, send: Callable[[Message], None]) -> None:
-        self._send = send
+        self._forward = send
+        self._done: int | None = None  # of a tick that has not been sent
+        self._ticked_at = 0.0
 
     def begin_phase(self, *, number: int, name: str, done: int, total: int) -> None:
-        self._send(("begin_phase", {"number": number, "name": name, "done": done, "total": total}))
+        self._send("begin_phase", number=number, name=name, done=done, total=total)
 
     def tick(self, *, done: int) -> None:
-        self._send(("tick", {"done": done}))
+        self._done = done
+        if time.monotonic() - self._ticked_at > _SECONDS_BETWEEN_TICKS:
+            self._send_tick()
 
     def show(self, *, losses: Mapping[str, float], tokens_per_second: float) -> None:
-        self._send(("show", {"losses": dict(losses), "tokens_per_second": tokens_per_second}))
+        self._send("show", losses=dict(losses), tokens_per_second=tokens_per_second)
 
     def say(self, sentence: str) -> None:
-        self._send(("say", {"sentence": sentence}))
+        self._send("say", sentence=sentence)
+
+    def _send(self, name: str, **arguments: Any) -> None:
+        self._send_tick()
+        self._forward((name, arguments))
+
+    def _send_tick(self) -> None:
+        if self._done is not None:
+            self._forward(("tick", {"done": self._done}))
+            self._done, self._ticked_at = None, time.monotonic()
 
 
 def replay(message: Message, screen: Screen) -> None:

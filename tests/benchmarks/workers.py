@@ -116,13 +116,14 @@ def _noted(url: str, job: Job, notes: str, runtime: Runtime, send: Any) -> None:
     """Train, and note when the steps of the first worker end."""
     torch.set_num_threads(1)
     ends: list[float] = []
+    wish = runtime.wish  # asked once a step
 
-    def note(message: tuple[str, dict[str, Any]]) -> None:
-        if message[0] == "tick":
-            ends.append(time.perf_counter())
-        send(message)
+    def noted() -> Wish:
+        ends.append(time.perf_counter())
+        return wish()
 
-    train_on_worker(url, job, runtime, note)
+    runtime.wish = noted
+    train_on_worker(url, job, runtime, send)
     if runtime.rank == 0:
         Path(notes).write_text("\n".join(map(str, ends)))
 
