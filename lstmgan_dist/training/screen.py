@@ -113,7 +113,7 @@ class Relay:
     def say(self, sentence: str) -> None:
         self._send("say", sentence=sentence)
 
-    def _send(self, name: str, **arguments: Any) -> None:
+    def _send(self, name: str, /, **arguments: Any) -> None:
         self._send_tick()
         self._forward((name, arguments))
 
