@@ -519,7 +519,9 @@ class Logging(Settings):
 
     every: Interval = Field(default=Interval(count=10, unit="steps"), description="How often.")
     publish_seconds: float = Field(
-        default=30, gt=0, description="Remote runs: seconds between uploads of the curves; checkpoints bring them too."
+        default=30.0,
+        gt=0,
+        description="Remote runs: seconds between uploads of curves; checkpoints bring them too.",
     )
 
 

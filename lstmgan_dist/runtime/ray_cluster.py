@@ -100,7 +100,7 @@ def connected(address: str | None, *, cpus: int | None = None) -> Iterator[None]
         try:
             ray.init(**options)
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-            raise UserError(_explanation(address, error)) from error
+            raise UserError(explain(address, error)) from error
         # Else Ray reports each lost worker in a paragraph of its own.
         ray_worker: Any = sys.modules["ray._private.worker"]
         ray_worker._worker_logs_enabled = False
@@ -195,7 +195,8 @@ def _check_reachable(address: str) -> None:
         raise UserError(f"No Ray cluster can be reached at {address} ({reason}): check the address.") from error
 
 
-def _explanation(address: str | None, error: Exception) -> str:
+def explain(address: str | None, error: Exception) -> str:
+    """Why Ray could not be started or joined, in a sentence."""
     import ray
     import ray.exceptions
 

@@ -174,6 +174,30 @@ def test_inputs_are_the_targets_one_step_later_after_an_end_mark(sentences: Prep
     assert not batch.targets_BT[padding].any()
 
 
+def test_a_worker_reads_the_blocks_of_its_own_lanes_only(sentences: PreparedCorpus, monkeypatch: pytest.MonkeyPatch):
+    read_blocks, read = PreparedCorpus.read_blocks, Counter[int]()
+
+    def noted(corpus: PreparedCorpus, split: str, numbers: Any) -> Any:
+        read.update(int(number) for number in numbers)
+        return read_blocks(corpus, split, numbers)
+
+    monkeypatch.setattr(PreparedCorpus, "read_blocks", noted)
+    monkeypatch.setattr(stream, "_BATCHES_AHEAD", 1)
+    bytes_of = [block.stop - block.start for _, block in sentences.splits["train"].blocks]
+    epoch = sentences.splits["train"].rows // 16 - 3  # reading ahead must not reach into the next one
+    everyone, amounts = Counter[int](), []
+    for rank in range(4):
+        read.clear()
+        first_batches(epoch, sentences, rank=rank, world_size=4)
+        everyone.update(read.keys())
+        amounts.append(sum(bytes_of[number] for number in read))
+    assert set(everyone) == set(range(len(bytes_of)))
+    # A block on the border of two lanes is read by both.
+    assert sum(times - 1 for times in everyone.values()) <= LANES - 1
+    border = 2 * LANES // 4 * max(bytes_of)
+    assert max(amounts) <= sum(bytes_of) / 4 + border
+
+
 def test_an_epoch_is_as_many_steps_as_show_every_sentence(sentences: PreparedCorpus):
     with open_stream(sentences) as batches:
         assert batches.sequences_per_epoch == sentences.splits["train"].rows

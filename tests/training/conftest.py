@@ -89,11 +89,11 @@ def best_of(outcome: Outcome) -> Score:
 
 
 def everything_in(folder) -> dict[str, bytes]:
-    """What a run leaves, but for the clock times of event files."""
+    """What a run leaves, but for event files, which hold clock times, and files that a kill cut off."""
     path = Folder(str(folder)).local_path
     assert path is not None
     return {
         str(file.relative_to(path)): file.read_bytes()
         for file in sorted(path.rglob("*"))
-        if file.is_file() and "tensorboard" not in file.parts
+        if file.is_file() and "tensorboard" not in file.parts and file.suffix != ".part"
     }

@@ -1,0 +1,496 @@
+"""Training runs sent to a Ray cluster from outside it, through the HTTP interface of its jobs.
+
+A submission is one attempt to train one run, and is named after the run's address: `captions-1a2b3c-1`, and after a
+failure `captions-1a2b3c-2`. Ray takes a name once, so two people who submit the same run at the same moment do not
+train it twice. What an attempt is about stands in its metadata; nothing is kept on this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import posixpath
+import re
+import shlex
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import fsspec
+
+import lstmgan_dist
+from lstmgan_dist.config import Job, dump_job
+from lstmgan_dist.errors import UserError
+
+try:
+    import aiohttp
+    import ray
+    import requests
+    from ray.dashboard.modules.dashboard_sdk import SubmissionClient
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
+except ImportError as error:
+    raise UserError(
+        "Jobs on a cluster need Ray, which is not installed: pip install 'lstmgan-dist[cluster]'."
+    ) from error
+
+# How long a stopped run may take to write its checkpoint before Ray kills it; Ray's own patience is 3 s.
+STOP_GRACE_SECONDS = 180
+
+# Ray's client waits without end for a cluster that has fallen silent.
+_CONNECT_SECONDS = 5
+_FIRST_ANSWER_SECONDS = 8  # whether a dashboard is there at all
+_ANSWER_SECONDS = 60
+_SILENCE_SECONDS = 10  # without a line of the log, the status is asked for
+_LOST_SECONDS = 120  # without an answer, following gives up
+
+_JOB_FILE = "job.yaml"
+_RUN, _JOB, _WORKERS = "lstmgan_run", "lstmgan_job", "lstmgan_workers"
+
+# What Ray writes at the head of each log, which says nothing that the user does not know.
+_RAYS_LINES = re.compile(r"Running entrypoint for job |\S+ \S+\tINFO job_manager\.py:")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a run asks of the cluster; None leaves it to `lstmgan train`."""
+
+    workers: tuple[int, int] = (1, 1)  # fewest, most; (0, 0) is one process without Ray, somewhere on the cluster
+    gpus_per_worker: float | None = None
+    cpus_per_worker: float | None = None
+    timeout_seconds: float | None = None
+
+    @property
+    def workers_in_words(self) -> str:
+        """As `--workers` takes it."""
+        fewest, most = self.workers
+        return str(fewest) if fewest == most else f"{fewest}..{most}"
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One attempt at a run, as the cluster knows it."""
+
+    name: str
+    run: str
+    job_digest: str
+    workers: str
+    status: str
+    entrypoint: str
+    started: float | None  # seconds since 1970
+    ended: float | None
+    message: str
+    exit_code: int | None
+    node: str | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it will never run again."""
+        return JobStatus(self.status).is_terminal()
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it trained the run to its end."""
+        return self.status == JobStatus.SUCCEEDED
+
+    @property
+    def attempt(self) -> int:
+        """1 for a run's first submission."""
+        return int(self.name.rpartition("-")[2])
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been going on, or took."""
+        return 0.0 if self.started is None else (self.ended or time.time()) - self.started
+
+    @property
+    def reason(self) -> str:
+        """Why it ended, in one line; empty if it runs or succeeded."""
+        if self.status != JobStatus.FAILED:
+            return ""
+        if self.exit_code is not None and (self.exit_code < 0 or self.exit_code == 137):
+            return "its process was killed"
+        lines = [line for line in self.message.splitlines() if line.strip()]
+        if self.exit_code is None:
+            return lines[0] if lines else "the cluster gives no reason"
+        mistakes = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")]
+        last = mistakes[-1] if mistakes else lines[-1].strip() if len(lines) > 1 else "its log is empty"
+        return f"exit code {self.exit_code}: {last.rstrip('.')}"
+
+
+def base_name(run_url: str) -> str:
+    """What the names of a run's submissions begin with: one run has one, whatever its job is called."""
+    label = re.sub(r"[^A-Za-z0-9._-]+", "-", posixpath.basename(run_url)).strip("-.") or "run"
+    return f"{label}-{hashlib.sha256(run_url.encode()).hexdigest()[:6]}"
+
+
+def shared_run_url(url: str | None, job: Job) -> str:
+    """A run's address in one form, once it is one that every node can reach.
+
+    Raises:
+        UserError: if it is absent, or only this machine can reach it.
+    """
+    if url is None:
+        raise UserError(
+            "The run needs an address that every node of the cluster reaches: "
+            f"--run s3://bucket/runs/{job.name}, or --run /mnt/shared/runs/{job.name} on a mount that all nodes have."
+        )
+    _check_shared(url, "--run", "The run")
+    path = url.removeprefix("file://").removeprefix("local://")
+    return path.rstrip("/") if "://" in path else posixpath.normpath(path)
+
+
+def check(job: Job, resources: Resources) -> None:
+    """See that a job can start on a cluster, as far as can be seen from outside it.
+
+    Raises:
+        UserError: if a file that the job names is only on this machine, or it wants a GPU and gets none.
+    """
+    if job.device == "cuda" and resources.gpus_per_worker == 0:
+        raise UserError("device: cuda is asked for with --gpus-per-worker 0: try --gpus-per-worker 1.")
+    for source in job.corpus.sources:
+        _check_shared(source, "corpus.source", "Text")
+    for source in job.corpus.heldout_sources:
+        _check_shared(source, "corpus.heldout_source", "Text")
+    if job.generator.pretrained_vectors:
+        _check_shared(job.generator.pretrained_vectors, "generator.pretrained_vectors", "A file of vectors")
+
+
+def _check_shared(url: str, setting: str, what: str) -> None:
+    if url.startswith("builtin:"):
+        return
+    protocol, path = url.split("://", 1) if "://" in url else ("file", url)
+    if protocol in ("file", "local") and posixpath.isabs(path):
+        return
+    if protocol in ("file", "local", "memory"):
+        raise UserError(
+            f"{setting} {url} is a place on this machine, and only the job is sent to the cluster. {what} must be "
+            "where every node reaches it: at a URL such as s3://bucket/…, or at the absolute path of a shared mount."
+        )
+    if urlsplit(url).password:
+        raise UserError(f"{setting} holds a password, which would be shown to all: give it to the cluster's nodes.")
+    if protocol.split("::")[0] not in fsspec.available_protocols():
+        raise UserError(f"{setting} {url}: there is no storage called {protocol}://: try s3:// or gs://.")
+
+
+def find_address(address: str | None) -> str:
+    """The address of a cluster's jobs: the one given, or the one that Ray's variables name.
+
+    Raises:
+        UserError: if there is none, or if it is where something else of Ray answers.
+    """
+    if address is None:
+        address = os.environ.get("RAY_API_SERVER_ADDRESS")
+        ray_address = os.environ.get("RAY_ADDRESS", "")
+        if not address and ray_address.startswith(("http://", "https://")):
+            address = ray_address
+    if not address:
+        raise UserError("Which cluster? Give --address http://HEAD:8265, or set RAY_API_SERVER_ADDRESS.")
+    if not address.startswith(("http://", "https://")):
+        host = re.sub(r"^\w+://", "", address).rsplit(":", 1)[0]
+        host = "127.0.0.1" if host in ("auto", "local", "") else host
+        raise UserError(
+            f"--address {address} is not where a cluster takes jobs; that is the address of its dashboard: "
+            f"try --address http://{host}:8265."
+        )
+    return address.rstrip("/")
+
+
+class Cluster:
+    """The jobs of one cluster, once it has answered and accepted this user's token.
+
+    Raises:
+        UserError: from here and from every method, if the cluster cannot be reached or refuses the token.
+    """
+
+    def __init__(self, address: str | None) -> None:
+        self.address = find_address(address)
+        # Ray prefers this variable over the address that its client is given.
+        os.environ["RAY_API_SERVER_ADDRESS"] = self.address
+        for name in ("ray", JobSubmissionClient.__module__, SubmissionClient.__module__):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        with self._plainly():
+            self._client = _Client(self.address)
+
+    def submissions(self) -> list[Submission]:
+        """All attempts at runs that the cluster remembers, oldest first."""
+        with self._plainly():
+            details = self._client.list_jobs()
+        known = [_submission(detail) for detail in details if _RUN in (detail.metadata or {})]
+        return sorted(known, key=lambda submission: (submission.started or 0, submission.attempt))
+
+    def find(self, name: str | None) -> Submission:
+        """The submission of this name, the latest attempt at the run of this name or address, or the latest of all."""
+        known = self.submissions()
+        if name is None:
+            if not known:
+                raise UserError(f"Nothing has been submitted to {self.address} yet.")
+            return known[-1]
+        meant = [
+            submission
+            for submission in known
+            if name.rstrip("/") in (submission.name, submission.run, base_name(submission.run))
+        ]
+        if not meant:
+            names = ", ".join(submission.name for submission in known[-5:])
+            hint = f"it has {names}" if known else "nothing has been submitted to it"
+            raise UserError(f"{self.address} knows no submission called {name}: {hint}.")
+        return max(meant, key=lambda submission: submission.attempt)
+
+    def only_unfinished(self) -> Submission:
+        """The one submission that has not ended: nobody's run is stopped by a guess."""
+        unfinished = [submission for submission in self.submissions() if not submission.is_over]
+        if len(unfinished) == 1:
+            return unfinished[0]
+        names = ", ".join(submission.name for submission in unfinished)
+        raise UserError(f"Which one? These run: {names}." if names else f"Nothing runs on {self.address}.")
+
+    def submit(
+        self, job: Job, run_url: str, resources: Resources
+    ) -> tuple[Submission, Literal["new", "unfinished", "finished"]]:
+        """Have the cluster train a run, unless it does so or has done so.
+
+        Args:
+            job: as resolved; it is sent as it is.
+            run_url: from `shared_run_url`.
+            resources: what the run asks of the cluster.
+
+        Raises:
+            UserError: if the cluster has another Ray, or trains the run with a different job.
+        """
+        self._check_version()
+        job_text = dump_job(job)
+        digest = hashlib.sha256(job_text.encode()).hexdigest()[:12]
+        name = ""
+        for _ in range(10):  # as many people may submit the run at this moment
+            latest = max(
+                (one for one in self.submissions() if one.run == run_url), key=lambda one: one.attempt, default=None
+            )
+            if latest and not latest.is_over:
+                if latest.job_digest != digest:
+                    raise UserError(
+                        f"{run_url} is being trained by {latest.name} with different settings: choose another --run, "
+                        f"or end that one with lstmgan stop {latest.name}."
+                    )
+                return latest, "unfinished"
+            if latest and latest.succeeded and latest.job_digest == digest:
+                return latest, "finished"
+            name = f"{base_name(run_url)}-{latest.attempt + 1 if latest else 1}"
+            if self._submit_as(name, job_text, digest, run_url, resources):
+                return self.find_exactly(name), "new"
+        raise UserError(f"{self.address} has a job called {name} that is none of ours: choose another --run.")
+
+    def _submit_as(self, name: str, job_text: str, digest: str, run_url: str, resources: Resources) -> bool:
+        """Submit under a name; False if somebody else has just taken it."""
+        # One process without Ray needs a place of its own; workers are placed by Ray, and their driver needs little.
+        alone = resources.workers == (0, 0)
+        cpus = (resources.cpus_per_worker or 1) if alone else None
+        patience = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_GRACE_SECONDS)}
+        with tempfile.TemporaryDirectory() as folder, self._plainly():
+            _pack(Path(folder), job_text)
+            try:
+                self._client.submit_job(
+                    submission_id=name,
+                    entrypoint=entrypoint(run_url, resources),
+                    entrypoint_num_cpus=cpus,
+                    entrypoint_num_gpus=(resources.gpus_per_worker or None) if alone else None,
+                    # Credentials stay out of this: whoever reads the dashboard reads it.
+                    runtime_env={"working_dir": folder, "env_vars": patience},
+                    metadata={_RUN: run_url, _JOB: digest, _WORKERS: resources.workers_in_words},
+                )
+            except RuntimeError as error:
+                if f"{name} already exists" in str(error):
+                    return False
+                raise
+        return True
+
+    def _check_version(self) -> None:
+        with self._plainly():
+            theirs = self._client.ray_version()
+        if theirs.split(".")[:2] != ray.__version__.split(".")[:2]:
+            raise UserError(
+                f"The cluster at {self.address} runs Ray {theirs}, but Ray {ray.__version__} is installed here: "
+                f"pip install 'ray[default,train]=={theirs}' here, or use the cluster's image."
+            )
+
+    def log(self, name: str) -> str:
+        """What a submission has printed so far."""
+        with self._plainly():
+            text = self._client.get_job_logs(name)
+        return "".join(line for line in text.splitlines(keepends=True) if not _RAYS_LINES.match(line))
+
+    def follow(self, name: str, write: Callable[[str], object]) -> Submission:
+        """Write what a submission prints, from its beginning, until it is over; then what became of it.
+
+        A lost connection is taken up again; the submission does not depend on it.
+        """
+
+        async def write_all() -> None:
+            async with aclosing(self._log_lines(name)) as lines:
+                async for line in lines:
+                    write(line)
+
+        asyncio.run(write_all())
+        return self.find_exactly(name)
+
+    async def _log_lines(self, name: str) -> AsyncGenerator[str]:
+        """The lines that a submission prints, until it is over."""
+        given, heard = 0, time.monotonic()
+        while True:
+            number = 0
+            try:
+                async with (
+                    aclosing(self._client.tail_job_logs(name)) as chunks,  # type: ignore[type-var]
+                    aclosing(_lines(chunks, _SILENCE_SECONDS)) as lines,
+                ):
+                    async for line in lines:
+                        if line is None:
+                            if await asyncio.to_thread(self._is_over, name):
+                                return
+                        else:
+                            # Every connection begins at the first line.
+                            number += 1
+                            if number > given:
+                                given = number
+                                yield line
+                        heard = time.monotonic()
+                if await asyncio.to_thread(self._is_over, name):
+                    return
+            except (aiohttp.ClientError, RuntimeError, OSError, UserError) as error:
+                if time.monotonic() - heard > _LOST_SECONDS:
+                    raise UserError(
+                        f"{self.address} has not answered for {_LOST_SECONDS} s, so nothing is known of {name}: "
+                        f"try lstmgan logs {name} --follow later."
+                    ) from error
+            await asyncio.sleep(1)
+
+    def _is_over(self, name: str) -> bool:
+        return self.find_exactly(name).is_over
+
+    def find_exactly(self, name: str) -> Submission:
+        """The submission of this very name."""
+        with self._plainly():
+            return _submission(self._client.get_job_info(name))
+
+    def stop(self, name: str) -> Submission:
+        """Ask a submission to write a checkpoint and end; wait until it has, or until Ray should have killed it."""
+        with self._plainly():
+            self._client.stop_job(name)
+        deadline = time.monotonic() + STOP_GRACE_SECONDS + _ANSWER_SECONDS
+        while not (now := self.find_exactly(name)).is_over and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return now
+
+    @contextmanager
+    def _plainly(self) -> Iterator[None]:
+        """Say in one line what went wrong between here and the cluster."""
+        try:
+            yield
+        except AuthenticationError as error:
+            raise UserError(self._about_token(error.message)) from error
+        except (requests.ConnectionError, requests.Timeout, ConnectionError) as error:
+            raise UserError(
+                f"{self.address} does not answer: is the cluster up, and is this the address of its dashboard? "
+                "(From outside Kubernetes: kubectl port-forward.)"
+            ) from error
+        except (requests.RequestException, ValueError, KeyError) as error:
+            raise UserError(
+                f"{self.address} answers, but not as Ray's dashboard does: try http://HEAD:8265."
+            ) from error
+        except RuntimeError as error:
+            first = next(iter(str(error).splitlines()), "no reason given")
+            raise UserError(f"{self.address} refused: {first}") from error
+
+    def _about_token(self, message: str) -> str:
+        where = "RAY_AUTH_TOKEN, in the file that RAY_AUTH_TOKEN_PATH names, or in ~/.ray/auth_token"
+        if "Invalid" in message:
+            return f"{self.address} refuses this token: put the cluster's own in {where}."
+        if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
+            return f"{self.address} asks for a token: set RAY_AUTH_MODE=token, and put the token in {where}."
+        if path := os.environ.get("RAY_AUTH_TOKEN_PATH"):
+            return f"RAY_AUTH_TOKEN_PATH names {path}, which cannot be read or is empty."
+        return f"RAY_AUTH_MODE is token, but there is none: put the cluster's in {where}."
+
+
+class _Client(JobSubmissionClient):
+    """Ray's client with time limits."""
+
+    def _do_request(self, method: str, endpoint: str, **options: Any) -> requests.Response:
+        patience = _FIRST_ANSWER_SECONDS if endpoint == "/api/version" else _ANSWER_SECONDS
+        return super()._do_request(method, endpoint, timeout=(_CONNECT_SECONDS, patience), **options)
+
+    def ray_version(self) -> str:
+        return str(self._do_request("GET", "/api/version").json()["ray_version"])
+
+
+def entrypoint(run_url: str, resources: Resources) -> str:
+    """The command that trains a run, as the cluster carries it out in the folder that it was sent."""
+    words = ["python", "-m", lstmgan_dist.__name__, "train", _JOB_FILE, "--run", run_url]
+    if resources.workers != (0, 0):
+        words += ["--workers", resources.workers_in_words, "--address", "auto"]
+        for option, value in (
+            ("--gpus-per-worker", resources.gpus_per_worker),
+            ("--cpus-per-worker", resources.cpus_per_worker),
+            ("--timeout", resources.timeout_seconds),
+        ):
+            if value is not None:
+                words += [option, f"{value:g}"]
+    return shlex.join(words)
+
+
+def _pack(folder: Path, job_text: str) -> None:
+    """Put into a folder what is sent: the job and this package's source. Ray names it by its content."""
+    (folder / _JOB_FILE).write_text(job_text, encoding="utf-8")
+    package = Path(lstmgan_dist.__file__).parent
+    shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", ".*"))
+
+
+def _submission(detail: JobDetails) -> Submission:
+    metadata = detail.metadata or {}
+    return Submission(
+        name=detail.submission_id or "",
+        run=metadata.get(_RUN, ""),
+        job_digest=metadata.get(_JOB, ""),
+        workers=metadata.get(_WORKERS, ""),
+        status=detail.status.value,
+        entrypoint=detail.entrypoint,
+        started=None if detail.start_time is None else detail.start_time / 1000,
+        ended=None if detail.end_time is None else detail.end_time / 1000,
+        message=detail.message or "",
+        exit_code=detail.driver_exit_code,
+        node=detail.driver_node_id,
+    )
+
+
+async def _lines(chunks: AsyncIterator[str], silence: float) -> AsyncGenerator[str | None]:
+    """Lines of a text that comes in chunks, less those of Ray's own; None when none has come for so many seconds."""
+    rest, waiting = "", None
+    try:
+        while True:
+            waiting = waiting or asyncio.ensure_future(anext(chunks, None))
+            await asyncio.wait({waiting}, timeout=silence)
+            if not waiting.done():
+                yield None
+                continue
+            chunk, waiting = waiting.result(), None
+            *whole, rest = [rest] if chunk is None else (rest + chunk).split("\n")
+            for line in whole:
+                if not _RAYS_LINES.match(line):
+                    yield f"{line}\n"
+            if chunk is None:
+                if rest:
+                    yield f"{rest}\n"
+                return
+    finally:
+        if waiting:
+            # The chunks cannot be closed while they are waited for.
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)

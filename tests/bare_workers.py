@@ -1,0 +1,42 @@
+"""Workers that train together without Ray: what a run on a cluster is compared with."""
+
+import torch
+import torch.distributed
+from torch.multiprocessing.spawn import spawn
+
+from lstmgan_dist.config import dump_job, parse_job
+from lstmgan_dist.runtime.base import Wish
+from lstmgan_dist.runtime.distributed import DistributedRuntime
+from lstmgan_dist.training.run import Run, prepared_corpus
+from lstmgan_dist.training.trainer import train_on_worker
+from tests.training.conftest import everything_in
+
+
+def train_undisturbed(job, run, *, workers):
+    """Train a run from its beginning to its end, on so many processes of this machine.
+
+    The job is taken as one that was written to a file and read again, in which 30 seconds have become 30.0.
+    """
+    job = parse_job(dump_job(job), name="the job")
+    corpus = prepared_corpus(job.corpus, str(run), lambda progress: None)
+    Run.create_or_resume(str(run), job, corpus)
+    meeting = f"file://{run.parent}/.{run.name}.meeting"
+    spawn(_work, (workers, meeting, str(run), job), nprocs=workers)
+
+
+def result_of(run):
+    """What a finished run leaves, but for older checkpoints and for what a killed process did not finish to write."""
+    newest = max(path.parent.name for path in run.glob("checkpoints/*/manifest.json"))
+    return {
+        name: content
+        for name, content in everything_in(run).items()
+        if (not name.startswith("checkpoints/") or newest in name) and not name.endswith(".part")
+    }
+
+
+def _work(rank, workers, meeting, url, job):
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=workers)
+    runtime = DistributedRuntime(torch.device("cpu"), lambda: Wish.GO_ON)
+    assert train_on_worker(url, job, runtime, lambda message: None).finished
+    torch.distributed.destroy_process_group()

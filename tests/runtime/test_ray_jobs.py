@@ -1,0 +1,398 @@
+"""Jobs submitted to a real cluster from outside, as a person submits them."""
+
+import http.server
+import json
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from lstmgan_dist.cli import app
+from lstmgan_dist.errors import UserError
+from lstmgan_dist.runtime import ray_jobs
+from tests.bare_workers import result_of, train_undisturbed
+from tests.ray_nodes import RayNode, answers, client_environment, free_ports, node_environment, wait_until
+from tests.training.conftest import SENTENCES, job_of
+
+COMMAND = [sys.executable, "-m", "lstmgan_dist"]
+
+# Long enough to be killed on the way, with checkpoints and evaluations as rare as in a real run.
+RARELY = ("evaluate.every=40 steps", "checkpoint.every=10 steps", "log.every=10 steps")
+LONG = ("phases.0.steps=60", "phases.1.steps=20", "phases.2.steps=40", *RARELY)
+ENDLESS = ("phases.0.steps=1000000", *RARELY)
+
+
+class Site:
+    """A cluster, somebody outside it, and a folder that both reach."""
+
+    def __init__(self, folder, text):
+        self.folder = folder
+        self.job = folder / "job.yaml"
+        self.job.write_text(SENTENCES.replace("SOURCE", str(text)))
+        self.token = secrets.token_hex(32)
+        self.secrets = {self.token, secrets.token_hex(20), secrets.token_hex(20)}
+        of_nodes, of_user = self.secrets - {self.token}
+        gcs, dashboard, agent, client = free_ports(4)
+        self.address = f"http://127.0.0.1:{dashboard}"
+        # Sockets live below it, and their paths must be short.
+        self._temporary = tempfile.TemporaryDirectory(prefix="lj", dir="/tmp", ignore_cleanup_errors=True)
+        self.ray_folder = Path(self._temporary.name)
+        ports = ["--port", gcs, "--dashboard-port", dashboard, "--dashboard-agent-listen-port", agent]
+        where = ["--node-ip-address", "127.0.0.2", "--dashboard-host", "127.0.0.1", "--ray-client-server-port", client]
+        self._head = RayNode(
+            ["--head", *map(str, ports), *map(str, where), "--num-cpus", "3", "--temp-dir", self._temporary.name],
+            node_environment(self.token, AWS_ACCESS_KEY_ID="nodes", AWS_SECRET_ACCESS_KEY=of_nodes),
+            log=folder / "head.log",
+        )
+        self.user = client_environment(
+            self.token,
+            RAY_API_SERVER_ADDRESS=self.address,
+            AWS_ACCESS_KEY_ID="user",
+            AWS_SECRET_ACCESS_KEY=of_user,
+        )
+        wait_until(lambda: answers(self.address, self.token), seconds=150, what=self._head.log.read_text)
+
+    def end(self):
+        self._head.end()
+        self._temporary.cleanup()
+
+    def start(self, *arguments, **variables):
+        """A command of the user's, begun."""
+        return subprocess.Popen(
+            [*COMMAND, *map(str, arguments)],
+            env={**self.user, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, *arguments, code=0, **variables):
+        """A command of the user's, to its end, and what it printed."""
+        return self.ended(self.start(*arguments, **variables), code=code)
+
+    def ended(self, process, code=0):
+        out, error = process.communicate(timeout=240)
+        assert process.returncode == code, out + error
+        return out if code == 0 else error
+
+    def submit(self, run, settings, *more, **options):
+        return self(*self.submission(run, settings), *more, **options)
+
+    def submission(self, run, settings):
+        """The words that submit a run on two workers."""
+        sets = [word for setting in settings for word in ("--set", setting)]
+        return ["submit", self.job, "--run", run, "--workers", 2, *sets]
+
+    def jobs(self):
+        """What the cluster says of its jobs to who asks with a token."""
+        request = urllib.request.Request(f"{self.address}/api/jobs/", headers={"Authorization": f"Bearer {self.token}"})
+        with urllib.request.urlopen(request) as reply:
+            return reply.read().decode()
+
+
+@pytest.fixture(scope="module")
+def site(text, tmp_path_factory):
+    made = Site(tmp_path_factory.mktemp("site"), text)
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+@pytest.fixture(scope="module")
+def run(site, text):
+    """A run that two people submitted at the same moment, whose driver was killed, and that one submitted again."""
+    run = site.folder / "disturbed"
+    name = ray_jobs.base_name(str(run))
+    command = [*site.submission(run, LONG), "--follow"]
+    both = [site.start(*command), site.start(*command)]
+    driver = wait_until(lambda: driver_of(run), seconds=90, what="the driver")
+    wait_until(lambda: checkpoints(run), seconds=120, what="a checkpoint")
+    driver.kill()
+    ends = [process.communicate(timeout=60) for process in both]
+    assert [process.returncode for process in both] == [2, 2]
+    for _, error in ends:
+        assert f"{name}-1 failed (its process was killed). Submit it again to resume it." in error
+    first, second = sorted((printed for printed, _ in ends), key=lambda printed: "already" in printed)
+    assert f"{name}-1 is submitted" in first
+    assert f"is being trained already, by {name}-1" in second
+    assert [job["submission_id"] for job in json.loads(site.jobs())] == [f"{name}-1"]
+    started = time.monotonic()
+    printed = site(*command)
+    print(f"\nsubmitted again after kill -9: {time.monotonic() - started:.1f} s to the end")
+    return run, name, printed
+
+
+def checkpoints(run):
+    return sorted(path.parent.name for path in run.glob("checkpoints/*/manifest.json"))
+
+
+def driver_of(run):
+    """The process that the cluster runs for a submission; None before there is one."""
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if {"lstmgan_dist", "train", str(run)} <= set(words):
+            return process
+    return None
+
+
+@pytest.mark.cluster
+def test_a_run_whose_driver_was_killed_resumes_and_equals_the_undisturbed_one(site, run, text):
+    disturbed, name, printed = run
+    assert f"{name}-2 is submitted: attempt 2, which resumes {disturbed}" in printed
+    assert "step 120: heldout/nll" in printed
+    assert "Best held-out loss" in printed
+    assert f"{name}-2 has succeeded" in printed
+    assert "job_manager.py" not in printed
+    whole = site.folder / "undisturbed"
+    train_undisturbed(job_of(SENTENCES, text, *LONG), whole, workers=2)
+    assert result_of(disturbed) == result_of(whole)
+
+
+@pytest.mark.cluster
+def test_status_and_logs_tell_what_became_of_a_run(site, run):
+    disturbed, name, printed = run
+    assert f"{disturbed} is finished already, by {name}-2" in site.submit(disturbed, LONG, "--follow")
+    heads, first, second = site("status").splitlines()[:3]
+    assert heads.split() == ["ID", "status", "workers", "started", "duration", "run"]
+    assert first.split()[:3] == [f"{name}-1", "failed", "2"]
+    assert second.split()[:3] == [f"{name}-2", "succeeded", "2"]
+    details = site("status", disturbed)
+    assert f"train job.yaml --run {disturbed} --workers 2 --address auto" in details
+    assert re.search(r"attempt +2", details)
+    assert re.search(r"reason +its process was killed", site("status", f"{name}-1"))
+    assert site("logs", name).splitlines()[-3:] == printed.splitlines()[-4:-1]
+    assert "is over already" in site("stop", name)
+    assert "knows no submission called nonsense" in site("logs", "nonsense", code=2)
+
+
+@pytest.mark.cluster
+def test_a_run_that_goes_on_is_not_started_twice_and_stops_with_a_checkpoint(site):
+    run = site.folder / "endless"
+    name = f"{ray_jobs.base_name(str(run))}-1"
+    assert f"{name} is submitted" in site.submit(run, ENDLESS)
+    follower = site.start("logs", name, "--follow")
+    assert f"is being trained already, by {name}" in site.submit(run, ENDLESS)
+    assert f"by {name} with different settings" in site.submit(run, (), code=2)
+    assert follower.stdout.readline()
+    follower.send_signal(signal.SIGINT)
+    assert f"{name} goes on without you" in site.ended(follower, code=130)
+    wait_until(lambda: checkpoints(run), seconds=120, what="a checkpoint")
+    started = time.monotonic()
+    said = site("stop")
+    print(f"\nstop: {time.monotonic() - started:.1f} s")
+    assert f"{name} is stopped" in said
+    stopped = re.search(r"Stopped after step (\d+), and the checkpoint is written", said)
+    assert stopped
+    step = int(stopped[1])
+    assert step >= 10
+    assert checkpoints(run)[-1] == f"step-{step:08d}"
+    assert "was stopped: submit it again" in site("logs", name, "--follow", code=2)
+
+
+@pytest.mark.cluster
+def test_no_secret_is_in_what_the_cluster_shows_or_logs(site, run):
+    disturbed, _, printed = run
+    places = {"the jobs": site.jobs(), "what is printed": printed}
+    for file in [*site.ray_folder.rglob("*.log"), *site.ray_folder.rglob("*.out"), *site.ray_folder.rglob("*.err")]:
+        places[str(file)] = file.read_text(errors="replace")
+    for file in disturbed.rglob("*"):
+        if file.is_file():
+            places[str(file)] = file.read_bytes().decode(errors="replace")
+    assert len(places) > 20
+    assert [(place, secret) for place, shown in places.items() for secret in site.secrets if secret in shown] == []
+
+
+@pytest.mark.cluster
+def test_only_the_job_and_the_package_are_sent(site, run):
+    folders = {path.parent for path in site.ray_folder.rglob("job.yaml")}
+    assert folders
+    for folder in folders:
+        # The nodes compile what they are sent.
+        sent = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+        names = {str(path.relative_to(folder)) for path in sent}
+        assert {name.partition("/")[0] for name in names} == {"job.yaml", "lstmgan_dist"}
+        assert {path.suffix for path in sent} == {".py", ".yaml"}
+        assert sum(path.stat().st_size for path in sent) < 2**20
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"RAY_AUTH_TOKEN": "0" * 64}, "refuses this token"),
+        ({"RAY_AUTH_MODE": "disabled"}, "asks for a token: set RAY_AUTH_MODE=token"),
+        ({"RAY_AUTH_TOKEN": "", "RAY_AUTH_TOKEN_PATH": "/absent"}, "/absent, which cannot be read"),
+        ({"RAY_AUTH_TOKEN": "", "HOME": "/absent"}, "RAY_AUTH_MODE is token, but there is none"),
+    ],
+)
+def test_a_wrong_or_missing_token_is_one_line(site, variables, words):
+    error = site("submit", site.job, "--run", site.folder / "refused", code=2, **variables)
+    assert words in error
+    assert len(error.splitlines()) == 1
+    assert "0" * 64 not in error
+    assert site.token not in error
+
+
+# --- what needs no cluster -------------------------------------------------------------------------------------------
+
+
+class ImpostorServer(http.server.ThreadingHTTPServer):
+    """Answers like the dashboard of another Ray, or like no dashboard at all, and notes what it is asked."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), ImpostorHandler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.speaks_json = True
+        self.asked = []
+
+
+class ImpostorHandler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        assert isinstance(self.server, ImpostorServer)
+        self.server.asked.append(self.command)
+        reply = {"/api/version": {"version": "4", "ray_version": "2.9.3"}, "/api/jobs/": []}.get(self.path, {})
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(reply).encode() if self.server.speaks_json else b"<html>")
+
+    do_POST = do_PUT = do_GET
+
+    def log_message(self, format, *arguments):
+        pass
+
+
+@pytest.fixture
+def dashboard(monkeypatch):
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")
+    with ImpostorServer() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_another_ray_on_the_cluster_is_named_before_anything_is_sent(dashboard, text):
+    cluster = ray_jobs.Cluster(dashboard.url)
+    assert cluster.submissions() == []
+    with pytest.raises(UserError, match=r"runs Ray 2\.9\.3, but Ray 2\.\S+ is installed here"):
+        cluster.submit(job_of(SENTENCES, text), "/shared/run", ray_jobs.Resources())
+    assert set(dashboard.asked) == {"GET"}
+
+
+def test_something_else_that_answers_is_told_from_a_dashboard(dashboard):
+    dashboard.speaks_json = False
+    with pytest.raises(UserError, match="answers, but not as Ray's dashboard does"):
+        ray_jobs.Cluster(dashboard.url)
+
+
+def test_an_address_that_does_not_answer_is_one_line_in_a_few_seconds(monkeypatch):
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")
+    monkeypatch.setattr(ray_jobs, "_FIRST_ANSWER_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        (closed,) = free_ports(1)
+        for port in (silent.getsockname()[1], closed):
+            started = time.monotonic()
+            with pytest.raises(UserError, match=f"http://127.0.0.1:{port} does not answer"):
+                ray_jobs.Cluster(f"http://127.0.0.1:{port}")
+            assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("address", "variables", "found"),
+    [
+        ("http://head:8265/", {}, "http://head:8265"),
+        (None, {"RAY_API_SERVER_ADDRESS": "https://head"}, "https://head"),
+        (None, {"RAY_ADDRESS": "http://head:8265"}, "http://head:8265"),
+        ("head:6379", {}, "try --address http://head:8265"),
+        ("ray://head:10001", {}, "try --address http://head:8265"),
+        ("auto", {}, "try --address http://127.0.0.1:8265"),
+        (None, {"RAY_ADDRESS": "head:6379"}, "Which cluster?"),
+    ],
+)
+def test_the_address_is_that_of_the_dashboard_or_the_right_one_is_named(address, variables, found, monkeypatch):
+    for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
+        monkeypatch.setenv(name, variables.get(name, ""))
+    if found.startswith("http"):
+        assert ray_jobs.find_address(address) == found
+    else:
+        with pytest.raises(UserError, match=re.escape(found)):
+            ray_jobs.find_address(address)
+
+
+@pytest.mark.parametrize(
+    ("run", "address"),
+    [
+        ("s3://bucket/runs/tiny/", "s3://bucket/runs/tiny"),
+        ("/mnt/runs//tiny/", "/mnt/runs/tiny"),
+        ("file:///mnt/runs/tiny", "/mnt/runs/tiny"),
+        ("runs/tiny", "is a place on this machine"),
+        ("file://runs/tiny", "is a place on this machine"),
+        ("memory://tiny", "is a place on this machine"),
+        ("s3x://bucket/tiny", "there is no storage called s3x://"),
+        ("s3://key:secret@bucket/tiny", "holds a password"),
+        (None, "--run s3://bucket/runs/tiny"),
+    ],
+)
+def test_a_run_has_an_address_that_every_node_reaches(run, address, text):
+    job = job_of(SENTENCES, text)
+    if "://" in address[:6] or address.startswith("/"):
+        assert ray_jobs.shared_run_url(run, job) == address
+    else:
+        with pytest.raises(UserError, match=re.escape(address)) as caught:
+            ray_jobs.shared_run_url(run, job)
+        assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["corpus.source=a.txt", "corpus.heldout_source=b.txt", "generator.pretrained_vectors=~/glove.txt"],
+)
+def test_a_file_of_this_machine_is_named_before_the_job_is_sent(override, text):
+    key, value = override.split("=")
+    with pytest.raises(UserError, match=f"{key} {value} is a place on this machine"):
+        ray_jobs.check(job_of(SENTENCES, text, override), ray_jobs.Resources())
+    ray_jobs.check(job_of(SENTENCES, text, f"{key}=/mnt/shared/{value}"), ray_jobs.Resources())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--set", "batch.size=9"], "must be divisible by 4 lanes"),
+        (["--workers", "3"], "3 workers"),
+        (["--workers", "4..2"], "write a number such as 4, or a range"),
+        (["--set", "corpus.source=captions.txt"], "corpus.source captions.txt is a place on this machine"),
+        (["--set", "device=cuda", "--gpus-per-worker", "0"], "device: cuda is asked for with --gpus-per-worker 0"),
+    ],
+)
+def test_a_bad_job_is_refused_before_the_cluster_is_asked(arguments, words, dashboard, text, tmp_path):
+    (tmp_path / "job.yaml").write_text(SENTENCES.replace("SOURCE", str(text)))
+    command = ["submit", str(tmp_path / "job.yaml"), "--run", "/shared/run", "--address", dashboard.url, *arguments]
+    error = CliRunner().invoke(app, command).exception
+    assert isinstance(error, UserError)
+    assert words in str(error)
+    assert dashboard.asked == []
+
+
+def test_a_run_has_one_name_and_other_runs_have_others():
+    assert ray_jobs.base_name("s3://bucket/runs/coco") == ray_jobs.base_name("s3://bucket/runs/coco")
+    assert ray_jobs.base_name("s3://bucket/runs/coco") != ray_jobs.base_name("s3://other/runs/coco")
+    assert re.fullmatch(r"my-run-[0-9a-f]{6}", ray_jobs.base_name("/mnt/shared/my run"))
+
+
+def test_the_command_says_what_was_asked_for_and_no_more():
+    assert ray_jobs.entrypoint("s3://bucket/my run", ray_jobs.Resources(workers=(2, 8), cpus_per_worker=1.5)) == (
+        "python -m lstmgan_dist train job.yaml --run 's3://bucket/my run' --workers 2..8 --address auto "
+        "--cpus-per-worker 1.5"
+    )
+    assert ray_jobs.entrypoint("/run", ray_jobs.Resources(workers=(0, 0))).endswith("train job.yaml --run /run")
