@@ -1,8 +1,14 @@
-"""The text that the smallest runs learn."""
+"""The text that the smallest runs learn, and how this process and Ray know each other."""
 
+import os
 import random
 
 import pytest
+
+from lstmgan_dist.runtime.ray_cluster import own_token
+
+# Ray reads this when it is first imported, whichever test that is.
+os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": own_token()}
 
 
 @pytest.fixture(scope="session")

@@ -156,7 +156,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 
 @cache
-def _own_token() -> str:
+def own_token() -> str:
     """One for all clusters of this process, for Ray's libraries read it once."""
     return secrets.token_hex(32)
 
@@ -164,7 +164,7 @@ def _own_token() -> str:
 def _local(cpus: int | None) -> dict[str, Any]:
     # Whoever reaches a Ray can run code there: ours listens to its own token only.
     os.environ["RAY_AUTH_MODE"] = "token"
-    os.environ["RAY_AUTH_TOKEN"] = _own_token()
+    os.environ["RAY_AUTH_TOKEN"] = own_token()
     return {
         "address": "local",
         "num_cpus": cpus or os.cpu_count() or 1,
