@@ -355,9 +355,6 @@ class Cluster:
                         if line is None:
                             if await asyncio.to_thread(self._is_over, name):
                                 return
-                            if not number:
-                                # Begun before there was a log, a connection may never hear of it.
-                                break
                         else:
                             # Every connection begins at the first line.
                             number += 1
