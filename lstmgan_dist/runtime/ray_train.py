@@ -10,7 +10,6 @@ import os
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
@@ -72,11 +71,16 @@ def launch(
     with stop_signals() as stop, tempfile.TemporaryDirectory(prefix="lstmgan-") as folder:
         fit = _Fit(_trainer(function, workers, timeout, mailbox, folder))
         watch = _Watch(workers, listen, say, furthest)
-        while fit.is_running():
-            messages = ray.get(mailbox.collect.remote(stop.number is not None))
-            watch.take(messages)
-            time.sleep(_SECONDS_BETWEEN_CALLS)
-        watch.take(ray.get(mailbox.collect.remote(False)))
+        try:
+            while fit.is_running():
+                watch.take(ray.get(mailbox.collect.remote(stop.number is not None)))
+                time.sleep(_SECONDS_BETWEEN_CALLS)
+            watch.take(ray.get(mailbox.collect.remote(False)))
+        except _GivenUpError as given_up:
+            # Nobody may wait for an answer of Ray's when the connection to it ends.
+            ray.kill(given_up.controller)
+            fit.join()
+            raise UserError(given_up.sentence) from given_up
         return fit.result(), stop
 
 
@@ -119,8 +123,11 @@ class _Fit:
     def is_running(self) -> bool:
         return self._thread.is_alive()
 
-    def result(self) -> Any:
+    def join(self) -> None:
         self._thread.join()
+
+    def result(self) -> Any:
+        self.join()
         if self._error:
             raise self._error
         return self._result.return_value
@@ -130,6 +137,15 @@ class _Fit:
             self._result = self._trainer.fit()
         except BaseException as error:
             self._error = error
+
+
+class _GivenUpError(Exception):
+    """To start the workers again would not help."""
+
+    def __init__(self, sentence: str, controller: Any) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.controller = controller
 
 
 class _Watch:
@@ -144,6 +160,7 @@ class _Watch:
         self._furthest = furthest
         self._reached: Any = None
         self._barren = 0
+        self._failure: str | None = None
         self._waiting_since: float | None = time.monotonic()
 
     def take(self, messages: list[tuple[str, Any]]) -> None:
@@ -153,10 +170,10 @@ class _Watch:
                     self._listen(content)
                 case "begun":
                     self._waiting_since = None
-                case "lost":
-                    self._lost(content)
                 case "failed":
-                    raise UserError(content)
+                    self._failure = self._failure or content
+                case "lost":
+                    self._lost(*content)
         if self._waiting_since and time.monotonic() - self._waiting_since > _SECONDS_UNTIL_A_WAIT_IS_SAID:
             self._waiting_since = None
             free = ray.available_resources()
@@ -165,14 +182,17 @@ class _Watch:
                 "cluster are free."
             )
 
-    def _lost(self, reason: str) -> None:
+    def _lost(self, reason: str, controller: Any) -> None:
+        if self._failure:
+            raise _GivenUpError(self._failure, controller)
         reached = self._furthest()
         self._barren = self._barren + 1 if reached == self._reached else 0
         self._reached = reached
         if self._barren >= _MOST_BARREN_ATTEMPTS:
-            raise UserError(
+            raise _GivenUpError(
                 f"{self._barren + 1} attempts in a row failed at the same place; the last one: {reason} The newest "
-                f"checkpoint is good. The workers' logs are in {_logs()}."
+                f"checkpoint is good. The workers' logs are in {_logs()}.",
+                controller,
             )
         self._say(f"{reason} Starting again from the newest checkpoint.")
         self._waiting_since = time.monotonic()
@@ -210,7 +230,8 @@ class _Losses(UserCallback):
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Called by Ray Train."""
-        self._mailbox.put.remote([(_LOST, _reason(worker_exceptions))])
+        controller = ray.get_runtime_context().current_actor
+        self._mailbox.put.remote([(_LOST, (_reason(worker_exceptions), controller))])
 
 
 def _reason(errors: dict[int, Exception]) -> str:
@@ -249,10 +270,8 @@ def _attempt(config: dict[str, Any]) -> Any:
         post.close()
         return result
     except (UserError, OSError) as error:
-        traceback.print_exc()
         ray.get(mailbox.put.remote([(_FAILED, sentence_of(error))]))
-        # Trying again would not help. The driver now ends, and everything with it.
-        threading.Event().wait()
+        raise
 
 
 class _Post:
