@@ -6,7 +6,8 @@ import pytest
 
 from tests.cluster.commands import CLUSTER
 
-FILES = sorted(path for path in CLUSTER.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+NOT_TEXT = {".png", ".pyc"}
+FILES = sorted(path for path in CLUSTER.rglob("*") if path.is_file() and path.suffix not in NOT_TEXT)
 KEYS = re.compile(
     r"AKIA[0-9A-Z]{16}|-----BEGIN|eyJ[A-Za-z0-9_-]{10,}|gh[pousr]_\w{20,}|(?<![\w+/])(?=[A-Za-z+/]*\d)[A-Za-z0-9+/]{40}(?![\w+/])|[0-9a-f]{32}"
     r"|(?i:(?:token|secret|password|access_key\w*)\s*[=:]\s*[\"']?[A-Za-z0-9+/]{8,})"
