@@ -133,9 +133,12 @@ def histories(folder):
     return [torch.load(folder / f"histories-{rank}.pt") for rank in range(WORKERS)]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def alone():
-    return partial(learn, LocalRuntime(CPU))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the workers have, for matrix products round by it
+    yield partial(learn, LocalRuntime(CPU))
+    torch.set_num_threads(threads)
 
 
 def same(first, second):
