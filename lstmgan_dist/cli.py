@@ -43,6 +43,10 @@ app = typer.Typer(
 
 Item = TypeVar("Item")
 
+JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="A job file, such as jobs/quickstart.yaml.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the job; repeatable.")
+]
 RunUrl = Annotated[str, typer.Argument(metavar="RUN", help="Folder or URL of a run.")]
 CheckpointName = Annotated[str, typer.Option("--checkpoint", help="best, latest, or the number of a step.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes a GPU where there is one.")]
@@ -76,27 +80,18 @@ _DEBUG: list[bool] = []
 
 @app.command()
 def train(
-    job: Annotated[Path, typer.Argument(metavar="JOB", help="A job file, such as jobs/quickstart.yaml.")],
+    job: JobFile,
     run: Annotated[str | None, typer.Option(help="Folder or URL of the run.  (default: runs/<name>)")] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the job; repeatable.")
-    ] = None,
+    overrides: Overrides = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the job, prepare its corpus, show the plan, and start nothing.")
     ] = False,
     workers: Annotated[
         str, typer.Option(metavar="N|MIN..MAX", help="Workers on Ray; MIN..MAX takes what there is; 0: no Ray.")
     ] = "0",
-    gpus_per_worker: Annotated[
-        float | None, typer.Option(min=0, help="GPUs of each worker.  (default: 1 where the cluster has them)")
-    ] = None,
-    cpus_per_worker: Annotated[
-        float | None, typer.Option(min=0, help="CPU cores of each worker.  (default: 1, or its share of this machine)")
-    ] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(help="Ray cluster to join: auto or HOST:PORT.  (default: one of its own, here)"),
-    ] = None,
+    gpus_per_worker: GpusPerWorker = None,
+    cpus_per_worker: CpusPerWorker = None,
+    address: RayAddress = None,
     timeout: Annotated[
         float, typer.Option(min=1, help="Seconds after which a worker that answers no other is replaced.")
     ] = 120,
@@ -194,12 +189,10 @@ def _train_on_ray(
 
 @app.command()
 def submit(
-    job: Annotated[Path, typer.Argument(metavar="JOB", help="A job file, such as jobs/quickstart.yaml.")],
+    job: JobFile,
     address: ClusterAddress = None,
     run: Annotated[str | None, typer.Option(help="URL of the run, or its path on a mount that all nodes have.")] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the job; repeatable.")
-    ] = None,
+    overrides: Overrides = None,
     workers: Annotated[
         str, typer.Option(metavar="N|MIN..MAX", help="Workers; MIN..MAX takes what there is; 0 is one plain process.")
     ] = "1",
@@ -260,6 +253,7 @@ def status(name: SubmissionName = None, address: ClusterAddress = None) -> None:
     [/dim]
     """
     from lstmgan_dist.runtime import ray_jobs
+    from lstmgan_dist.training.screen import duration
 
     cluster = ray_jobs.Cluster(address)
     if name is None:
@@ -270,7 +264,7 @@ def status(name: SubmissionName = None, address: ClusterAddress = None) -> None:
         _print_table(
             ("ID", "status", "workers", "started", "duration", "run"),
             [
-                (one.name, one.status.lower(), one.workers, _clock(one.started), _duration(one.seconds), one.run)
+                (one.name, one.status.lower(), one.workers, _clock(one.started), duration(one.seconds), one.run)
                 for one in submissions
             ],
         )
@@ -284,7 +278,7 @@ def status(name: SubmissionName = None, address: ClusterAddress = None) -> None:
         "reason": one.reason,
         "started": _clock(one.started),
         "ended": _clock(one.ended),
-        "duration": _duration(one.seconds),
+        "duration": duration(one.seconds),
         "workers": one.workers,
         "command": one.entrypoint,
         "node": one.node,
@@ -671,12 +665,6 @@ def _clock(seconds: float | None) -> str:
     return "" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
 def _workers(wanted: str) -> tuple[int, int]:
     """Fewest and most workers, from `4` or `2..8`."""
     match = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", wanted)
@@ -688,6 +676,8 @@ def _workers(wanted: str) -> tuple[int, int]:
 
 def _follow_submission(cluster: Cluster, name: str) -> None:
     """Show what a submission prints until it is over; the exit code is 0 if it succeeded and 2 if not."""
+    from lstmgan_dist.training.screen import duration
+
     try:
         ended = cluster.follow(name, lambda line: typer.echo(line, nl=False))
     except KeyboardInterrupt:
@@ -697,7 +687,7 @@ def _follow_submission(cluster: Cluster, name: str) -> None:
         raise UserError(f"{name} was stopped: submit it again to resume it.")
     if not ended.succeeded:
         raise UserError(f"{name} failed ({ended.reason}). Submit it again to resume it.")
-    typer.echo(f"{name} has succeeded, after {_duration(ended.seconds)}.")
+    typer.echo(f"{name} has succeeded, after {duration(ended.seconds)}.")
 
 
 def _watch(items: Iterable[Item], total: int, description: str) -> Iterator[Item]:

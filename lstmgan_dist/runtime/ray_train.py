@@ -28,9 +28,6 @@ from lstmgan_dist.runtime.ray_cluster import Workers
 
 T = TypeVar("T")
 
-# Messages of the workers: what a function sends is opaque here.
-_SENT, _BEGUN, _LOST, _FAILED = "sent", "begun", "lost", "failed"
-
 _SECONDS_BETWEEN_CALLS = 0.2
 _SECONDS_UNTIL_A_WAIT_IS_SAID = 20.0
 # Attempts in a row that may end where the one before had been already: a fault that always comes back is no accident.
@@ -149,7 +146,7 @@ class _GivenUpError(Exception):
 
 
 class _Watch:
-    """What the driver makes of the messages."""
+    """What the driver makes of the messages; of those that are "sent", the content is the function's own."""
 
     def __init__(
         self, workers: Workers, listen: Callable[[Any], None], say: Callable[[str], None], furthest: Callable[[], Any]
@@ -231,7 +228,7 @@ class _Losses(UserCallback):
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Called by Ray Train."""
         controller = ray.get_runtime_context().current_actor
-        self._mailbox.put.remote([(_LOST, (_reason(worker_exceptions), controller))])
+        self._mailbox.put.remote([("lost", (_reason(worker_exceptions), controller))])
 
 
 def _reason(errors: dict[int, Exception]) -> str:
@@ -270,7 +267,7 @@ def _attempt(config: dict[str, Any]) -> Any:
         post.close()
         return result
     except (UserError, OSError) as error:
-        ray.get(mailbox.put.remote([(_FAILED, sentence_of(error))]))
+        ray.get(mailbox.put.remote([("failed", sentence_of(error))]))
         raise
 
 
@@ -281,7 +278,7 @@ class _Post:
         self._mailbox = mailbox
         self._is_first = is_first
         self._lock = threading.Lock()
-        self._outgoing: list[tuple[str, Any]] = [(_BEGUN, None)]
+        self._outgoing: list[tuple[str, Any]] = [("begun", None)]
         self._stopping = False
         self._notice: Literal["none", "fresh", "known"] = "none"
         self._closed = threading.Event()
@@ -293,7 +290,7 @@ class _Post:
     def send(self, message: Any) -> None:
         if self._is_first:
             with self._lock:
-                self._outgoing.append((_SENT, message))
+                self._outgoing.append(("sent", message))
 
     def wish(self) -> Wish:
         if self._stopping:

@@ -74,7 +74,7 @@ class Terminal:
             self._bar.update(self._task, losses=words)
         elif time.monotonic() - self._said_at > _SECONDS_BETWEEN_PLAIN_LINES:
             self._said_at = time.monotonic()
-            left = _duration(self._meter.seconds_per_step * (self._total - self._done))
+            left = duration(self._meter.seconds_per_step * (self._total - self._done))
             self.say(f"{self._name} {self._done}/{self._total}  {words}  {left} left")
 
     def say(self, sentence: str) -> None:
@@ -156,7 +156,8 @@ def _bar(console: Console) -> Progress:
     )
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds, as on a clock."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
