@@ -17,7 +17,7 @@ import torch
 
 from tests.benchmarks.table import Row, markdown
 
-MODULES = ("likelihood", "drawing", "updates", "preparing", "streaming", "workers")
+MODULES = ("likelihood", "drawing", "updates", "preparing", "streaming", "workers", "ngrams")
 RESULTS = Path(__file__).parent / "results"
 
 
