@@ -10,6 +10,7 @@ import hashlib
 import platform
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from itertools import accumulate
@@ -43,10 +44,11 @@ from lstmgan_dist.storage import Folder, content_mark, file_size
 __all__ = ["PreparedCorpus", "Progress", "content_key", "is_corpus_file", "is_prepared", "open_corpus", "prepare"]
 
 _PROBE = ".lstmgan-may-write"
-_SHARD = rf"(?:{'|'.join(SPLITS)})-\d+\.arrow"
-_TOKENIZER, _MANIFEST = re.escape(TOKENIZER), re.escape(MANIFEST)
+# What evaluation keeps beside the shards: where synthetic text is from, and the folder of those who judge texts.
+ORACLE, ORACLE_WEIGHTS, JUDGES = "oracle.json", "oracle.safetensors", "judges"
+_FILES = "|".join([*map(re.escape, (TOKENIZER, ORACLE, ORACLE_WEIGHTS)), rf"(?:{'|'.join(SPLITS)})-\d+\.arrow"])
 # What a preparation leaves behind, finished or torn from its work; the manifest goes first, by itself.
-_OUR_FILES = re.compile(rf"{_TOKENIZER}|{_SHARD}|\.(?:{_TOKENIZER}|{_MANIFEST}|{_SHARD})\.\d+\.part")
+_OUR_FILES = re.compile(rf"{_FILES}|{JUDGES}|\.(?:{_FILES}|{re.escape(MANIFEST)})\.\d+\.part")
 
 Result = TypeVar("Result")
 
@@ -79,17 +81,24 @@ def prepare(
     out.write(_PROBE, b"")
     out.delete(_PROBE)
     tokenizer = work.make_tokenizer()
+    with replacing(out):
+        return work.write(tokenizer, out)
+
+
+@contextmanager
+def replacing(out: Folder) -> Iterator[None]:
+    """Clear a folder of an older corpus, and again if writing the new one fails."""
     out.delete(MANIFEST)  # before anything else changes
     _clear(out)
     try:
-        return work.write(tokenizer, out)
+        yield
     except BaseException:
         _clear(out)
         raise
 
 
 def is_corpus_file(name: str) -> bool:
-    """Whether a file of this name is what a preparation, finished or not, leaves in its folder."""
+    """Whether a file or folder of this name belongs to a corpus, finished or not."""
     return name == MANIFEST or _OUR_FILES.fullmatch(name) is not None
 
 
