@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.corpus.order import Piece, SentenceOrder, TextOrder
-from lstmgan_dist.corpus.tokenizer import gather_index
+from lstmgan_dist.corpus.tokenizer import Encoded, gather_index
 from lstmgan_dist.runtime.randomness import derive, permutation
 
 _BATCHES_AHEAD = 16
@@ -138,19 +138,26 @@ def heldout_batches(
     if corpus.layout == "continuous":
         yield from _heldout_text(corpus, batch_size, most_sequences, rank, world_size)
         return
-    blocks = permutation(derive("heldout"), len(split.blocks)).numpy()
-    stops = np.cumsum(split.block_rows[blocks])
     rows = min(split.rows, most_sequences)
     first, last = rank * rows // world_size, (rank + 1) * rows // world_size
     for start in range(first, last, batch_size):
-        pieces, row, stop = [], start, min(start + batch_size, last)
-        while row < stop:
-            at = int(np.searchsorted(stops, row, side="right"))
-            before = int(stops[at] - split.block_rows[blocks[at]])
-            end = min(stop, int(stops[at]))
-            pieces.append(Piece(int(blocks[at]), row - before, end - before))
-            row = end
-        yield replace(_sentences(*_read(corpus, "heldout", tuple(pieces))), first_row=start)
+        sentences = read_sentences(corpus, "heldout", range(start, min(start + batch_size, last)))
+        yield replace(_sentences(sentences.tokens_T, sentences.lengths_N), first_row=start)
+
+
+def read_sentences(corpus: PreparedCorpus, split: str, rows: range) -> Encoded:
+    """Some sentences of a split, which is numbered block by block in an order that takes blocks from all over it."""
+    blocks = permutation(derive("heldout"), len(corpus.splits[split].blocks)).numpy()
+    block_rows = corpus.splits[split].block_rows[blocks]
+    stops = np.cumsum(block_rows)
+    pieces, row = [], rows.start
+    while row < rows.stop:
+        at = int(np.searchsorted(stops, row, side="right"))
+        before = int(stops[at] - block_rows[at])
+        end = min(rows.stop, int(stops[at]))
+        pieces.append(Piece(int(blocks[at]), row - before, end - before))
+        row = end
+    return Encoded(*_read(corpus, split, tuple(pieces)))
 
 
 def _heldout_text(

@@ -17,6 +17,8 @@ from lstmgan_dist.runtime.base import Wish
 
 T = TypeVar("T")
 
+DeviceChoice = Literal["auto", "cpu", "cuda"]
+
 
 class LocalRuntime:
     """A world of one worker, in which every collective is the identity."""
@@ -43,6 +45,9 @@ class LocalRuntime:
     def gather(self, rows: Tensor) -> Tensor:
         return rows
 
+    def exchange(self, own: T) -> list[T]:
+        return [own]
+
     def wish(self) -> Wish:
         return Wish.GO_ON if self._stop.number is None else Wish.STOP
 
@@ -50,7 +55,7 @@ class LocalRuntime:
         pass
 
 
-def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
+def choose_device(wanted: DeviceChoice) -> torch.device:
     """The device of this process.
 
     Raises:
@@ -59,6 +64,17 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UserError("device: cuda is asked for, but this machine has no usable GPU: try device: auto.")
     return torch.device("cpu" if wanted == "cpu" or not torch.cuda.is_available() else "cuda")
+
+
+@contextmanager
+def same_rounding() -> Iterator[None]:
+    """Matrix products round alike for any number of threads but one, so that processes with one core take two."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(2, threads))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass
@@ -87,7 +103,7 @@ def stop_signals() -> Iterator[StopSignal]:
             signal.signal(number, handler)
 
 
-def launch(function: Callable[[LocalRuntime], T], device: Literal["auto", "cpu", "cuda"]) -> tuple[T, StopSignal]:
+def launch(function: Callable[[LocalRuntime], T], device: DeviceChoice) -> tuple[T, StopSignal]:
     """Run `function` in this process; tells its result, and whether it was asked to stop."""
     with stop_signals() as stop:
         return function(LocalRuntime(choose_device(device), stop)), stop
