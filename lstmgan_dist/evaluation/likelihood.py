@@ -40,8 +40,12 @@ class Likelihood:
 
 
 @torch.no_grad()
-def heldout_likelihood(generator: Generator, batches: Iterable[Batch], runtime: Runtime) -> Likelihood:
+def heldout_likelihood(
+    generator: Generator, batches: Iterable[Batch], runtime: Runtime, *, temperature: float = 1.0
+) -> Likelihood:
     """Likelihood of this and every other worker's batches, unpadded and without dropout.
+
+    temperature: divides the logits, as when texts are drawn.
 
     For a generator with a latent vector this is an upper bound on the loss, -E[log p(x | z)] over z (Jensen), estimated
     with one z for each row of the held-out text: the same at every call, for every batch size and on every worker.
@@ -56,7 +60,7 @@ def heldout_likelihood(generator: Generator, batches: Iterable[Batch], runtime: 
             latent_BZ = Noise(derive("heldout"), rows_B).normal("latent", generator.latent_size)
         features_BTF, state = generator(batch.inputs_BT, None if batch.fresh else state, latent_BZ=latent_BZ)
         valid_BT = torch.arange(batch.targets_BT.shape[1], device=runtime.device) < batch.lengths_B[:, None]
-        log_likelihoods_N = generator.log_likelihoods(features_BTF[valid_BT], batch.targets_BT[valid_BT])
+        log_likelihoods_N = generator.log_likelihoods(features_BTF[valid_BT], batch.targets_BT[valid_BT], temperature)
         totals[0] -= log_likelihoods_N.double().sum()
         totals[1] += len(log_likelihoods_N)
     nats, tokens = runtime.sum(totals).tolist()

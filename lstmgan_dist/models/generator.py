@@ -155,6 +155,6 @@ class Generator(nn.Module):
         """What the features are multiplied by, (V, F)."""
         return self.embedding.weight if self.output_weight is None else self.output_weight
 
-    def log_likelihoods(self, features_NF: Tensor, tokens_N: Tensor) -> Tensor:
-        """Log-probability in nats of each position's token."""
-        return -F.cross_entropy(self.logits(features_NF), tokens_N, reduction="none")
+    def log_likelihoods(self, features_NF: Tensor, tokens_N: Tensor, temperature: float = 1.0) -> Tensor:
+        """Log-probability in nats of each position's token, with logits divided by the temperature."""
+        return -F.cross_entropy(self.logits(features_NF) / temperature, tokens_N, reduction="none")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from enum import IntEnum
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from lstmgan_dist.errors import UserError
+
+T = TypeVar("T")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Wish(IntEnum):
@@ -47,6 +52,10 @@ class Runtime(Protocol):
         """Every worker's rows, concatenated in the order of ranks; all but their number is equal."""
         ...
 
+    def exchange(self, own: T) -> list[T]:
+        """What every worker gives, in the order of ranks: any Python object; whoever is late is waited for."""
+        ...
+
     def wish(self) -> Wish:
         """What whoever watches over the workers wants of them; the same answer on every worker."""
         ...
@@ -54,6 +63,21 @@ class Runtime(Protocol):
     def barrier(self) -> None:
         """Wait until every worker is here."""
         ...
+
+
+class WorkTogether:
+    """Workers that train together as those who apply a function to many items, see `tasks`: all know the results."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def map_in_order(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """One item for each worker at a time."""
+        everything, size = list(items), self._runtime.world_size
+        for start in range(0, len(everything), size):
+            mine = everything[start : start + size][self._runtime.rank : self._runtime.rank + 1]
+            for results in self._runtime.exchange([function(item) for item in mine]):
+                yield from results
 
 
 def lanes_of(rank: int, world_size: int, lanes: int) -> range:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -15,8 +15,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lstmgan_dist.runtime.base import Wish
 
-# A barrier may wait for an upload, which a slow or failing storage can stretch; a dead worker ends it at once.
+# A barrier may wait for an upload, which a slow or failing storage can stretch, an exchange for the measurement of a
+# sampler; a dead worker ends both at once.
 _BARRIER_TIMEOUT = timedelta(hours=1)
+
+
+T = TypeVar("T")
 
 
 class DistributedRuntime:
@@ -76,6 +80,11 @@ class DistributedRuntime:
         everyone = [torch.empty_like(padded) for _ in range(self.world_size)]
         dist.all_gather(everyone, padded)
         return torch.cat([part[: int(count)] for part, count in zip(everyone, counts, strict=True)])
+
+    def exchange(self, own: T) -> list[T]:
+        everyone: list[Any] = [None] * self.world_size
+        dist.all_gather_object(everyone, own, group=self._control)
+        return everyone
 
     def wish(self) -> Wish:
         # The answer of one step is read at the next, so that nobody waits for it.

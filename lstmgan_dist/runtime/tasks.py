@@ -44,6 +44,14 @@ class ReadingWorkers(Workers, Protocol):
         ...
 
 
+class Watch(Protocol):
+    """Passes items on, and shows how many of `total` have gone by."""
+
+    def __call__(self, items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
+        """The items."""
+        ...
+
+
 class InProcess:
     """One after the other."""
 

@@ -1,0 +1,261 @@
+"""What is measured of one sampler at one temperature: everything that takes long, as a pure function.
+
+Shapes: O orientations (which half of the held-out text judged), R reverse models, N sentences, G groups, K figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from lstmgan_dist.corpus.tokenizer import Tokenizer
+from lstmgan_dist.evaluation.embedding import Encoder, divergence_frontier, frechet, quantize
+from lstmgan_dist.evaluation.grammar import Grammar, covered, grammatical
+from lstmgan_dist.evaluation.judge import Judge
+from lstmgan_dist.evaluation.language_model import Recipe, fit, read, tokens_of
+from lstmgan_dist.evaluation.likelihood import heldout_likelihood
+from lstmgan_dist.evaluation.ngrams import NgramIndex, copied, coverage, distinct, repetition, self_bleu
+from lstmgan_dist.evaluation.oracle import Oracle
+from lstmgan_dist.evaluation.sampling import Sampling, join, sample
+from lstmgan_dist.evaluation.texts import Texts, batches_of, join_texts
+from lstmgan_dist.models.drawing import END
+from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.runtime.local import DeviceChoice, LocalRuntime, choose_device, same_rounding
+from lstmgan_dist.runtime.randomness import derive, permutation
+
+# Reverse models of one set of samples, each of a share of its own: their spread says how much one of them is worth.
+REVERSE_MODELS = 2
+_GROUPS = 8
+_ORDERS = (2, 3, 4, 5)
+
+
+class Source(Protocol):
+    """Where samples come from."""
+
+    def draw(self, temperature: float | None, *, count: int, seed: int, device: torch.device) -> Texts:
+        """So many samples."""
+        ...
+
+    def nll(self, texts: Texts, temperature: float | None, device: torch.device) -> float | None:
+        """Nats per token of real texts; None where there is no telling."""
+        ...
+
+
+@dataclass(frozen=True)
+class GeneratorSource:
+    """A generator.
+
+    sampling: how its texts are drawn, at temperature 1; where it never ends one, likelihoods count no end marks.
+    """
+
+    generator: Generator
+    sampling: Sampling
+
+    def draw(self, temperature: float | None, *, count: int, seed: int, device: torch.device) -> Texts:
+        """Samples number 0 to `count` - 1 of a seed."""
+        assert temperature is not None
+        sampling = replace(self.sampling, temperature=temperature)
+        blocks = sample(self.generator.to(device), sampling, count=count, seed=seed, device=device)
+        return Texts.drawn(join(list(blocks)))
+
+    def nll(self, texts: Texts, temperature: float | None, device: torch.device) -> float:
+        """Nats per token, end marks included if it draws any."""
+        assert temperature is not None
+        batches = batches_of(texts, ends=END not in self.sampling.suppress)
+        return heldout_likelihood(self.generator.to(device), batches, LocalRuntime(device), temperature=temperature).nll
+
+
+@dataclass(frozen=True)
+class RealSource:
+    """Real text, as if somebody had drawn it."""
+
+    texts: Texts
+
+    def draw(self, temperature: float | None, *, count: int, seed: int, device: torch.device) -> Texts:
+        """So many of the texts, none twice."""
+        return self.texts.take(permutation(derive(seed, "real text"), len(self.texts)).numpy()[:count])
+
+    def nll(self, texts: Texts, temperature: float | None, device: torch.device) -> None:
+        """It is no model."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all samplers are measured with.
+
+    judges: one for each orientation. test: the real text that reverse models are tested on, for each orientation: the
+    half that the judge has not learnt. real_features: embeddings of the first orientation's test text. references: of
+    BLEU. training: what could have been copied. validation: real text by which the training of reverse models ends.
+    encoder: of the embeddings; None: the first judge. oracle: what the corpus was made with, if it was made.
+    """
+
+    vocabulary_size: int
+    tokenizer: Tokenizer
+    recipe: Recipe
+    device: DeviceChoice
+    judges: tuple[Judge, Judge]
+    test: tuple[Texts, Texts]
+    real_features: np.ndarray
+    references: NgramIndex
+    reference_count: int
+    training: Texts
+    validation: Texts
+    encoder: Encoder | None
+    oracle: Oracle | Grammar | None
+
+
+def decoded(texts: Texts, tokenizer: Tokenizer) -> list[str]:
+    """Texts as people read them."""
+    return [tokenizer.decode(tokens) for tokens in texts.rows()]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to measure. samples: texts drawn."""
+
+    sampler: str
+    temperature: float | None
+    seed: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured.
+
+    quality_O2: LM score and its standard error for each judge. reverse_ORN: nats of every test sentence under each
+    reverse model, an array (R, N) for each orientation. figures: value and standard error of everything else, by name.
+    coverage_2K: shares of n-grams of as much real text that were found, and of the samples' that are real.
+    """
+
+    quality_O2: np.ndarray
+    reverse_ORN: tuple[np.ndarray, ...]
+    figures: Mapping[str, tuple[float, float]]
+    coverage_2K: np.ndarray
+
+
+def measure(bench: Bench, sources: Mapping[str, Source], task: Task) -> Measurement:
+    """Draw samples and measure them. The same task gives the same figures on like machines, whoever does it."""
+    with same_rounding():
+        source, device = sources[task.sampler], choose_device(bench.device)
+        texts = source.draw(task.temperature, count=task.samples, seed=task.seed, device=device)
+        readings = [read(judge.network, texts, device) for judge in bench.judges]
+        features_NF = readings[0].features_NF
+        if bench.encoder is not None:
+            features_NF = bench.encoder.encode(decoded(texts, bench.tokenizer))
+        figures = _ngram_figures(bench, texts) | _embedding_figures(bench.real_features, features_NF)
+        heldout = source.nll(bench.test[0], task.temperature, device)
+        if heldout is not None:
+            figures["test_nll"] = heldout, 0.0
+        return Measurement(
+            quality_O2=np.array([_ratio(reading.nats_N, tokens_of(texts)) for reading in readings]),
+            reverse_ORN=_reverse(bench, texts, task.seed),
+            figures=figures | _oracle_figures(bench, texts),
+            coverage_2K=np.stack(coverage(*_as_many(texts, join_texts(bench.test)))),
+        )
+
+
+def _as_many(texts: Texts, real: Texts) -> tuple[Texts, Texts]:
+    """As many of both as there are of the fewer."""
+    fewer = slice(0, min(len(texts), len(real)))
+    return texts.take(fewer), real.take(fewer)
+
+
+def _reverse(bench: Bench, texts: Texts, seed: int) -> tuple[np.ndarray, ...]:
+    """Train models of shares of the samples, and let them read both halves of the real text."""
+    device = choose_device(bench.device)
+    nats: list[list[np.ndarray]] = [[] for _ in bench.test]
+    for number, share in enumerate(permutation(derive(seed, "shares"), len(texts)).chunk(REVERSE_MODELS)):
+        trained = fit(
+            texts.take(share.numpy()),
+            vocabulary_size=bench.vocabulary_size,
+            recipe=bench.recipe,
+            seed=derive(seed, "reverse", number),
+            device=device,
+            held_back=bench.validation,
+        )
+        for test, found in zip(bench.test, nats, strict=True):
+            found.append(read(trained.network, test, device).nats_N)
+    return tuple(np.stack(found) for found in nats)
+
+
+def _ngram_figures(bench: Bench, texts: Texts) -> dict[str, tuple[float, float]]:
+    bleu_NK, self_bleu_NK = bench.references.sentence_bleu(texts), self_bleu(texts)
+    copies = copied(texts, bench.training)
+    by_text = {
+        **{f"bleu_{n}": bleu_NK[:, n - 1] for n in _ORDERS},
+        **{f"self_bleu_{n}": self_bleu_NK[:, n - 1] for n in _ORDERS},
+        "copied": copies.exact_N.astype(float),
+        "longest_copied": copies.longest_N,
+        "mean_length": texts.lengths_N,
+    }
+    figures = {name: _mean(values_N) for name, values_N in by_text.items()}
+    of_all = {
+        "corpus_bleu": bench.references.corpus_bleu,
+        "repetition": repetition,
+        **{f"distinct_{n}": _distinct(n) for n in (1, 2, 3, 4)},
+    }
+
+    def statistics(which: np.ndarray) -> np.ndarray:
+        some = texts.take(which)
+        return np.array([statistic(some) for statistic in of_all.values()])
+
+    values_K, errors_K = _jackknife(statistics, len(texts))
+    return figures | dict(zip(of_all, zip(values_K.tolist(), errors_K.tolist(), strict=True), strict=True))
+
+
+def _distinct(n: int) -> Callable[[Texts], float]:
+    return lambda texts: distinct(texts, n)
+
+
+def _embedding_figures(real_NF: np.ndarray, features_NF: np.ndarray) -> dict[str, tuple[float, float]]:
+    real_N, own_N = quantize(real_NF, features_NF)
+
+    def statistics(which: np.ndarray) -> np.ndarray:
+        return np.array([frechet(real_NF, features_NF[which]), divergence_frontier(real_N, own_N[which])])
+
+    values_K, errors_K = _jackknife(statistics, len(features_NF))
+    return dict(zip(("frechet", "mauve"), zip(values_K.tolist(), errors_K.tolist(), strict=True), strict=True))
+
+
+def _oracle_figures(bench: Bench, texts: Texts) -> dict[str, tuple[float, float]]:
+    match bench.oracle:
+        case Oracle() as oracle:
+            return {"oracle_nll": _ratio(oracle.nll(texts), texts.lengths_N)}
+        case Grammar() as grammar:
+            words = [[bench.tokenizer.tokens[token] for token in row] for row in texts.rows()]
+            log_likelihoods_N = grammar.log_likelihoods(words)
+
+            def statistics(which: np.ndarray) -> np.ndarray:
+                some = [words[number] for number in which]
+                return np.array([grammatical(log_likelihoods_N[which]), covered(some, log_likelihoods_N[which])])
+
+            values_K, errors_K = _jackknife(statistics, len(texts))
+            return dict(
+                zip(("grammatical", "covered"), zip(values_K.tolist(), errors_K.tolist(), strict=True), strict=True)
+            )
+    return {}
+
+
+def _mean(values_N: np.ndarray) -> tuple[float, float]:
+    """A mean and its standard error."""
+    return float(values_N.mean()), float(values_N.std(ddof=1) / np.sqrt(len(values_N)))
+
+
+def _ratio(sums_N: np.ndarray, counts_N: np.ndarray) -> tuple[float, float]:
+    """A ratio of totals and its standard error, to first order."""
+    ratio = sums_N.sum() / counts_N.sum()
+    residuals_N = (sums_N - ratio * counts_N) / counts_N.mean()
+    return float(ratio), float(residuals_N.std(ddof=1) / np.sqrt(len(residuals_N)))
+
+
+def _jackknife(statistics: Callable[[np.ndarray], np.ndarray], count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Statistics of all items, and their standard errors from leaving out one of some groups at a time (Quenouille)."""
+    groups = permutation(derive("jackknife"), count).numpy() % _GROUPS
+    without_GK = np.stack([statistics(np.flatnonzero(groups != group)) for group in range(_GROUPS)])
+    deviations_GK = without_GK - without_GK.mean(0)
+    return statistics(np.arange(count)), np.sqrt((_GROUPS - 1) / _GROUPS * (deviations_GK**2).sum(0))
