@@ -1,0 +1,370 @@
+"""The report of an assessment: one HTML file that needs nothing beside it."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+
+from lstmgan_dist.evaluation.assessment import (
+    FIGURES,
+    Assessment,
+    Coverage,
+    Estimate,
+    Example,
+    Examples,
+    Place,
+    Sampler,
+    Verdict,
+)
+from lstmgan_dist.evaluation.figures import Look, draw_figures, looks, nearest_to_one, to_svg
+
+# Nearest training sentences are shown for so many texts of a sampler, those with most copied first.
+_NEAREST_SHOWN = 8
+
+_READING = (
+    "Each curve is one sampler; the numbers along it are temperatures, the thin bars 95\u00a0% intervals. Cooler "
+    "sampling goes to the left, where single sentences are more likely, and up, where fewer kinds of sentences are "
+    "left; so any one point can be beaten by turning the temperature, and only a curve that lies below and to the left "
+    "of another is better. The star is real text: no sampler should be expected beyond it on both axes."
+)
+_CAPTIONS = {
+    "bleu": "The same trade-off counted in n-grams; BLEU grows to the left, so that better is again to the lower left. "
+    "BLEU sees local order alone: trust the figure above where the two disagree.",
+    "oracle": "Likelihood of the samples under the oracle that wrote the corpus, against likelihood of the oracle's "
+    "text under the generator.",
+    "grammar": "Share of samples that the grammar accepts, against the probability mass of the grammar that the "
+    "samples reach.",
+    "frechet": "Distance between the embeddings of samples and of real text; bands are 95\u00a0% intervals. The level "
+    "line is real text against other real text: what a perfect sampler would show.",
+    "mauve": "Area under the divergence frontier of samples and real text: 1 is indistinguishable. Bands are 95\u00a0% "
+    "intervals.",
+    "learning": "Held-out loss of each run. An adversarial phase is free to leave the likelihood optimum, so a rise "
+    "there is no fault by itself.",
+    "learning_bleu": "Quality (BLEU-4, higher is better) and sameness (self-BLEU-4, lower is better) of samples at "
+    "temperature 1 while training.",
+    "coverage_found": "How much of the real text's variety the samples reach.",
+    "coverage_real": "How much of what the samples say is found in real text.",
+}
+_BASES = {"diversity": "at equal diversity", "quality": "of diversity, at equal quality", "neither": "at least"}
+_LEARNING = ("learning", "learning_bleu")
+_COVERAGE = ("coverage_found", "coverage_real")
+
+
+class _Html(str):
+    """Text that is markup already."""
+
+
+def report_html(assessment: Assessment) -> str:
+    """The whole report, the same for the same assessment; light or dark as the reader's system is."""
+    seen = looks(assessment.samplers)
+    figures = {name: _drawing(name, to_svg(figure, name)) for name, figure in draw_figures(assessment).items()}
+    others = [name for name in figures if name not in ("frontier", *_LEARNING, *_COVERAGE)]
+    sections = [
+        ("frontier", "The frontier", [figures.get("frontier", _Html()), _figures_of(figures, others)]),
+        ("figures", "All figures", _table(assessment, seen)),
+        ("learning", "Learning curves", [_figures_of(figures, _LEARNING)]),
+        ("samples", "Samples", _samples(assessment, seen)),
+        ("nearest", "Nearest training sentences", _nearest(assessment, seen)),
+        ("coverage", "Coverage of n-grams", [_figures_of(figures, _COVERAGE), *_coverage(assessment, seen)]),
+        ("protocol", "Protocol", [_definitions(assessment.protocol.items())] if assessment.protocol else []),
+        ("samplers", "What was compared", [_definitions(_addresses(assessment.samplers, seen))]),
+    ]
+    sections = [(name, title, content) for name, title, content in sections if any(content)]
+    title = f"{' and '.join(_subjects(assessment))}: quality and diversity"
+    body = _tag(
+        "body",
+        _tag(
+            "header",
+            _tag("p", "Quality and diversity of generated text", class_="kicker"),
+            _tag("h1", _and(_subjects(assessment))),
+            _tag("p", _compared(assessment), class_="faint"),
+            _tag("nav", *(_tag("a", title, href=f"#{name}") for name, title, _ in sections)),
+        ),
+        _tag(
+            "main",
+            _warnings(assessment.warnings),
+            _tag("section", *_verdicts(assessment, seen), class_="cards", aria_label="Verdicts"),
+            *(_tag("p", sentence) for sentence in assessment.best.values()),
+            *(_tag("section", _tag("h2", title), *content, id=name) for name, title, content in sections),
+        ),
+    )
+    head = _tag(
+        "head",
+        _Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
+        _Html('<meta name="color-scheme" content="light dark">'),
+        _tag("title", title),
+        _tag("style", _Html(files("lstmgan_dist.evaluation").joinpath("report.css").read_text("utf-8"))),
+    )
+    return f"<!DOCTYPE html>\n{_tag('html', head, body, lang='en')}\n"
+
+
+def _tag(name: str, *content: str, **attributes: object) -> _Html:
+    """An element; whatever is not markup yet is escaped. class_ is written class, aria_label aria-label."""
+    written = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"' for key, value in attributes.items()
+    )
+    inside = "".join(part if isinstance(part, _Html) else html.escape(part) for part in content)
+    return _Html(f"<{name}{written}>{inside}</{name}>")
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+def _subjects(assessment: Assessment) -> list[str]:
+    runs = [sampler.name for sampler in assessment.samplers if sampler.kind == "run"]
+    return runs or [sampler.name for sampler in assessment.samplers]
+
+
+def _compared(assessment: Assessment) -> str:
+    kinds = [sampler.kind for sampler in assessment.samplers]
+    counts = [(kinds.count("run"), "run"), (kinds.count("likelihood start"), "likelihood start")]
+    things = [f"{count} {kind}{'s' * (count > 1)}" for count, kind in counts if count]
+    things += ["real text"] * ("real text" in kinds)
+    heats = [f"{heat:g}" for heat in _heats(assessment.places)]
+    at = f", at temperature{'s' * (len(heats) > 1)} {_and(heats)}" if heats else ""
+    return f"{_and(things)}{at}; intervals hold with 95\u00a0%."
+
+
+def _heats(found: Iterable[Place | Examples]) -> list[float]:
+    return sorted({one.temperature for one in found if one.temperature is not None})
+
+
+def _number(value: float, decimals: int = 3) -> str:
+    return f"{value:.{decimals}f}".replace("-", "−")
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")
+
+
+def _named(sampler: str, seen: dict[str, Look]) -> _Html:
+    """The name after a swatch that looks as in the figures."""
+    look = seen[sampler]
+    corners = " ".join(f"{x * 0.42:.2f},{-y * 0.42:.2f}" for x, y in look.outline())
+    colour = "var(--ink)" if look.marker == "*" else look.colour
+    line = _tag(
+        "path", d="M-1,0H1", stroke=colour, stroke_width=0.14, stroke_dasharray="0.5 0.25" if look.hollow else 0
+    )
+    fill = "var(--paper)" if look.hollow else colour
+    marker = _tag("polygon", points=corners, fill=fill, stroke=colour, stroke_width=0.13)
+    parts = [marker] if look.marker == "*" else [line, marker]
+    return _Html(_tag("svg", *parts, class_="swatch", viewBox="-1 -0.5 2 1", aria_hidden="true") + html.escape(sampler))
+
+
+def _drawing(name: str, svg: str) -> _Html:
+    caption = _READING if name == "frontier" else _CAPTIONS[name]
+    return _tag("figure", _Html(svg), _tag("figcaption", caption), class_="wide" if name == "frontier" else "small")
+
+
+def _figures_of(figures: dict[str, _Html], names: Sequence[str]) -> _Html:
+    shown = [figures[name] for name in names if name in figures]
+    return _tag("div", *shown, class_="figures") if shown else _Html()
+
+
+def _definitions(pairs: Iterable[tuple[str, str]]) -> _Html:
+    return _tag("dl", *(part for term, meaning in pairs for part in (_tag("dt", term), _tag("dd", meaning))))
+
+
+def _scrolling(*content: str, name: str) -> _Html:
+    # A region that scrolls must be reachable by keyboard.
+    return _tag("div", _tag("table", *content), class_="scroll", tabindex=0, role="region", aria_label=name)
+
+
+def _warnings(warnings: Sequence[str]) -> _Html:
+    if not warnings:
+        return _Html()
+    items = _tag("ul", *(_tag("li", warning) for warning in warnings))
+    return _tag("section", _tag("strong", "Read this first"), items, class_="warnings")
+
+
+def _verdicts(assessment: Assessment, seen: dict[str, Look]) -> list[_Html]:
+    reach = max((abs(end) for v in assessment.verdicts if v.margin for end in (v.margin.low, v.margin.high)), default=0)
+    return [_verdict(verdict, seen, reach or 1) for verdict in assessment.verdicts]
+
+
+def _verdict(verdict: Verdict, seen: dict[str, Look], reach: float) -> _Html:
+    """A card. reach: nats at the ends of the scale that all cards have."""
+    parts = [
+        _tag(
+            "p",
+            _tag("span", _named(verdict.sampler, seen)),
+            _tag("span", "beside ", _named(verdict.reference, seen)),
+            class_="who",
+        ),
+        _tag("p", verdict.word, class_="word"),
+    ]
+    if margin := verdict.margin:
+        said = f"{_signed(margin.value)} nats/token"
+        interval = f" [{_signed(margin.low)}, {_signed(margin.high)}] {_BASES[verdict.basis]}"
+        parts.append(_tag("div", _tag("strong", said), _tag("small", interval), class_="margin"))
+        parts.append(_scale(margin, reach))
+    parts.append(_tag("p", verdict.sentence))
+    if verdict.swapped != verdict.word:
+        note = "With the judge's half of the held-out text and the test half in each other's place: "
+        parts.append(_tag("p", note, _tag("strong", verdict.swapped), ". Do not lean on this verdict.", class_="note"))
+    tone = verdict.word if verdict.word in ("better", "worse") else "undecided"
+    return _tag("article", *parts, class_=f"card {tone}")
+
+
+def _scale(margin: Estimate, reach: float) -> _Html:
+    """The margin and its interval about zero."""
+    low, value, high = (f"{150 + 140 * nats / reach:.1f}" for nats in (margin.low, margin.value, margin.high))
+    return _tag(
+        "svg",
+        _tag("path", d="M2,12H298M150,4V20", stroke="var(--faint)", stroke_width=1),
+        _tag("path", d=f"M{low},12H{high}", stroke="var(--tone)", stroke_width=6, stroke_opacity=0.45),
+        _tag("circle", cx=value, cy=12, r=5, fill="var(--tone)"),
+        *(
+            _tag("text", word, x=x, y=32, fill="var(--faint)", font_size=11, text_anchor=anchor)
+            for word, x, anchor in (("worse", 2, "start"), ("0", 150, "middle"), ("better", 298, "end"))
+        ),
+        viewBox="0 0 300 34",
+        role="img",
+        aria_label="The margin and its 95 % interval about zero",
+    )
+
+
+def _table(assessment: Assessment, seen: dict[str, Look]) -> list[_Html]:
+    """Every figure of every place; the best of a column is marked, real text aside."""
+    names = [name for name in FIGURES if any(name in place.figures for place in assessment.places)]
+    if not names:
+        return []
+    best = {name: _best(name, assessment.places) for name in names}
+    groups = []
+    for sampler in assessment.samplers:
+        places = [place for place in assessment.places if place.sampler == sampler.name]
+        title = _tag("th", _tag("span", _named(sampler.name, seen)), colspan=len(names) + 1, scope="rowgroup")
+        rows = [_row(place, names, best) for place in sorted(places, key=lambda place: place.temperature or 0)]
+        groups += [_tag("tbody", _tag("tr", title, class_="sampler"), *rows)] if rows else []
+    header = [_tag("th", "temperature", scope="col"), *(_heading(name) for name in names)]
+    explained = _tag(
+        "p",
+        "An arrow says which way is better. The best figure of a column, real text aside, is ",
+        _tag("span", "marked", class_="key"),
+        "; a best is no verdict, for intervals overlap and each temperature buys one figure with another.",
+    )
+    return [explained, _scrolling(_tag("thead", _tag("tr", *header)), *groups, name="All figures")]
+
+
+def _heading(name: str) -> _Html:
+    figure = FIGURES[name]
+    arrow = {"low": "↓", "high": "↑", None: ""}[figure.better]
+    below = " ".join(filter(None, (figure.unit, arrow)))
+    return _tag("th", figure.title, *([_tag("small", below)] if below else []), scope="col")
+
+
+def _best(name: str, places: Sequence[Place]) -> float | None:
+    values = [place.figures[name].value for place in places if place.temperature is not None and name in place.figures]
+    better = {"low": min, "high": max, None: None}[FIGURES[name].better]
+    return better(values) if better and values else None
+
+
+def _row(place: Place, names: Sequence[str], best: dict[str, float | None]) -> _Html:
+    cells = []
+    for name in names:
+        if estimate := place.figures.get(name):
+            is_best = place.temperature is not None and estimate.value == best[name]
+            cells.append(_tag("td", *_cell(name, estimate), **({"class_": "best"} if is_best else {})))
+        else:
+            cells.append(_tag("td", "–"))
+    heat = "–" if place.temperature is None else f"{place.temperature:g}"
+    return _tag("tr", _tag("th", heat, scope="row"), *cells)
+
+
+def _cell(name: str, estimate: Estimate) -> list[str]:
+    decimals = 1 if FIGURES[name].unit in ("tokens", "0 to 100") else 3
+    value, low, high = (_number(number, decimals) for number in (estimate.value, estimate.low, estimate.high))
+    if low == high:
+        return [value]
+    above, below = estimate.high - estimate.value, estimate.value - estimate.low
+    even = abs(above - below) <= 0.1 * (above + below)
+    return [value, _tag("small", f"± {_number((above + below) / 2, decimals)}" if even else f"{low}–{high}")]
+
+
+def _samples(assessment: Assessment, seen: dict[str, Look]) -> list[_Html]:
+    """A section a temperature, samplers side by side and real text last; the one nearest 1 is open."""
+    heats = _heats(assessment.examples)
+    real = [examples for examples in assessment.examples if examples.temperature is None]
+    opened = min(heats, key=lambda heat: abs(heat - 1), default=None)
+    sections = []
+    for heat in heats:
+        shown = [examples for examples in assessment.examples if examples.temperature == heat] + real
+        columns = _tag("div", *(_column(examples, seen) for examples in shown), class_="columns")
+        attributes = {"open": ""} if heat == opened else {}
+        sections.append(_tag("details", _tag("summary", f"Temperature {heat:g}"), columns, **attributes))
+    return sections
+
+
+def _column(examples: Examples, seen: dict[str, Look]) -> _Html:
+    items = [
+        _tag("li", _tag("p", example.text or "(an empty text)"), *_origin(example)) for example in examples.examples
+    ]
+    return _tag("section", _tag("h3", _named(examples.sampler, seen)), _tag("ul", *items))
+
+
+def _origin(example: Example) -> list[_Html]:
+    """What is to be said of how much of a text is copied; nothing of real text."""
+    if not example.nearest:
+        return []
+    if example.is_copy:
+        return [_tag("small", _tag("span", "A copy", class_="copy"), " of a training sentence")]
+    return [_tag("small", f"{example.longest_copied} of {example.tokens} tokens copied in a row")]
+
+
+def _nearest(assessment: Assessment, seen: dict[str, Look]) -> list[_Html]:
+    header = _tag(
+        "tr", *(_tag("th", title, class_="text", scope="col") for title in ("sample", "nearest training sentence")),
+        _tag("th", "longest stretch copied", _tag("small", "tokens of the sample"), scope="col"),
+    )  # fmt: skip
+    sections = []
+    generated = [examples for examples in assessment.examples if examples.temperature is not None]
+    for examples in nearest_to_one(generated).values():
+        known = [example for example in examples.examples if example.nearest]
+        known.sort(key=lambda example: example.longest_copied / max(example.tokens, 1), reverse=True)
+        rows = [
+            _tag(
+                "tr",
+                _tag("td", example.text or "(an empty text)", class_="text"),
+                _tag("td", *(_origin(example) if example.is_copy else [example.nearest]), class_="text"),
+                _tag("td", f"{example.longest_copied} of {example.tokens}"),
+            )
+            for example in known[:_NEAREST_SHOWN]
+        ]
+        if rows:
+            summary = _tag("summary", _named(examples.sampler, seen), f", temperature {examples.temperature:g}")
+            table = _scrolling(_tag("thead", header), _tag("tbody", *rows), name=f"Nearest to {examples.sampler}")
+            sections.append(_tag("details", summary, table))
+    explained = "The samples with the longest literal stretches of training text, beside the sentence most like each."
+    return [_tag("p", explained), *sections] if sections else []
+
+
+def _coverage(assessment: Assessment, seen: dict[str, Look]) -> list[_Html]:
+    if not assessment.coverage:
+        return []
+    longest = max(len(coverage.real_found) for coverage in assessment.coverage)
+    titles = ("real n-grams found", "generated n-grams that are real")
+    header = _tag("tr", _tag("th", "temperature", scope="col"), *(
+        _tag("th", f"n = {n}", _tag("small", title), scope="col") for title in titles for n in range(1, longest + 1)
+    ))  # fmt: skip
+    groups = []
+    for sampler in dict.fromkeys(coverage.sampler for coverage in assessment.coverage):
+        found = [coverage for coverage in assessment.coverage if coverage.sampler == sampler]
+        title = _tag("th", _tag("span", _named(sampler, seen)), colspan=2 * longest + 1, scope="rowgroup")
+        rows = [_coverage_row(coverage) for coverage in sorted(found, key=lambda one: one.temperature or 0)]
+        groups.append(_tag("tbody", _tag("tr", title, class_="sampler"), *rows))
+    table = _scrolling(_tag("thead", header), *groups, name="Coverage of n-grams")
+    return [_tag("details", _tag("summary", "At every temperature"), table)]
+
+
+def _coverage_row(coverage: Coverage) -> _Html:
+    heat = "–" if coverage.temperature is None else f"{coverage.temperature:g}"
+    shares = (*coverage.real_found, *coverage.generated_real)
+    return _tag("tr", _tag("th", heat, scope="row"), *(_tag("td", _number(share)) for share in shares))
+
+
+def _addresses(samplers: Iterable[Sampler], seen: dict[str, Look]) -> Iterable[tuple[_Html, str]]:
+    for sampler in samplers:
+        where = f", step {sampler.step:,} of {sampler.run}" if sampler.run else ""
+        yield _named(sampler.name, seen), f"{sampler.kind}{where}"
