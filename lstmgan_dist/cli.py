@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from lstmgan_dist.config import Job
     from lstmgan_dist.corpus.manifest import PreparedCorpus
     from lstmgan_dist.corpus.prepare import Progress as PreparationProgress
-    from lstmgan_dist.runtime.local import StopSignal
+    from lstmgan_dist.evaluation.assessment import Assessment, Estimate
+    from lstmgan_dist.runtime.local import DeviceChoice, StopSignal
     from lstmgan_dist.runtime.ray_jobs import Cluster
     from lstmgan_dist.runtime.tasks import ReadingWorkers, Workers
     from lstmgan_dist.training.result import Result
@@ -42,6 +43,8 @@ app = typer.Typer(
 )
 
 Item = TypeVar("Item")
+
+_SECONDS_BETWEEN_LINES = 30.0
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="A job file, such as jobs/quickstart.yaml.")]
 Overrides = Annotated[
@@ -111,8 +114,7 @@ def train(
     settings = load_job(job, tuple(overrides or ()))
     url = run or f"runs/{settings.name}"
     fewest, most = _workers(workers)
-    if address and not most:
-        raise UserError(f"--address {address} needs --workers, which says how many workers to start there.")
+    _check_address(address, most)
     if most:
         from lstmgan_dist.runtime.base import check_workers
 
@@ -335,7 +337,12 @@ def stop(name: SubmissionName = None, address: ClusterAddress = None) -> None:
 
 @app.command()
 def prepare(
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Files, folders, globs or URLs.")],
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...", help="Files, folders, globs or URLs; or oracle: or grammar:, synthetic text."
+        ),
+    ],
     out: Annotated[str, typer.Option(help="Folder or URL of the corpus to make.")],
     heldout: Annotated[list[str] | None, typer.Option(help="Separate held-out text; repeatable.")] = None,
     heldout_fraction: Annotated[float, typer.Option(min=0, max=0.99, help="Share held out without --heldout.")] = 0.05,
@@ -363,7 +370,9 @@ def prepare(
     lstmgan prepare captions.txt --out corpora/captions --lower --max-length 32\n
     lstmgan prepare 'books/*.txt.gz' --out corpora/books --layout continuous --tokenizer character\n
     lstmgan prepare data.parquet --column text --out s3://bucket/corpus --tokenizer bpe --vocabulary-size 8192\n
-    lstmgan prepare s3://bucket/text --out s3://bucket/corpus --address auto
+    lstmgan prepare s3://bucket/text --out s3://bucket/corpus --address auto\n
+    lstmgan prepare oracle:length=20,seed=1 --out corpora/oracle\n
+    lstmgan prepare grammar:seed=1,count=10000 --out corpora/grammar
     [/dim]
     """
     from lstmgan_dist import config
@@ -376,6 +385,14 @@ def prepare(
         raise UserError(f"{out} holds a corpus already: choose another folder with --out, or delete it.")
     if not all(preparing.is_corpus_file(name) for name in folder.list()):
         raise UserError(f"{out} holds other files: choose another folder with --out.")
+    if any(source.startswith(("oracle:", "grammar:")) for source in sources):
+        from lstmgan_dist.evaluation.synthetic import prepare_synthetic
+
+        if len(sources) > 1:
+            raise UserError(f"{' '.join(sources)}: a synthetic source is the only one of its corpus.")
+        with _preparation_bar() as report:
+            _print(describe_corpus(prepare_synthetic(sources[0], folder, report=report)))
+        return
     settings = config.Corpus(
         source=tuple(sources),
         heldout_source=tuple(heldout) if heldout else None,
@@ -468,10 +485,23 @@ def generate(
 
 @app.command()
 def evaluate(
-    run: RunUrl,
-    checkpoint: CheckpointName = "best",
-    samples: Annotated[int, typer.Option(min=2, help="Texts generated for the distinct-n figures.")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of these texts.")] = 1,
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders or URLs of runs of one corpus.")],
+    temperatures: Annotated[
+        str, typer.Option(metavar="A..B|T,T,...", help="Temperatures to sample at: a range, in tenths, or a list.")
+    ] = "0.6..1.3",
+    seeds: Annotated[int, typer.Option(min=1, help="Times that everything is drawn and learnt anew.")] = 3,
+    samples: Annotated[int, typer.Option(min=2, help="Texts drawn for each temperature and seed.")] = 10_000,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(help="latest, best, or the number of a step.  (default: latest; with --brief: best)"),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(metavar="sentence-transformers:MODEL", help="Embeds texts.  (default: the judge)"),
+    ] = None,
+    brief: Annotated[
+        bool, typer.Option("--brief", help="Only held-out likelihood and n-grams of one run: seconds, and no judges.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     device: Device = "auto",
     workers: Processes = 0,
@@ -479,19 +509,60 @@ def evaluate(
     cpus_per_worker: CpusPerWorker = None,
     address: RayAddress = None,
 ) -> None:
-    """Measure a run's generator on all held-out text.
+    """Judge runs: quality against diversity over temperatures, beside likelihood training alone and real text.
+
+    A judge that learnt real text which no run has seen reads the samples; models that learnt the samples read real
+    text. Whoever is better at equal diversity is better: the verdict comes with its margin in nats, and a report to
+    look at in the evaluation/ of each run. What was measured is kept with the corpus: the same command goes on where it
+    stopped.
 
     [dim]
     lstmgan evaluate runs/quickstart\n
-    lstmgan evaluate s3://bucket/runs/captions --checkpoint latest --json\n
-    lstmgan evaluate s3://bucket/runs/captions --samples 100000 --workers 8 --address auto
+    lstmgan evaluate runs/coco-scratchgan runs/coco-relgan --temperatures 0.7,0.8,0.9,1,1.1 --seeds 1\n
+    lstmgan evaluate s3://bucket/runs/captions --workers 8 --address auto\n
+    lstmgan evaluate runs/char-lm --brief --json
     [/dim]
     """
+    size = workers, cpus_per_worker, gpus_per_worker
+    if brief:
+        if len(runs) > 1:
+            raise UserError("--brief takes one run: leave it out to compare several.")
+        _evaluate_briefly(runs[0], checkpoint or "best", samples, as_json, device, size, address)
+        return
+    from lstmgan_dist.config import check_frontier
+
+    _check_address(address, workers)
+    settings = check_frontier(temperatures=_temperatures(temperatures), seeds=seeds, samples=samples)
+
+    from lstmgan_dist.evaluation.embedding import encoder_called
+    from lstmgan_dist.training import assessing
+
+    embedding = encoder_called(encoder) if encoder else None
+    entries = assessing.enter_all(runs, checkpoint or "latest", warn=_warn)
+    with _hands(device, size, address) as (hands, elsewhere):
+        found = assessing.judge(entries, settings, encoder=embedding, workers=hands, watch=_watch, device=elsewhere)
+    assessing.write(entries, found)
+    if as_json:
+        typer.echo(found.to_json().decode(), nl=False)
+        return
+    _print_assessment(found)
+    for entry in entries:
+        typer.echo(f"Report: {entry.run.folder.path('evaluation/report.html')}")
+
+
+def _evaluate_briefly(
+    run: str,
+    checkpoint: str,
+    samples: int,
+    as_json: bool,
+    device: DeviceChoice,
+    size: tuple[int, float | None, float | None],
+    address: str | None,
+) -> None:
     from lstmgan_dist.training import result
 
-    size = workers, cpus_per_worker, gpus_per_worker
     with _result_and_workers(run, checkpoint, device, size, address) as (loaded, hands):
-        figures = result.evaluate(loaded, samples=samples, seed=seed, watch=_watch, workers=hands).to_json()
+        figures = result.evaluate(loaded, samples=samples, seed=1, watch=_watch, workers=hands).to_json()
     if as_json:
         typer.echo(json.dumps(figures))
     else:
@@ -604,31 +675,101 @@ def _readers(address: str | None) -> Iterator[ReadingWorkers]:
 def _result_and_workers(
     run: str,
     checkpoint: str,
-    device: Literal["auto", "cpu", "cuda"],
+    device: DeviceChoice,
     wanted: tuple[int, float | None, float | None],
     address: str | None,
 ) -> Iterator[tuple[Result, Workers]]:
-    """A run's result and who works with it: this process, or so many on Ray as `wanted`, with CPUs and GPUs each."""
+    """A run's result and who works with it."""
     from dataclasses import replace
 
-    from lstmgan_dist.runtime.tasks import IN_PROCESS
     from lstmgan_dist.training.result import load_result
+
+    _check_address(address, wanted[0])
+    # What is wrong with the run is found out before anything is started.
+    loaded = load_result(run, checkpoint, device="cpu" if wanted[0] else device, warn=_warn)
+    with _hands(device, wanted, address) as (hands, elsewhere):
+        yield replace(loaded, elsewhere=elsewhere), hands
+
+
+@contextmanager
+def _hands(
+    device: DeviceChoice, wanted: tuple[int, float | None, float | None], address: str | None
+) -> Iterator[tuple[Workers, DeviceChoice]]:
+    """Who works: this process, or so many on Ray as `wanted`, with CPUs and GPUs each; and the device they take."""
+    from lstmgan_dist.runtime.tasks import IN_PROCESS
 
     workers, cpus, gpus = wanted
     if not workers:
-        if address:
-            raise UserError(f"--address {address} needs --workers, which says how many workers to start there.")
-        yield load_result(run, checkpoint, device=device, warn=_warn), IN_PROCESS
+        yield IN_PROCESS, device
         return
     from lstmgan_dist.runtime.ray_cluster import connected_for
 
-    # What is wrong with the run is found out before anything is started.
-    loaded = load_result(run, checkpoint, device="cpu", warn=_warn)
     with connected_for(workers, workers, cpus=cpus, gpus=gpus, device=device, address=address) as size:
         from lstmgan_dist.runtime.ray_tasks import RayProcesses
 
         with RayProcesses(size) as processes:
-            yield replace(loaded, elsewhere=device if size.gpus else "cpu"), processes
+            yield processes, device if size.gpus else "cpu"
+
+
+def _check_address(address: str | None, workers: int) -> None:
+    if address and not workers:
+        raise UserError(f"--address {address} needs --workers, which says how many workers to start there.")
+
+
+def _temperatures(wanted: str) -> tuple[float, ...]:
+    """The temperatures of `0.6..1.3`, in tenths, or of `0.7,1`."""
+    number = r"\d+(?:\.\d+)?"
+    if match := re.fullmatch(rf"({number})\.\.({number})", wanted):
+        first, last = float(match[1]), float(match[2])
+        return tuple(round(first + step / 10, 6) for step in range(round((last - first) * 10) + 1))
+    if re.fullmatch(rf"{number}(?:,{number})*", wanted):
+        return tuple(map(float, wanted.split(",")))
+    raise UserError(f"--temperatures {wanted}: write a range such as 0.6..1.3, or a list such as 0.7,0.85,1.")
+
+
+def _print_assessment(found: Assessment) -> None:
+    """The figures as a table, and the verdicts."""
+    shown = {
+        name: title for name, title in _SHOWN_FIGURES.items() if any(name in place.figures for place in found.places)
+    }
+
+    def cell(estimate: Estimate | None) -> str:
+        if estimate is None:
+            return ""
+        half = (estimate.high - estimate.low) / 2
+        return f"{estimate.value:.3f}" + (f" ±{half:.3f}" if half else "")
+
+    _print_table(
+        ("sampler", "T", *shown.values()),
+        [
+            (
+                place.sampler,
+                "" if place.temperature is None else f"{place.temperature:g}",
+                *(cell(place.figures.get(name)) for name in shown),
+            )
+            for place in found.places
+        ],
+    )
+    typer.echo(
+        "LM score (quality) and reverse LM score (diversity): nats per token, low is good. ±: to the 95 % limits.\n"
+    )
+    for sentence in found.warnings:
+        typer.echo(f"Note: {sentence}")
+    for sentence in (*(verdict.sentence for verdict in found.verdicts), *found.best.values()):
+        typer.echo(f"- {sentence}")
+
+
+_SHOWN_FIGURES = {
+    "lm": "LM score",
+    "reverse_lm": "reverse LM score",
+    "bleu_4": "BLEU-4",
+    "self_bleu_4": "self-BLEU-4",
+    "frechet": "Fréchet",
+    "oracle_nll": "NLL oracle",
+    "test_nll": "held-out NLL",
+    "grammatical": "grammatical",
+    "covered": "covered",
+}
 
 
 def _corpus(settings: Job, url: str) -> PreparedCorpus:
@@ -696,9 +837,20 @@ def _watch(items: Iterable[Item], total: int, description: str) -> Iterator[Item
 
     # On standard error: standard output may be somebody's JSON.
     console = Console(stderr=True)
-    yield from track(
-        items, total=total, description=description, console=console, transient=True, disable=not console.is_terminal
-    )
+    if console.is_terminal:
+        yield from track(items, total=total, description=description, console=console, transient=True)
+        return
+    # A log gets a line now and then.
+    from lstmgan_dist.training.screen import duration
+
+    started = said = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        now = time.monotonic()
+        if now - said > _SECONDS_BETWEEN_LINES:
+            said = now
+            left = duration((now - started) / done * (total - done))
+            typer.echo(f"{description} {done}/{total}, {left} left", err=True)
+        yield item
 
 
 def _say_where_to_look(run: Run, corpus: PreparedCorpus, outcome: Outcome) -> None:

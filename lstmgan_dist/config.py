@@ -119,7 +119,8 @@ class Corpus(Settings):
     """Which text, and how it is cut into sequences."""
 
     source: str | tuple[str, ...] = Field(
-        description="File, folder, glob or URL (several allowed); builtin:python-docs; or a corpus that prepare made."
+        description="File, folder, glob or URL (several allowed); builtin:python-docs; oracle:length=20,seed=1 or "
+        "grammar:seed=1, synthetic text; or a corpus that prepare made."
     )
     heldout_source: str | tuple[str, ...] | None = Field(
         default=None, description="Separate held-out text; without it, heldout_fraction of the source is held out."
@@ -471,6 +472,23 @@ AnyPhase = Annotated[LikelihoodPhase | DiscriminatorPhase | AdversarialPhase, Fi
 # --- evaluation, checkpoints, logging --------------------------------------------------------------------------------
 
 
+class Frontier(Settings):
+    """How thoroughly quality and diversity are judged: see lstmgan evaluate."""
+
+    temperatures: tuple[Annotated[float, Field(gt=0, le=10)], ...] = Field(
+        default=(0.7, 0.8, 0.9, 1.0, 1.1), min_length=1, description="At which texts are drawn, above 0."
+    )
+    seeds: int = Field(default=1, ge=1, description="Times that everything is drawn and learnt anew.")
+    samples: int = Field(default=10_000, ge=200, description="Texts drawn for each temperature and seed.")
+
+    @field_validator("temperatures")
+    @classmethod
+    def _distinct(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("a temperature is given twice: leave one out")
+        return tuple(sorted(value))
+
+
 class Evaluation(Settings):
     """What is measured while training."""
 
@@ -478,9 +496,17 @@ class Evaluation(Settings):
         default=Interval(count=1, unit="epochs"), description="How often, and at the end of each phase."
     )
     heldout_sequences: int = Field(
-        default=2000, ge=1, description="Most held-out sequences scored (continuous: rows of a batch times windows)."
+        default=2000,
+        ge=1,
+        description="Most held-out sequences scored (sentences: and at most a third of them, for the others are kept "
+        "for judges; continuous: rows of a batch times windows).",
     )
-    samples: int = Field(default=500, ge=2, description="Texts generated for the distinct-n figures (sentences).")
+    samples: int = Field(
+        default=500, ge=2, description="Texts generated for BLEU, distinct-n and the like (sentences)."
+    )
+    frontier: Frontier | None = Field(
+        default=None, description="Judge quality and diversity in full at the end of each phase; none: not in training."
+    )
     show: int = Field(default=8, ge=1, description="Texts written to samples/ and TensorBoard.")
     prompt: str = Field(default="", description="Text that shown samples continue.")
     sample_length: int | None = Field(
@@ -512,6 +538,11 @@ class Checkpoints(Settings):
         default=Interval(count=1, unit="epochs"), description="How often, and at the end of each phase."
     )
     keep: int = Field(default=3, ge=1, description="Newest checkpoints kept; the best one is kept besides.")
+    best_by: Literal["heldout_nll", "frontier"] = Field(
+        default="heldout_nll",
+        description="What makes a checkpoint the best: its held-out loss; or the judges' verdict, by which the end of "
+        "a game takes the place of the likelihood checkpoint only if it is better at equal diversity.",
+    )
 
 
 class Logging(Settings):
@@ -582,6 +613,11 @@ class Job(Settings):
 
     @model_validator(mode="after")
     def _combinations(self) -> Self:
+        if self.corpus.layout == "continuous" and (self.evaluate.frontier or self.checkpoint.best_by == "frontier"):
+            raise ValueError(
+                "evaluate.frontier and checkpoint.best_by: frontier need corpus.layout: sentences, for judges read "
+                "whole texts: leave them out"
+            )
         if self.corpus.layout == "continuous" and self.generator.latent:
             raise ValueError("generator.latent needs corpus.layout: sentences, for z belongs to one sentence")
         for number, phase in enumerate(self.phases):
@@ -632,6 +668,18 @@ class Job(Settings):
                 f"{where}.estimator.credit discounted is biased when a bidirectional discriminator's score of a token "
                 "depends on later ones: set discriminator.bidirectional: false or credit: sentence"
             )
+
+
+def check_frontier(*, temperatures: tuple[float, ...], seeds: int, samples: int) -> Frontier:
+    """Settings that a command line gives.
+
+    Raises:
+        UserError: naming the option that is out of range.
+    """
+    try:
+        return Frontier(temperatures=temperatures, seeds=seeds, samples=samples)
+    except ValidationError as error:
+        raise UserError(f"--{explain(error, Frontier)}") from error
 
 
 # --- job files -------------------------------------------------------------------------------------------------------

@@ -126,11 +126,40 @@ def test_generate_writes_a_file_whole(run, tmp_path):
 
 
 def test_evaluate_prints_json_that_agrees_with_training(run):
-    figures = json.loads(lstmgan("evaluate", run, "--json", "--samples", 50))
+    figures = json.loads(lstmgan("evaluate", run, "--brief", "--json", "--samples", 50))
     assert figures["nll_per_token"] > 0
     assert figures["perplexity"] == pytest.approx(2.718281828 ** figures["nll_per_token"])
     assert 0 < figures["distinct_2"] <= 1
     assert str(figures["checkpoint"]) in lstmgan("inspect", run)
+
+
+def test_evaluate_needs_enough_text_for_judges(run):
+    error = lstmgan("evaluate", run, code=2)
+    assert "for a judge: it needs 100" in error
+    assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_evaluate_prints_verdicts_and_leaves_a_report(tmp_path):
+    (tmp_path / "job.yaml").write_text(SENTENCES.replace("SOURCE", "'grammar:count=1200'"))
+    sets = ["corpus.max_length=40", "evaluate.heldout_sequences=200", "checkpoint.best_by=frontier"]
+    command = ["train", tmp_path / "job.yaml", *(word for override in sets for word in ("--set", override))]
+    lstmgan(*command, "--run", tmp_path / "run")
+    arguments = ["evaluate", tmp_path / "run", "--temperatures", "0.9..1.0", "--seeds", 1, "--samples", 200]
+    printed = lstmgan(*arguments)
+    for words in (
+        "reverse LM score",
+        "grammatical",
+        "run, likelihood only",
+        "real text",
+        "is worse than real text",
+        "swapped",
+    ):
+        assert words in printed
+    assert "The best checkpoint of run" in printed
+    assert (tmp_path / "run/evaluation/report.html").read_text().startswith("<!DOCTYPE html>")
+    found = json.loads(lstmgan(*arguments, "--json"))
+    assert [sampler["name"] for sampler in found["samplers"]] == ["run", "run, likelihood only", "real text"]
 
 
 def test_inspect_tells_runs_corpora_and_checkpoints(run):
@@ -169,6 +198,14 @@ def test_dry_run_shows_the_plan_and_starts_nothing(jobs, tmp_path):
         (["prepare", "JOB", "--out", "/"], "/ holds other files"),
         (["generate", "absent"], "absent is not a run"),
         (["evaluate", "."], ". is not a run"),
+        (["evaluate", "absent", "--brief"], "absent is not a run"),
+        (["evaluate", "a", "b", "--brief"], "--brief takes one run"),
+        (["evaluate", "a", "--temperatures", "hot"], "write a range such as 0.6..1.3"),
+        (["evaluate", "a", "--temperatures", "1.0..0.5"], "--temperatures"),
+        (["evaluate", "a", "--temperatures", "0,1"], "--temperatures"),
+        (["evaluate", "a", "--samples", "50"], "--samples: 50 will not do"),
+        (["evaluate", "a", "--encoder", "word2vec"], "write sentence-transformers:"),
+        (["prepare", "oracle:depth=3", "--out", "corpus"], "depth"),
         (["inspect", "absent"], "neither a run, nor a corpus, nor a checkpoint"),
         (["monitor", "absent"], "absent is empty or absent"),
         (["prepare", "absent.txt", "--out", "corpus"], "absent.txt"),

@@ -78,7 +78,7 @@ def test_preparing_generating_and_evaluating_on_a_cluster_with_everything_on_s3(
     assert sorted(objects) == ["texts/_SUCCESS", "texts/_request.json", "texts/part-00000.txt"]
     assert objects["texts/part-00000.txt"] == (tmp_path / "texts.txt").read_bytes()
 
-    evaluate = ["evaluate", tmp_path / "run", "--json", "--samples", 100]
+    evaluate = ["evaluate", tmp_path / "run", "--brief", "--json", "--samples", 100]
     assert json.loads(lstmgan(site, *evaluate, *shared)) == json.loads(lstmgan(site, *evaluate))
 
 

@@ -122,6 +122,11 @@ def snapshot(sections: Mapping[str, Tensors]) -> dict[str, dict[str, Tensor]]:
     }
 
 
+def digest_of(tensors: Tensors) -> str:
+    """What `Checkpoint.digest` says of a section with these tensors."""
+    return hashlib.sha256(_serialise(tensors)).hexdigest()
+
+
 def open_checkpoint(folder: Folder) -> Checkpoint:
     """The checkpoint in a folder.
 

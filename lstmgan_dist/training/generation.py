@@ -21,9 +21,10 @@ from typing import Any, Literal
 from lstmgan_dist.corpus.texts import SUFFIXES, Format, write_texts
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.sampling import BLOCK, Sampling, blocks_of, rows, sample
-from lstmgan_dist.runtime.tasks import Workers
+from lstmgan_dist.runtime.local import same_rounding
+from lstmgan_dist.runtime.tasks import Watch, Workers
 from lstmgan_dist.storage import Folder, write_file
-from lstmgan_dist.training.result import Result, Watch, same_rounding
+from lstmgan_dist.training.result import Result
 from lstmgan_dist.training.review import beginning, never_drawn, sample_length
 
 REQUEST, SUCCESS = "_request.json", "_SUCCESS"

@@ -31,6 +31,8 @@ class Progress:
     evaluations_since_best: int = 0
     roll_backs: int = 0
     learning_rate_scale: float = 1.0
+    likelihood_end: int | None = None  # the step whose weights the first game starts from
+    best_by_verdict: int | None = None
 
     def advance(self, sequences_read: int) -> None:
         """One more round is done, after which so many sequences have been consumed."""
@@ -62,8 +64,9 @@ class Progress:
         self.evaluations_since_best = 0
 
     def protected_steps(self) -> set[int]:
-        """Checkpoints that must outlive pruning."""
-        return {score.step for score in (self.best, self.phase_best) if score}
+        """Checkpoints that must outlive pruning: the best ones, and what a game has to be compared with."""
+        kept = {score.step for score in (self.best, self.phase_best) if score}
+        return kept | {step for step in (self.likelihood_end, self.best_by_verdict) if step is not None}
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""

@@ -7,36 +7,35 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache, partial
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any
 
 import torch
 
 from lstmgan_dist.corpus.manifest import PreparedCorpus
-from lstmgan_dist.corpus.stream import heldout_batches
+from lstmgan_dist.corpus.stream import heldout_batches, read_sentences
 from lstmgan_dist.corpus.tokenizer import Tokenizer
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.likelihood import Likelihood, heldout_likelihood
-from lstmgan_dist.evaluation.ngrams import distinct
 from lstmgan_dist.evaluation.sampling import Sampling, blocks_of, join, sample
+from lstmgan_dist.evaluation.texts import Texts, batches_of
 from lstmgan_dist.models.drawing import Drawn
 from lstmgan_dist.models.generator import Generator
-from lstmgan_dist.runtime.local import LocalRuntime, choose_device
-from lstmgan_dist.runtime.tasks import IN_PROCESS, Workers
+from lstmgan_dist.runtime.local import DeviceChoice, LocalRuntime, choose_device, same_rounding
+from lstmgan_dist.runtime.tasks import IN_PROCESS, Watch, Workers
 from lstmgan_dist.training.game import build_generator
+from lstmgan_dist.training.review import ngram_figures
 from lstmgan_dist.training.run import Run
 
 # Held-out text is scored in shares that depend on the text alone, and the figures of these are added up in order: who
 # scored a share does not show.
 _SENTENCE_ROWS, _SHARE_SENTENCES = 128, 2048
+# As many as the papers use.
+_TEXYGEN_SENTENCES = _MOST_REFERENCES = 10_000
 # Parallel rows in which a continuous held-out text is read: few, for each starts without knowing what came before.
 _CONTINUOUS_ROWS, _SHARE_TOKENS = 8, 2**18
-
-DeviceChoice = Literal["auto", "cpu", "cuda"]
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -88,20 +87,14 @@ def _arrived(url: str, step: int, device: DeviceChoice) -> Result:
         raise UserError(f"On {platform.node()}: {error}") from error
 
 
-@contextmanager
-def same_rounding() -> Iterator[None]:
-    """Matrix products round alike for any number of threads but one, so that processes with one core take two."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(2, threads))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 @dataclass(frozen=True)
 class Evaluation:
-    """Held-out likelihood and diversity of one checkpoint."""
+    """Held-out likelihood, and n-grams of samples, of one checkpoint.
+
+    nll_per_token: of held-out text, unpadded, end marks included. nll_gen_texygen: what Texygen and its heirs call
+    NLL-gen: of *training* text (at most 10,000 sentences), averaged over all positions of texts padded to max_length,
+    padding counted as free. It stands here for comparison with papers only. ngrams: see `ngram_figures`.
+    """
 
     run: str
     checkpoint: int
@@ -110,21 +103,13 @@ class Evaluation:
     perplexity: float
     bits_per_character: float
     samples: int
-    distinct_1: float | None = None
-    distinct_2: float | None = None
-    distinct_3: float | None = None
+    nll_gen_texygen: float | None = None
+    ngrams: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
-
-
-class Watch(Protocol):
-    """Passes items on, and shows how many of `total` have gone by."""
-
-    def __call__(self, items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
-        """The items."""
-        ...
+        """As plain values, those of n-grams among them."""
+        values = asdict(self)
+        return {name: value for name, value in values.items() if name != "ngrams"} | values["ngrams"]
 
 
 def evaluate(result: Result, *, samples: int, seed: int, watch: Watch, workers: Workers = IN_PROCESS) -> Evaluation:
@@ -145,12 +130,16 @@ def evaluate(result: Result, *, samples: int, seed: int, watch: Watch, workers: 
     likelihood = Likelihood(0.0, 0)
     for part in watch(scored, shares, "held-out text"):
         likelihood = Likelihood(likelihood.nats + part.nats, likelihood.tokens + part.tokens)
-    diversity = {}
+    texygen, ngrams = None, {}
     if not continuous:
+        rows = min(corpus.splits["train"].rows, _TEXYGEN_SENTENCES)
+        trained_on = workers.map_in_order(partial(_score_training, result), blocks_of(rows, _SHARE_SENTENCES))
+        texygen = sum(part.nats for part in trained_on) / (rows * corpus.max_length)
         blocks = blocks_of(samples)
         drawn = workers.map_in_order(partial(_draw, result, Sampling(job.corpus.max_length), seed), blocks)
-        texts = join(list(watch(drawn, len(blocks), "samples")))
-        diversity = {f"distinct_{n}": distinct(texts.tokens_BT, texts.lengths_B, n) for n in (1, 2, 3)}
+        texts = Texts.drawn(join(list(watch(drawn, len(blocks), "samples"))))
+        references = read_sentences(corpus, "heldout", range(min(split.rows, _MOST_REFERENCES)))
+        ngrams = ngram_figures(texts, Texts.encoded(references))
     return Evaluation(
         run=result.run.folder.url,
         checkpoint=result.step,
@@ -159,7 +148,8 @@ def evaluate(result: Result, *, samples: int, seed: int, watch: Watch, workers: 
         perplexity=likelihood.perplexity,
         bits_per_character=likelihood.bits_per_character(split.characters / split.tokens),
         samples=0 if continuous else samples,
-        **diversity,
+        nll_gen_texygen=texygen,
+        ngrams=ngrams,
     )
 
 
@@ -175,6 +165,13 @@ def _score(result: Result, shares: int, share: int) -> Likelihood:
     )
     with same_rounding():
         return heldout_likelihood(result.generator, batches, LocalRuntime(result.device))
+
+
+def _score_training(result: Result, rows: range) -> Likelihood:
+    """The likelihood of these training sentences."""
+    texts = Texts.encoded(read_sentences(result.corpus, "train", rows))
+    with same_rounding():
+        return heldout_likelihood(result.generator, batches_of(texts), LocalRuntime(result.device))
 
 
 def _draw(result: Result, sampling: Sampling, seed: int, numbers: range) -> Drawn:

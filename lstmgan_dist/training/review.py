@@ -10,10 +10,12 @@ from torch import Tensor
 
 from lstmgan_dist.config import Job
 from lstmgan_dist.corpus.manifest import PreparedCorpus
-from lstmgan_dist.corpus.stream import heldout_batches
+from lstmgan_dist.corpus.stream import heldout_batches, read_sentences
+from lstmgan_dist.evaluation.heldout import validation_rows
 from lstmgan_dist.evaluation.likelihood import heldout_likelihood
-from lstmgan_dist.evaluation.ngrams import distinct
+from lstmgan_dist.evaluation.ngrams import NgramIndex, distinct, repetition, self_bleu
 from lstmgan_dist.evaluation.sampling import Sampling, rows, sample_shared
+from lstmgan_dist.evaluation.texts import Texts
 from lstmgan_dist.models.discriminators import Discriminator
 from lstmgan_dist.models.drawing import END, Drawn
 from lstmgan_dist.runtime.base import Runtime
@@ -34,11 +36,14 @@ class Review:
 def review(game: Game, corpus: PreparedCorpus, job: Job, runtime: Runtime) -> Review:
     """Held-out likelihood, diversity of samples, scores of both kinds of text, and samples to read."""
     settings = job.evaluate
+    most_sequences = settings.heldout_sequences
+    if job.corpus.layout == "sentences":
+        most_sequences = validation_rows(corpus.splits["heldout"], most_sequences)
     batches = list(
         heldout_batches(
             corpus,
             batch_size=job.batch.size,
-            most_sequences=settings.heldout_sequences,
+            most_sequences=most_sequences,
             rank=runtime.rank,
             world_size=runtime.world_size,
         )
@@ -60,8 +65,8 @@ def review(game: Game, corpus: PreparedCorpus, job: Job, runtime: Runtime) -> Re
     drawn = sample_shared(
         game.generator, Sampling(job.corpus.max_length), count=settings.samples, seed=job.seed, runtime=runtime
     )
-    scalars |= {f"samples/distinct_{n}": distinct(drawn.tokens_BT, drawn.lengths_B, n) for n in (1, 2, 3)}
-    scalars["samples/mean_length"] = drawn.lengths_B.double().mean().item()
+    real_texts = Texts.encoded(read_sentences(corpus, "heldout", range(most_sequences)))
+    scalars |= {f"samples/{name}": value for name, value in ngram_figures(Texts.drawn(drawn), real_texts).items()}
     histograms = {}
     if game.discriminator:
         real = batches[0].to(runtime.device)
@@ -71,6 +76,18 @@ def review(game: Game, corpus: PreparedCorpus, job: Job, runtime: Runtime) -> Re
             game.discriminator, Drawn(drawn.tokens_BT[:count], drawn.lengths_B[:count])
         )
     return Review(scalars, histograms, texts)
+
+
+def ngram_figures(texts: Texts, real: Texts) -> dict[str, float]:
+    """Quality and diversity by n-grams, cheaply: distinct-n, and BLEU against all of the real texts and of itself."""
+    bleu_K, self_bleu_K = NgramIndex(real).sentence_bleu(texts).mean(0), self_bleu(texts).mean(0)
+    return {
+        **{f"distinct_{n}": distinct(texts, n) for n in (1, 2, 3, 4)},
+        **{f"bleu_{n}": float(bleu_K[n - 1]) for n in (2, 3, 4, 5)},
+        **{f"self_bleu_{n}": float(self_bleu_K[n - 1]) for n in (2, 3, 4, 5)},
+        "repetition": repetition(texts),
+        "mean_length": float(texts.lengths_N.mean()),
+    }
 
 
 def sample_length(job: Job) -> int:

@@ -15,13 +15,17 @@ from collections.abc import Callable
 from lstmgan_dist.config import Corpus, Job, differences, dump_job, parse_job
 from lstmgan_dist.corpus.manifest import PreparedCorpus, is_prepared, open_corpus
 from lstmgan_dist.corpus.order import SentenceOrder, TextOrder
-from lstmgan_dist.corpus.prepare import Progress, content_key, prepare
+from lstmgan_dist.corpus.prepare import Progress as PreparationProgress
+from lstmgan_dist.corpus.prepare import content_key, prepare
 from lstmgan_dist.corpus.tokenizer import Tokenizer
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.evaluation.synthetic import is_synthetic, prepare_synthetic, synthetic_key
 from lstmgan_dist.storage import WRITE_PROBE, Folder, configure, matching_files
 from lstmgan_dist.training.checkpoint import Checkpoint, Checkpoints
+from lstmgan_dist.training.progress import Progress
 
 JOB = "job.yaml"
+EVALUATION, BEST = "evaluation", "best.json"
 CORPUS = "corpus.json"
 TOKENIZER = "tokenizer.json"
 
@@ -124,8 +128,16 @@ class Run:
         latest = self.checkpoints.newest(warn=warn)
         if latest is None:
             raise UserError(f"{self.folder} has no checkpoint yet: let lstmgan train run until the first one.")
-        best = latest.progress()["best"]
-        return latest if which == "latest" or not best else self.checkpoints.open(best["step"])
+        progress = Progress.from_json(latest.progress())
+        best = progress.best.step if progress.best else None
+        if self.job.checkpoint.best_by == "frontier":
+            # Until a verdict says better, what the game started from is the best.
+            best = self._best_by_verdict() or progress.likelihood_end or best
+        return latest if which == "latest" or best is None else self.checkpoints.open(best)
+
+    def _best_by_verdict(self) -> int | None:
+        evaluation = self.folder / EVALUATION
+        return json.loads(evaluation.read(BEST))["step"] if evaluation.exists(BEST) else None
 
 
 def check_fit(job: Job, corpus: PreparedCorpus) -> None:
@@ -162,13 +174,21 @@ def check_fit(job: Job, corpus: PreparedCorpus) -> None:
         raise UserError(f"generator.pretrained_vectors {vectors} matches no file: check the path.")
 
 
-def prepared_corpus(settings: Corpus, run_url: str, report: Callable[[Progress], None]) -> PreparedCorpus:
+def prepared_corpus(settings: Corpus, run_url: str, report: Callable[[PreparationProgress], None]) -> PreparedCorpus:
     """The job's corpus: the prepared one that the source names, or one made now, in a cache beside the run."""
-    if len(settings.sources) == 1 and not settings.sources[0].startswith("builtin:"):
+    if len(settings.sources) == 1 and not settings.sources[0].startswith(("builtin:", "oracle:", "grammar:")):
         folder = Folder(settings.sources[0])
         if is_prepared(folder):
             return open_corpus(folder)
-    folder = Folder(posixpath.join(posixpath.dirname(Folder(run_url).url) or ".", ".corpora")) / content_key(settings)
+    caches = Folder(posixpath.join(posixpath.dirname(Folder(run_url).url) or ".", ".corpora"))
+    if len(settings.sources) == 1 and is_synthetic(settings.sources[0]):
+        folder = caches / synthetic_key(settings.sources[0])
+        return (
+            open_corpus(folder)
+            if is_prepared(folder)
+            else prepare_synthetic(settings.sources[0], folder, report=report)
+        )
+    folder = caches / content_key(settings)
     return open_corpus(folder) if is_prepared(folder) else prepare(settings, folder, report=report)
 
 

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+from matplotlib.image import imread
 from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from lstmgan_dist.config import Job, dump_job
+from lstmgan_dist.evaluation.assessment import Assessment
 from lstmgan_dist.storage import Folder
 
 METRICS = "metrics.jsonl"
@@ -165,6 +168,22 @@ class RunLog:
         kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= step]
         Folder(self._local).write(METRICS, "".join(kept).encode())
         return path.open("a", encoding="utf-8")
+
+
+def log_assessment(folder: Folder, step: int, found: Assessment, figures: Mapping[str, bytes]) -> None:
+    """Add what judges found of a run to its TensorBoard: figures (PNG, by name), verdicts as text, scalars."""
+    with tempfile.TemporaryDirectory(prefix="lstmgan-") as local:
+        with closing(SummaryWriter(local, filename_suffix=".evaluation")) as writer:
+            for name, png in figures.items():
+                writer.add_image(f"evaluation/{name}", imread(io.BytesIO(png))[:, :, :3], step, dataformats="HWC")
+            sentences = [*found.warnings, *found.best.values(), *(verdict.sentence for verdict in found.verdicts)]
+            writer.add_text("evaluation", "\n\n".join(sentences), step)
+            for place in found.places:
+                at = "" if place.temperature is None else f" at {place.temperature:g}"
+                for name, estimate in place.figures.items():
+                    writer.add_scalar(f"evaluation {name}/{place.sampler}{at}", estimate.value, step)
+        for path in Path(local).iterdir():
+            folder.write(f"{TENSORBOARD}/{path.name}", path.read_bytes())
 
 
 class _NoLog:

@@ -5,22 +5,24 @@ from __future__ import annotations
 import math
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
-from lstmgan_dist.config import Interval, Job
+from lstmgan_dist.config import Frontier, Interval, Job
 from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.corpus.stream import Batch, Stream
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.models.vectors import read_vectors
-from lstmgan_dist.runtime.base import Runtime, Wish, lanes_of, rows_of
+from lstmgan_dist.runtime.base import Runtime, Wish, WorkTogether, lanes_of, rows_of
 from lstmgan_dist.runtime.randomness import Noise, derive
 from lstmgan_dist.storage import Folder, configure
+from lstmgan_dist.training import assessing
 from lstmgan_dist.training.background import OneAtATime
-from lstmgan_dist.training.checkpoint import Checkpoint, snapshot
-from lstmgan_dist.training.game import Game
+from lstmgan_dist.training.checkpoint import Checkpoint, digest_of, snapshot
+from lstmgan_dist.training.game import Game, build_generator
 from lstmgan_dist.training.phases import ROUNDS
 from lstmgan_dist.training.players import Moment, Report
 from lstmgan_dist.training.progress import Progress, batches_per_epoch, steps_of
@@ -28,6 +30,8 @@ from lstmgan_dist.training.review import Review, review
 from lstmgan_dist.training.run import JOB, Run
 from lstmgan_dist.training.run_log import Log, open_log
 from lstmgan_dist.training.screen import Message, Relay, Screen
+
+Item = TypeVar("Item")
 
 
 class FailedUpdateError(Exception):
@@ -165,7 +169,7 @@ class _Training:
             except FailedUpdateError as failure:
                 self._roll_back(failure)
             if progress.phase_is_over(phase, self.steps):
-                self._finish_phase()
+                self._finish_phase(log)
             # A score is worth nothing without the weights that reached it.
             if saving or progress.phase != number or (progress.best and progress.best.step == progress.step):
                 self._save(log)
@@ -212,7 +216,7 @@ class _Training:
         log.scalars(step, result.scalars)
         log.histograms(step, result.histograms)
         log.samples(step, result.texts)
-        figures = "  ".join(f"{name} {value:.4f}" for name, value in result.scalars.items())
+        figures = "  ".join(f"{name} {result.scalars[name]:.4f}" for name in _TOLD if name in result.scalars)
         self.screen.say(f"step {step}: {figures}")
         floor, distinct_2 = self.job.guard.distinct_2_floor, result.scalars.get("samples/distinct_2", 1.0)
         if distinct_2 < floor:
@@ -249,7 +253,7 @@ class _Training:
             f"{progress.learning_rate_scale:g}."
         )
 
-    def _finish_phase(self) -> None:
+    def _finish_phase(self, log: Log) -> None:
         progress, phase = self.progress, self.job.phases[self.progress.phase]
         if phase.finish_with == "best" and progress.phase_best and progress.phase_best.step != progress.step:
             self.game.load_networks(self._committed(progress.phase_best.step))
@@ -257,7 +261,48 @@ class _Training:
                 f"The {phase.kind} phase ends with its best weights, those of step {progress.phase_best.step}: "
                 f"held-out {progress.phase_best.heldout_nll:.4f} nats per token."
             )
+        later = [other.kind for other in self.job.phases[progress.phase + 1 :]]
+        if phase.kind == "likelihood" and later and later[0] != "likelihood" and progress.likelihood_end is None:
+            progress.likelihood_end = progress.step
+        if self.job.evaluate.frontier and phase.kind != "discriminator":  # which leaves the generator as it was
+            self._judge(self.job.evaluate.frontier, log)
         progress.next_phase()
+
+    def _judge(self, settings: Frontier, log: Log) -> None:
+        """Judge the generator beside the one that the game started from, with all workers."""
+        progress, job, name = self.progress, self.job, self.run.folder.name
+        step, weights = progress.step, snapshot({"generator": self.game.generator.state_dict()})["generator"]
+        generator = build_generator(job, self.corpus.tokenizer.vocabulary_size)
+        generator.load_state_dict(weights)
+        end = assessing.contestant(self.run, name, "run", generator, digest_of(weights), step)
+        likelihood, start = None, progress.likelihood_end
+        if start is not None and start != step:
+            likelihood = assessing.likelihood_contestant(self.run, name, self._committed(start))
+        entry = assessing.Entry(self.run, end, likelihood, start)
+        self.screen.say(f"Step {step}: the judges read, at {len(settings.temperatures)} temperatures.")
+        found = assessing.judge(
+            [entry],
+            settings,
+            encoder=None,
+            workers=WorkTogether(self.runtime),
+            watch=self._say_what_is_done,
+            runtime=self.runtime,
+        )
+        choice = assessing.choice(entry, found)
+        progress.best_by_verdict = choice.step
+        if not self.runtime.rank:
+            assessing.write([entry], found)
+        log.scalars(step, assessing.summary(entry, found))
+        for sentence in (*(verdict.sentence for verdict in found.verdicts), choice.reason):
+            self.screen.say(sentence)
+
+    def _say_what_is_done(self, items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
+        said = time.monotonic()
+        for done, item in enumerate(items, start=1):
+            if time.monotonic() - said > _SECONDS_BETWEEN_SENTENCES:
+                said = time.monotonic()
+                self.screen.say(f"{description} {done}/{total}")
+            yield item
 
     def _save(self, log: Log) -> None:
         state = self.game.state(self.noise.rows_B)
@@ -283,6 +328,8 @@ class _Training:
         return self.run.checkpoints.open(step)
 
 
+_SECONDS_BETWEEN_SENTENCES = 30.0
+_TOLD = ("heldout/nll", "samples/distinct_2", "samples/bleu_4", "samples/self_bleu_4")
 _SHOWN = ("likelihood/nll", "generator/cost", "generator/reward", "discriminator/loss")
 
 

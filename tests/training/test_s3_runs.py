@@ -98,7 +98,7 @@ def test_what_acts_on_a_run_takes_its_address(server, remote, tmp_path, text):
         assert len(texts) == 5
         lstmgan("generate", remote, "--count", 5, "--seed", 4, "--out", f"{server.url}/out/texts.txt")
         assert server.objects("out")["out/texts.txt"].decode().splitlines() == texts
-        figures = json.loads(lstmgan("evaluate", remote, "--samples", 64, "--json"))
+        figures = json.loads(lstmgan("evaluate", remote, "--brief", "--samples", 64, "--json"))
         assert figures["run"] == remote
         assert figures["nll_per_token"] > 0
         facts = lstmgan("inspect", remote)

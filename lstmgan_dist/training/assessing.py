@@ -1,0 +1,280 @@
+"""Runs judged: each at its end, beside the likelihood checkpoint that its game started from, beside real text.
+
+What is found is written where each run is:
+
+evaluation/frontier.json   every figure      evaluation/report.html   the same to look at, in one file
+evaluation/best.json       the chosen step   evaluation/*.png         its figures
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Literal
+
+from lstmgan_dist import config
+from lstmgan_dist.corpus.manifest import PreparedCorpus
+from lstmgan_dist.corpus.prepare import JUDGES
+from lstmgan_dist.corpus.tokenizer import UNKNOWN_ID
+from lstmgan_dist.errors import UserError
+from lstmgan_dist.evaluation.archive import Archive
+from lstmgan_dist.evaluation.assess import Contestant, Settings, assess
+from lstmgan_dist.evaluation.assessment import Assessment, LearningCurves, Phase, Sampler
+from lstmgan_dist.evaluation.embedding import Encoder
+from lstmgan_dist.evaluation.figures import draw_figures, to_png
+from lstmgan_dist.evaluation.heldout import validation_rows
+from lstmgan_dist.evaluation.language_model import STANDARD
+from lstmgan_dist.evaluation.measuring import GeneratorSource
+from lstmgan_dist.evaluation.oracle import Oracle
+from lstmgan_dist.evaluation.report import report_html
+from lstmgan_dist.evaluation.sampling import Sampling
+from lstmgan_dist.evaluation.synthetic import read_oracle
+from lstmgan_dist.models.drawing import END
+from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.runtime.base import Runtime
+from lstmgan_dist.runtime.local import DeviceChoice
+from lstmgan_dist.runtime.tasks import Watch, Workers
+from lstmgan_dist.training.checkpoint import Checkpoint
+from lstmgan_dist.training.game import build_generator
+from lstmgan_dist.training.progress import Progress
+from lstmgan_dist.training.run import BEST, EVALUATION, Run
+from lstmgan_dist.training.run_log import log_assessment, read_metrics
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run that takes part: its end, and the end of its likelihood phase if a game followed.
+
+    likelihood: may be another run's with the same weights, and then has the other's name and step. likelihood_step: the
+    step of its own.
+    """
+
+    run: Run
+    end: Contestant
+    likelihood: Contestant | None
+    likelihood_step: int | None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The step that is a run's best checkpoint by the verdict, and why, in a sentence."""
+
+    step: int
+    reason: str
+
+
+def enter_all(urls: Sequence[str], checkpoint: str, *, warn: Callable[[str], None]) -> list[Entry]:
+    """Runs by their addresses; each goes by the name of its folder, or by its address where two have the same.
+
+    Raises:
+        UserError: if one of them is no run, has no such checkpoint, or is named twice.
+    """
+    runs = [Run.open(url) for url in urls]
+    names = [run.folder.name for run in runs]
+    if len({run.folder.url for run in runs}) < len(runs):
+        raise UserError("A run is named twice: name each one once.")
+    if len(set(names)) < len(names):
+        names = [run.folder.url for run in runs]
+    entries = [_enter(run, name, checkpoint, warn) for run, name in zip(runs, names, strict=True)]
+    # Runs may have started from the same weights, which one name will do for.
+    starts: dict[str, Contestant] = {}
+    return [
+        replace(entry, likelihood=starts.setdefault(entry.likelihood.key, entry.likelihood))
+        if entry.likelihood
+        else entry
+        for entry in entries
+    ]
+
+
+def _enter(run: Run, name: str, checkpoint: str, warn: Callable[[str], None]) -> Entry:
+    if run.job.corpus.layout != "sentences":
+        raise UserError(
+            f"{run.folder} has corpus.layout {run.job.corpus.layout}, and judges read whole sentences: "
+            "say --brief for its held-out likelihood."
+        )
+    end = run.checkpoint(checkpoint, warn=warn)
+    start = Progress.from_json(end.progress()).likelihood_end
+    own = contestant(run, name, "run", _generator(run, end), end.digest("generator"), end.step)
+    if start is None or start == end.step:
+        return Entry(run, own, None, None)
+    return Entry(run, own, likelihood_contestant(run, name, run.checkpoints.open(start)), start)
+
+
+def likelihood_contestant(run: Run, name: str, checkpoint: Checkpoint) -> Contestant:
+    """The generator that the game of a run, which goes by this name, has started from."""
+    generator, weights = _generator(run, checkpoint), checkpoint.digest("generator")
+    return contestant(run, f"{name}, likelihood only", "likelihood start", generator, weights, checkpoint.step)
+
+
+def contestant(
+    run: Run, name: str, kind: Literal["run", "likelihood start"], generator: Generator, weights: str, step: int
+) -> Contestant:
+    """A generator of a run, which draws texts as its corpus has them. weights: what identifies it."""
+    sampling = Sampling(run.job.corpus.max_length)
+    oracle = read_oracle(run.corpus().folder)
+    if isinstance(oracle, Oracle):
+        # Of fixed length, so that its likelihood is one of as many tokens.
+        sampling = Sampling(oracle.length, suppress=(END, UNKNOWN_ID))
+    source = GeneratorSource(generator, sampling)
+    return Contestant(Sampler(name, kind, run.folder.url, step), source, f"{weights} {sampling}")
+
+
+def _generator(run: Run, checkpoint: Checkpoint) -> Generator:
+    generator = build_generator(run.job, run.tokenizer().vocabulary_size)
+    generator.load_state_dict(checkpoint.load("generator"))
+    return generator
+
+
+def judge(
+    entries: Sequence[Entry],
+    settings: config.Frontier,
+    *,
+    encoder: Encoder | None,
+    workers: Workers,
+    watch: Watch,
+    device: DeviceChoice = "auto",
+    runtime: Runtime | None = None,
+) -> Assessment:
+    """Judge runs of one corpus together.
+
+    runtime: of workers that train together and do this together, too; then all of them call it.
+
+    Raises:
+        UserError: if they were trained on different text, or there is too little of it.
+    """
+    corpus = _common_corpus(entries)
+    starts = {entry.likelihood.key: entry.likelihood for entry in entries if entry.likelihood}
+    pairs = [(entry.end.about.name, entry.likelihood.about.name) for entry in entries if entry.likelihood]
+    names = [entry.end.about.name for entry in entries]
+    pairs += [(one, other) for number, one in enumerate(names) for other in names[:number]]
+    thoroughness = Settings(
+        temperatures=settings.temperatures,
+        seeds=settings.seeds,
+        samples=settings.samples,
+        validation=max(
+            validation_rows(corpus.splits["heldout"], entry.run.job.evaluate.heldout_sequences) for entry in entries
+        ),
+        recipe=STANDARD,
+    )
+    archive = Archive(corpus.folder / JUDGES)
+    if runtime:
+        archive = Archive(corpus.folder / JUDGES, exchange=runtime.exchange, writes=runtime.rank == 0)
+    found = assess(
+        corpus,
+        [*(entry.end for entry in entries), *starts.values()],
+        pairs,
+        thoroughness,
+        encoder=encoder,
+        archive=archive,
+        workers=workers,
+        watch=watch,
+        device=device,
+    )
+    return replace(
+        found,
+        curves=tuple(_learning_curves(entry) for entry in entries),
+        best={entry.end.about.name: choice(entry, found).reason for entry in entries},
+    )
+
+
+def write(entries: Sequence[Entry], found: Assessment) -> None:
+    """Leave what was found in the folder of each run, and its figures in its TensorBoard."""
+    figures = {name: to_png(figure) for name, figure in draw_figures(found).items()}
+    page = report_html(found).encode()
+    for entry in entries:
+        folder = entry.run.folder / EVALUATION
+        folder.write("frontier.json", found.to_json())
+        folder.write("report.html", page)
+        for name, png in figures.items():
+            folder.write(f"{name}.png", png)
+        folder.write(BEST, (json.dumps(asdict(choice(entry, found)), indent=1) + "\n").encode())
+        log_assessment(entry.run.folder, entry.end.about.step, found, figures)
+
+
+def _common_corpus(entries: Sequence[Entry]) -> PreparedCorpus:
+    first, *others = [entry.run.corpus() for entry in entries]
+    for entry, corpus in zip(entries[1:], others, strict=True):
+        if corpus.fingerprint != first.fingerprint:
+            raise UserError(
+                f"{entries[0].run.folder} and {entry.run.folder} cannot be compared, for they were trained on "
+                f"different text or with different vocabularies (corpus {first.fingerprint[:12]} of "
+                f"{first.tokenizer.vocabulary_size:,} tokens, and {corpus.fingerprint[:12]} of "
+                f"{corpus.tokenizer.vocabulary_size:,}): train them on one corpus."
+            )
+    return first
+
+
+def choice(entry: Entry, found: Assessment) -> Choice:
+    """The best checkpoint of a run that was judged: the end of its game has to prove itself."""
+    end = entry.end.about
+    if entry.likelihood is None:
+        return Choice(end.step, f"{end.name} is likelihood training alone, so its best checkpoint is step {end.step}.")
+    verdict = found.verdict(end.name, entry.likelihood.about.name)
+    if verdict.word == verdict.swapped == "better":
+        return Choice(
+            end.step,
+            f"The best checkpoint of {end.name} is the end of its game, step {end.step}: better than its likelihood "
+            "checkpoint, with the halves either way round.",
+        )
+    step = entry.likelihood_step
+    assert step is not None
+    swapped = "" if verdict.swapped == verdict.word else f", and with the halves swapped {verdict.swapped}"
+    return Choice(
+        step,
+        f"The best checkpoint of {end.name} stays the one from the end of its likelihood phase, step {step}: the end "
+        "of "
+        f"the game is {verdict.word}{swapped}.",
+    )
+
+
+def summary(entry: Entry, found: Assessment) -> dict[str, float]:
+    """Figures of a run for its curves: the scores at the temperature nearest 1, and the margin over its start."""
+    name = entry.end.about.name
+    place = min(
+        (place for place in found.places if place.sampler == name), key=lambda place: abs((place.temperature or 1) - 1)
+    )
+    figures = {f"judges/{figure}": place.figures[figure].value for figure in ("lm", "reverse_lm", "frechet")}
+    if entry.likelihood:
+        margin = found.verdict(name, entry.likelihood.about.name).margin
+        figures |= {} if margin is None else {"judges/margin": margin.value}
+    return figures
+
+
+def _learning_curves(entry: Entry) -> LearningCurves:
+    rows = read_metrics(entry.run.folder)
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if name in _CURVES and not isinstance(value, str):
+                curves.setdefault(name, []).append((row["step"], value))
+    return LearningCurves(
+        entry.end.about.name,
+        tuple(_phases(rows)),
+        {name: tuple(points) for name, points in curves.items()},
+    )
+
+
+_CURVES = ("heldout/nll", "samples/bleu_4", "samples/self_bleu_4")
+
+
+def _phases(rows: Sequence[dict[str, float]]) -> Iterator[Phase]:
+    """What was trained when, by the figures that were logged."""
+    kind, first, last = "", 0, 0
+    for row in rows:
+        now = _kind_of(row) or kind
+        if now != kind:
+            if kind:
+                yield Phase(kind, first, last)
+            kind, first = now, last + 1
+        last = int(row["step"])
+    if kind:
+        yield Phase(kind, first, last)
+
+
+def _kind_of(row: dict[str, float]) -> str:
+    if "generator/cost" in row:
+        return "adversarial"
+    if "discriminator/loss" in row:
+        return "discriminator"
+    return "likelihood" if "likelihood/nll" in row else ""
