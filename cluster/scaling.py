@@ -56,6 +56,7 @@ class Text:
 # As `lstmgan prepare` counts them with the recipes' settings.
 TEXTS = {
     "builtin:python-docs": Text(5000, 15.06),
+    "oracle:length=20,seed=1": Text(5002, 21.0),
     "train.txt": Text(2585, 12.56),  # COCO captions, 10,000 of them
     "input.txt": Text(67, None),  # tinyshakespeare
 }
