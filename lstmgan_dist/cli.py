@@ -377,6 +377,7 @@ def prepare(
     """
     from lstmgan_dist import config
     from lstmgan_dist.corpus import prepare as preparing
+    from lstmgan_dist.evaluation.synthetic import is_synthetic, prepare_synthetic
     from lstmgan_dist.storage import Folder
     from lstmgan_dist.training.inspection import describe_corpus
 
@@ -385,9 +386,7 @@ def prepare(
         raise UserError(f"{out} holds a corpus already: choose another folder with --out, or delete it.")
     if not all(preparing.is_corpus_file(name) for name in folder.list()):
         raise UserError(f"{out} holds other files: choose another folder with --out.")
-    if any(source.startswith(("oracle:", "grammar:")) for source in sources):
-        from lstmgan_dist.evaluation.synthetic import prepare_synthetic
-
+    if any(map(is_synthetic, sources)):
         if len(sources) > 1:
             raise UserError(f"{' '.join(sources)}: a synthetic source is the only one of its corpus.")
         with _preparation_bar() as report:

@@ -36,8 +36,8 @@ from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.local import DeviceChoice
 from lstmgan_dist.runtime.tasks import Watch, Workers
 from lstmgan_dist.training.checkpoint import Checkpoint
-from lstmgan_dist.training.game import build_generator
 from lstmgan_dist.training.progress import Progress
+from lstmgan_dist.training.result import load_generator
 from lstmgan_dist.training.run import BEST, EVALUATION, Run
 from lstmgan_dist.training.run_log import log_assessment, read_metrics
 
@@ -95,7 +95,7 @@ def _enter(run: Run, name: str, checkpoint: str, warn: Callable[[str], None]) ->
         )
     end = run.checkpoint(checkpoint, warn=warn)
     start = Progress.from_json(end.progress()).likelihood_end
-    own = contestant(run, name, "run", _generator(run, end), end.digest("generator"), end.step)
+    own = contestant(run, name, "run", load_generator(run, end), end.digest("generator"), end.step)
     if start is None or start == end.step:
         return Entry(run, own, None, None)
     return Entry(run, own, likelihood_contestant(run, name, run.checkpoints.open(start)), start)
@@ -103,7 +103,7 @@ def _enter(run: Run, name: str, checkpoint: str, warn: Callable[[str], None]) ->
 
 def likelihood_contestant(run: Run, name: str, checkpoint: Checkpoint) -> Contestant:
     """The generator that the game of a run, which goes by this name, has started from."""
-    generator, weights = _generator(run, checkpoint), checkpoint.digest("generator")
+    generator, weights = load_generator(run, checkpoint), checkpoint.digest("generator")
     return contestant(run, f"{name}, likelihood only", "likelihood start", generator, weights, checkpoint.step)
 
 
@@ -118,12 +118,6 @@ def contestant(
         sampling = Sampling(oracle.length, suppress=(END, UNKNOWN_ID))
     source = GeneratorSource(generator, sampling)
     return Contestant(Sampler(name, kind, run.folder.url, step), source, f"{weights} {sampling}")
-
-
-def _generator(run: Run, checkpoint: Checkpoint) -> Generator:
-    generator = build_generator(run.job, run.tokenizer().vocabulary_size)
-    generator.load_state_dict(checkpoint.load("generator"))
-    return generator
 
 
 def judge(
@@ -223,8 +217,7 @@ def choice(entry: Entry, found: Assessment) -> Choice:
     return Choice(
         step,
         f"The best checkpoint of {end.name} stays the one from the end of its likelihood phase, step {step}: the end "
-        "of "
-        f"the game is {verdict.word}{swapped}.",
+        f"of the game is {verdict.word}{swapped}.",
     )
 
 

@@ -25,6 +25,7 @@ from lstmgan_dist.models.drawing import Drawn
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.local import DeviceChoice, LocalRuntime, choose_device, same_rounding
 from lstmgan_dist.runtime.tasks import IN_PROCESS, Watch, Workers
+from lstmgan_dist.training.checkpoint import Checkpoint
 from lstmgan_dist.training.game import build_generator
 from lstmgan_dist.training.review import ngram_figures
 from lstmgan_dist.training.run import Run
@@ -72,10 +73,16 @@ def load_result(url: str, checkpoint: str, *, device: DeviceChoice, warn: Callab
     run = Run.open(url)
     chosen = run.checkpoint(checkpoint, warn=warn)
     tokenizer = run.tokenizer()
-    generator = build_generator(run.job, tokenizer.vocabulary_size)
-    generator.load_state_dict(chosen.load("generator"))
+    generator = load_generator(run, chosen)
     on = choose_device(device)
     return Result(run, chosen.step, generator.to(on), chosen.digest("generator"), tokenizer, on, device)
+
+
+def load_generator(run: Run, checkpoint: Checkpoint) -> Generator:
+    """The generator of a run at one of its checkpoints, on the CPU."""
+    generator = build_generator(run.job, run.tokenizer().vocabulary_size)
+    generator.load_state_dict(checkpoint.load("generator"))
+    return generator
 
 
 @lru_cache(maxsize=1)

@@ -176,12 +176,13 @@ def check_fit(job: Job, corpus: PreparedCorpus) -> None:
 
 def prepared_corpus(settings: Corpus, run_url: str, report: Callable[[PreparationProgress], None]) -> PreparedCorpus:
     """The job's corpus: the prepared one that the source names, or one made now, in a cache beside the run."""
-    if len(settings.sources) == 1 and not settings.sources[0].startswith(("builtin:", "oracle:", "grammar:")):
+    synthetic = len(settings.sources) == 1 and is_synthetic(settings.sources[0])
+    if len(settings.sources) == 1 and not settings.sources[0].startswith("builtin:") and not synthetic:
         folder = Folder(settings.sources[0])
         if is_prepared(folder):
             return open_corpus(folder)
     caches = Folder(posixpath.join(posixpath.dirname(Folder(run_url).url) or ".", ".corpora"))
-    if len(settings.sources) == 1 and is_synthetic(settings.sources[0]):
+    if synthetic:
         folder = caches / synthetic_key(settings.sources[0])
         return (
             open_corpus(folder)
