@@ -14,7 +14,13 @@ from lstmgan_dist.evaluation.judge import JudgeRequest, _frequency_nll, find_jud
 from lstmgan_dist.evaluation.language_model import fit, nll, read
 from lstmgan_dist.evaluation.texts import Texts
 from lstmgan_dist.storage import Folder
-from tests.evaluation.toy import RECIPE, VOCABULARY, babble, counting
+from tests.evaluation.toy import (
+    RECIPE,
+    VOCABULARY,
+    babble,
+    counting,
+    one_thread,  # noqa: F401
+)
 
 CPU = torch.device("cpu")
 REQUEST = JudgeRequest(counting(400, seed=1), counting(200, seed=2), VOCABULARY, RECIPE)
@@ -25,17 +31,8 @@ def learnt(request):
     return fit(request.learn, vocabulary_size=request.vocabulary_size, recipe=request.recipe, seed=1, device=CPU)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """For products as small as these, several threads mostly wait for each other: a minute on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
-def trained(one_thread):
+def trained():
     return learnt(REQUEST)
 
 

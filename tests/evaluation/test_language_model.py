@@ -11,19 +11,17 @@ from lstmgan_dist.evaluation import language_model
 from lstmgan_dist.evaluation.language_model import build, fit, nll, read, tokens_of
 from lstmgan_dist.evaluation.texts import Texts, join_texts
 from lstmgan_dist.models.generator import Generator
-from tests.evaluation.toy import RECIPE, VOCABULARY, WORDS, babble, counting
+from tests.evaluation.toy import (
+    RECIPE,
+    VOCABULARY,
+    WORDS,
+    babble,
+    counting,
+    one_thread,  # noqa: F401
+)
 
 CPU = torch.device("cpu")
 ROWS = [[3, 4, 4], [], [5], [6, 1, 2, 1, 6, 12], [], [7, 8]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """For products as small as these, several threads mostly wait for each other: a minute on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
