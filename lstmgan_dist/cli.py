@@ -168,13 +168,14 @@ def _train_on_ray(
     from functools import partial
 
     from lstmgan_dist.runtime.ray_cluster import connected_for
+    from lstmgan_dist.storage import Folder
     from lstmgan_dist.training.run import Run
     from lstmgan_dist.training.screen import replay
     from lstmgan_dist.training.trainer import train_on_worker
 
     fewest, most, cpus, gpus = size
-    if "://" not in url:
-        url = os.path.abspath(url)  # workers run in folders of their own
+    folder = Folder(url)
+    url = str(folder.local_path or folder)  # absolute, for workers run in folders of their own
     with connected_for(fewest, most, cpus=cpus, gpus=gpus, device=settings.device, address=address) as workers:
         from lstmgan_dist.runtime import ray_train
 
@@ -386,9 +387,7 @@ def prepare(
         raise UserError(f"{out} holds a corpus already: choose another folder with --out, or delete it.")
     if not all(preparing.is_corpus_file(name) for name in folder.list()):
         raise UserError(f"{out} holds other files: choose another folder with --out.")
-    if any(map(is_synthetic, sources)):
-        if len(sources) > 1:
-            raise UserError(f"{' '.join(sources)}: a synthetic source is the only one of its corpus.")
+    if len(sources) == 1 and is_synthetic(sources[0]) and not heldout:
         with _preparation_bar() as report:
             _print(describe_corpus(prepare_synthetic(sources[0], folder, report=report)))
         return

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 import fsspec
 
+from lstmgan_dist.addresses import WITHOUT_FILE, scheme_of
 from lstmgan_dist.config import Storage
 from lstmgan_dist.errors import UserError
 
@@ -54,10 +55,16 @@ def resolve(url: str) -> tuple[Any, str]:
     """The file system of a URL, and the path within it.
 
     Raises:
-        UserError: if no driver of this protocol is installed.
+        UserError: if no driver of this protocol is installed, or it is the address of text that has no file.
     """
-    protocol = url.split("://", 1)[0] if "://" in url else "file"
+    protocol = scheme_of(url)
+    if protocol in WITHOUT_FILE:
+        raise UserError(f"{url} is text that is made, not a place: give a path or a URL (./{url} is a path).")
     try:
+        if protocol == "file":
+            # Not fsspec's own choice, which takes data:1.txt for a URL.
+            filesystem = fsspec.filesystem("file")
+            return filesystem, filesystem._strip_protocol(url)
         if protocol in S3:
             # Credentials are looked up when a client is made, so another environment needs another one.
             environment = hash(tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))))

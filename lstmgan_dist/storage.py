@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from fsspec.implementations.local import LocalFileSystem
 
+from lstmgan_dist.addresses import path_of, scheme_of
 from lstmgan_dist.drivers import UploadedBeforeError, configure, is_object_store, reporting, resolve
 from lstmgan_dist.errors import UserError
 
@@ -263,7 +264,8 @@ def matching_files(pattern: str) -> list[str]:
             found = filesystem.find(path)
         else:
             found = [path] if filesystem.exists(path) else []
-    return sorted(filesystem.unstrip_protocol(str(name)).removeprefix("file://") for name in found)
+    urls = [filesystem.unstrip_protocol(str(name)) for name in found]
+    return sorted(path_of(url) if scheme_of(url) == "file" else url for url in urls)
 
 
 def open_file(url: str) -> IO[bytes]:

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lstmgan_dist import config
+from lstmgan_dist.addresses import SYNTHETIC, scheme_of
 from lstmgan_dist.corpus import python_docs
 from lstmgan_dist.corpus.tokenizer import byte_counts
 from lstmgan_dist.errors import UserError
@@ -175,11 +176,16 @@ def find_sources(names: Iterable[str]) -> list[Source]:
     """The files that the names stand for, in order; a file that several names match is taken once.
 
     Raises:
-        UserError: if a name matches nothing.
+        UserError: if a name matches nothing, or text of a source that others cannot stand beside.
     """
     found: dict[str, Source] = {}
     for name in names:
-        if name.startswith("builtin:"):
+        scheme = scheme_of(name)
+        if scheme in SYNTHETIC:
+            raise UserError(
+                f"{name}: synthetic text is the only source of its corpus, held-out text included: leave others out."
+            )
+        if scheme == "builtin":
             if name != BUILTIN:
                 raise UserError(f"{name}: there is no such built-in corpus: try {BUILTIN}.")
             found[name] = Source(name, 0, "builtin", None)

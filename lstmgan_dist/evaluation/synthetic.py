@@ -17,6 +17,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 
 from lstmgan_dist import __version__
+from lstmgan_dist.addresses import SYNTHETIC, scheme_of
 from lstmgan_dist.corpus.manifest import SPLITS, TOKENIZER, PreparedCorpus, Split, fingerprint_of, write_manifest
 from lstmgan_dist.corpus.prepare import ORACLE, ORACLE_WEIGHTS, Progress, replacing
 from lstmgan_dist.corpus.shards import SplitWriter
@@ -38,8 +39,7 @@ _DEFAULTS = {
 
 def is_synthetic(source: str) -> bool:
     """Whether the source of a corpus is one of those here."""
-    kind, colon, _ = source.partition(":")
-    return bool(colon) and kind in _DEFAULTS
+    return scheme_of(source) in SYNTHETIC
 
 
 def prepare_synthetic(source: str, folder: Folder, *, report: Callable[[Progress], None]) -> PreparedCorpus:
@@ -179,7 +179,8 @@ def _write_split(texts: Texts, name: str, tokenizer: Tokenizer, folder: Folder) 
 
 def _parsed(source: str) -> tuple[str, dict[str, int]]:
     """The kind of a source, and all its options."""
-    kind, _, text = source.partition(":")
+    kind = scheme_of(source)
+    _, _, text = source.partition(":")
     options = dict(_DEFAULTS[kind])
     for part in filter(None, text.split(",")):
         name, _, value = part.partition("=")

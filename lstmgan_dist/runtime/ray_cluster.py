@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
+from lstmgan_dist.addresses import scheme_of
 from lstmgan_dist.errors import UserError
 
 _SECONDS_TO_REACH = 5.0
@@ -179,7 +180,7 @@ def _remote(address: str) -> dict[str, Any]:
 
 
 def _check_reachable(address: str) -> None:
-    if address.startswith(("http://", "https://")):
+    if scheme_of(address) in ("http", "https"):
         raise UserError(
             f"--address {address} is a cluster's jobs address, for lstmgan submit; this command joins a cluster from "
             "one of its nodes, with --address auto."

@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 import fsspec
 
 import lstmgan_dist
+from lstmgan_dist.addresses import WITHOUT_FILE, path_of, scheme_of
 from lstmgan_dist.config import Job, dump_job
 from lstmgan_dist.errors import UserError
 
@@ -144,8 +145,7 @@ def shared_run_url(url: str | None, job: Job) -> str:
             f"--run s3://bucket/runs/{job.name}, or --run /mnt/shared/runs/{job.name} on a mount that all nodes have."
         )
     _check_shared(url, "--run", "The run")
-    path = url.removeprefix("file://").removeprefix("local://")
-    return path.rstrip("/") if "://" in path else posixpath.normpath(path)
+    return posixpath.normpath(path_of(url)) if scheme_of(url) == "file" else url.rstrip("/")
 
 
 def check(job: Job, resources: Resources) -> None:
@@ -156,29 +156,28 @@ def check(job: Job, resources: Resources) -> None:
     """
     if job.device == "cuda" and resources.gpus_per_worker == 0:
         raise UserError("device: cuda is asked for with --gpus-per-worker 0: try --gpus-per-worker 1.")
-    for source in job.corpus.sources:
-        _check_shared(source, "corpus.source", "Text")
-    for source in job.corpus.heldout_sources:
-        _check_shared(source, "corpus.heldout_source", "Text")
+    sources = {"corpus.source": job.corpus.sources, "corpus.heldout_source": job.corpus.heldout_sources}
+    for setting, addresses in sources.items():
+        for address in addresses:
+            if scheme_of(address) not in WITHOUT_FILE:
+                _check_shared(address, setting, "Text")
     if job.generator.pretrained_vectors:
         _check_shared(job.generator.pretrained_vectors, "generator.pretrained_vectors", "A file of vectors")
 
 
 def _check_shared(url: str, setting: str, what: str) -> None:
-    if url.startswith("builtin:"):
+    scheme = scheme_of(url)
+    if scheme == "file" and posixpath.isabs(path_of(url)):
         return
-    protocol, path = url.split("://", 1) if "://" in url else ("file", url)
-    if protocol in ("file", "local") and posixpath.isabs(path):
-        return
-    if protocol in ("file", "local", "memory"):
+    if scheme in ("file", "memory"):
         raise UserError(
             f"{setting} {url} is a place on this machine, and only the job is sent to the cluster. {what} must be "
             "where every node reaches it: at a URL such as s3://bucket/…, or at the absolute path of a shared mount."
         )
     if urlsplit(url).password:
         raise UserError(f"{setting} holds a password, which would be shown to all: give it to the cluster's nodes.")
-    if protocol.split("::")[0] not in fsspec.available_protocols():
-        raise UserError(f"{setting} {url}: there is no storage called {protocol}://: try s3:// or gs://.")
+    if scheme not in fsspec.available_protocols():
+        raise UserError(f"{setting} {url}: there is no storage called {scheme}://: try s3:// or gs://.")
 
 
 def find_address(address: str | None) -> str:
@@ -190,11 +189,11 @@ def find_address(address: str | None) -> str:
     if address is None:
         address = os.environ.get("RAY_API_SERVER_ADDRESS")
         ray_address = os.environ.get("RAY_ADDRESS", "")
-        if not address and ray_address.startswith(("http://", "https://")):
+        if not address and scheme_of(ray_address) in ("http", "https"):
             address = ray_address
     if not address:
         raise UserError("Which cluster? Give --address http://HEAD:8265, or set RAY_API_SERVER_ADDRESS.")
-    if not address.startswith(("http://", "https://")):
+    if scheme_of(address) not in ("http", "https"):
         host = re.sub(r"^\w+://", "", address).rsplit(":", 1)[0]
         host = "127.0.0.1" if host in ("auto", "local", "") else host
         raise UserError(

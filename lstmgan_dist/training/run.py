@@ -12,6 +12,7 @@ import json
 import posixpath
 from collections.abc import Callable
 
+from lstmgan_dist.addresses import WITHOUT_FILE, path_of, scheme_of
 from lstmgan_dist.config import Corpus, Job, differences, dump_job, parse_job
 from lstmgan_dist.corpus.manifest import PreparedCorpus, is_prepared, open_corpus
 from lstmgan_dist.corpus.order import SentenceOrder, TextOrder
@@ -92,8 +93,8 @@ class Run:
     def corpus_url(self) -> str:
         """Where the run's corpus is."""
         url = self._corpus_record()["url"]
-        is_remote = "://" in url or "://" in self.folder.url
-        return url if is_remote else posixpath.normpath(posixpath.join(self.folder.url, url))
+        is_remote = _is_remote(url) or _is_remote(self.folder.url)
+        return url if is_remote else posixpath.normpath(posixpath.join(path_of(self.folder.url), path_of(url)))
 
     def corpus(self) -> PreparedCorpus:
         """The corpus that the run was trained on.
@@ -176,23 +177,23 @@ def check_fit(job: Job, corpus: PreparedCorpus) -> None:
 
 def prepared_corpus(settings: Corpus, run_url: str, report: Callable[[PreparationProgress], None]) -> PreparedCorpus:
     """The job's corpus: the prepared one that the source names, or one made now, in a cache beside the run."""
-    synthetic = len(settings.sources) == 1 and is_synthetic(settings.sources[0])
-    if len(settings.sources) == 1 and not settings.sources[0].startswith("builtin:") and not synthetic:
-        folder = Folder(settings.sources[0])
+    only = settings.sources[0] if len(settings.sources) == 1 else None
+    if only and scheme_of(only) not in WITHOUT_FILE:
+        folder = Folder(only)
         if is_prepared(folder):
             return open_corpus(folder)
     caches = Folder(posixpath.join(posixpath.dirname(Folder(run_url).url) or ".", ".corpora"))
-    if synthetic:
-        folder = caches / synthetic_key(settings.sources[0])
-        return (
-            open_corpus(folder)
-            if is_prepared(folder)
-            else prepare_synthetic(settings.sources[0], folder, report=report)
-        )
+    if only and is_synthetic(only) and not settings.heldout_sources:
+        folder = caches / synthetic_key(only)
+        return open_corpus(folder) if is_prepared(folder) else prepare_synthetic(only, folder, report=report)
     folder = caches / content_key(settings)
     return open_corpus(folder) if is_prepared(folder) else prepare(settings, folder, report=report)
 
 
 def _relative(url: str, start: str) -> str:
     """A local corpus is named from its run, so that both can be moved together."""
-    return url if "://" in url or "://" in start else posixpath.relpath(url, start)
+    return url if _is_remote(url) or _is_remote(start) else posixpath.relpath(path_of(url), path_of(start))
+
+
+def _is_remote(url: str) -> bool:
+    return scheme_of(url) != "file"

@@ -19,6 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lstmgan_dist.cli import app
+from lstmgan_dist.config import load_job
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime import ray_jobs
 from tests.bare_workers import result_of, train_undisturbed
@@ -26,6 +27,7 @@ from tests.ray_nodes import RayNode, answers, client_environment, free_ports, no
 from tests.training.conftest import SENTENCES, job_of
 
 COMMAND = [sys.executable, "-m", "lstmgan_dist"]
+RECIPES = Path(__file__).parents[2] / "jobs"
 
 # Long enough to be killed on the way, with checkpoints and evaluations as rare as in a real run.
 RARELY = ("evaluate.every=40 steps", "checkpoint.every=10 steps", "log.every=10 steps")
@@ -396,3 +398,14 @@ def test_the_command_says_what_was_asked_for_and_no_more():
         "--cpus-per-worker 1.5"
     )
     assert ray_jobs.entrypoint("/run", ray_jobs.Resources(workers=(0, 0))).endswith("train job.yaml --run /run")
+
+
+@pytest.mark.parametrize("source", ["oracle:length=20,seed=1", "grammar:seed=1", "builtin:python-docs"])
+def test_text_that_every_node_makes_is_no_place_on_this_machine(source, text):
+    ray_jobs.check(job_of(SENTENCES, text, f"corpus.source='{source}'"), ray_jobs.Resources())
+    with pytest.raises(UserError, match="there is no storage called"):
+        ray_jobs.shared_run_url(source, job_of(SENTENCES, text))
+
+
+def test_the_recipe_of_synthetic_text_can_be_submitted():
+    ray_jobs.check(load_job(RECIPES / "oracle.yaml"), ray_jobs.Resources())
