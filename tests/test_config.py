@@ -65,7 +65,29 @@ def test_overrides_reach_into_lists_and_keep_their_order():
         ("generator.dropout=2", "generator.dropout.embedding"),
         ("seed=-1", "seed: -1 will not do"),
         ("evaluate.every=5", "write '50 steps' or '1 epoch'"),
-        ("phases.0.kind=magic", "kind magic is not known: choose 'likelihood'"),
+        ("phases.0.kind=magic", "phases.0: kind magic is not known: choose likelihood, discriminator or adversarial."),
+        ("phases.1.estimator={discount: 0.5}", "estimator: kind is missing: choose score_function or gumbel_softmax."),
+        ("corpus={}", "corpus.source: this key is required."),
+        ("colour=red", "colour: there is no such key: choose name, seed, corpus,"),
+        (
+            "discriminator.filters={2: 3}",
+            "discriminator.filters: an lstm discriminator has no filters (a convolutional",
+        ),
+        ("discriminator.filter={2: 3}", "discriminator.filter: there is no such key: choose kind, scores, embedding,"),
+        ("discriminator={kind: convolutional, bidirectional: true}", "a convolutional discriminator has no bidirect"),
+        ("phases.0.estimator={}", "phases.0.estimator: a likelihood phase has no estimator (an adversarial one has)."),
+        ("phases.0.loss=hinge", "a likelihood phase has no loss (a discriminator or an adversarial one has)."),
+        ("phases.1.estimator.straight_through=true", "a score_function estimator has no straight_through (a gumbel_"),
+        ("phases.1.estimator.discont=1", "phases.1.estimator.discont: there is no such key: did you mean discount?"),
+        ("phases.1.optimiser={}", "phases.1.optimiser: there is no such key: choose steps"),
+        ("phases.0.optimizer.learning_rate=fast", "optimizer.learning_rate: 'fast' will not do"),
+        ("phases.0.optimizer.learning_rate={start: 1}", "phases.0.optimizer.learning_rate.end: this key is required."),
+        (
+            "phases.0.optimizer.learning_rate.shap=linear",
+            "learning_rate.shap: there is no such key: did you mean shape",
+        ),
+        ("phases.0.optimizer.betas=[2, 0.5]", "phases.0.optimizer.betas.0: 2 will not do"),
+        ("corpus.source=[a.txt, 3]", "corpus.source.1: 3 will not do"),
         ("phases.0.steps=3", "either steps or epochs"),
         ("phases.1.loss=relativistic", "pairs whole texts"),
         ("discriminator=null", "needs a discriminator"),
@@ -87,6 +109,14 @@ def test_a_mistake_is_named_with_its_key_and_what_would_do(override, words):
         job(override)
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_one_value_that_fits_no_member_of_a_union_is_one_mistake():
+    with pytest.raises(UserError) as error:
+        job("phases.0.optimizer.learning_rate=fast")
+    assert "more mistake" not in str(error.value)
+    with pytest.raises(UserError, match=r"\(2 more mistakes\.\)"):
+        job("phases.0.optimizer.learning_rate=fast", "seed=-1", "batch.lanez=3")
 
 
 def test_a_filter_wider_than_the_text_is_refused():
