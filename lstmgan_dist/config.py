@@ -9,11 +9,11 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -21,11 +21,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_serializer,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from lstmgan_dist.errors import UserError
 
@@ -33,10 +36,52 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 
+# Whether the settings validated are those of a resolved job, in which nobody has chosen what has its default.
+_RESOLVED = "resolved"
+
+
 class Settings(BaseModel):
-    """Base of every block of a job file: frozen, and strict about unknown keys."""
+    """Base of every block of a job file: frozen, and strict about keys that are unknown or without use.
+
+    without_use: what another setting of the block leaves without use, by that setting's name and value. It is refused
+    where somebody gives it, and left out of what is written.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    without_use: ClassVar[Mapping[tuple[str, str], tuple[str, ...]]] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_dead_settings(cls, given: Any, info: ValidationInfo) -> Any:
+        dead = cls._dead_settings(given) if isinstance(given, dict) else {}
+        for name, (setting, value) in dead.items():
+            if name in given and info.context != _RESOLVED:
+                others = [
+                    other
+                    for other in get_args(cls.model_fields[setting].annotation)
+                    if name not in cls.without_use.get((setting, other), ())
+                ]
+                raise PydanticCustomError(
+                    "without_use",
+                    "{setting} {value} has no use for it: leave it out, or set {setting}: {others}",
+                    {"name": name, "setting": setting, "value": value, "others": _either(others)},
+                )
+        return {name: value for name, value in given.items() if name not in dead} if dead else given
+
+    @model_serializer(mode="wrap")
+    def _without_dead_settings(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        dead = self._dead_settings(self.__dict__)
+        return {name: value for name, value in written(self).items() if name not in dead}
+
+    @classmethod
+    def _dead_settings(cls, values: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+        """The names of settings without use, each with the setting that leaves it so and that one's value."""
+        return {
+            name: (setting, value)
+            for (setting, value), names in cls.without_use.items()
+            if values.get(setting, cls.model_fields[setting].default) == value
+            for name in names
+        }
 
 
 Probability = Annotated[float, Field(ge=0, lt=1)]
@@ -107,6 +152,8 @@ class Interval(Settings):
 
 class Tokenizer(Settings):
     """How text becomes token ids."""
+
+    without_use = {("kind", "byte"): ("vocabulary_size", "min_count")}
 
     kind: Literal["character", "byte", "word", "bpe"] = Field(
         default="word", description="The unit of text that is one token."
@@ -341,6 +388,8 @@ Discriminator = Annotated[LSTMDiscriminator | ConvolutionalDiscriminator, Field(
 class Optimizer(Settings):
     """How a player's weights follow its gradient."""
 
+    without_use = {("kind", "sgd"): ("betas",), ("kind", "adam"): ("momentum",), ("kind", "adamw"): ("momentum",)}
+
     kind: Literal["adam", "adamw", "sgd"] = Field(default="adam", description="Update rule.")
     learning_rate: Annotated[float, Field(gt=0)] | Schedule = Field(
         default=1e-3, description="Above 0; a number or schedule."
@@ -403,6 +452,8 @@ class DiscriminatorPhase(Phase):
 class Baseline(Settings):
     """What a reward is compared with, to lower the gradient's variance."""
 
+    without_use = {("kind", "none"): ("decay",)}
+
     kind: Literal["none", "moving_average", "per_position"] = Field(
         default="moving_average", description="Nothing; one moving average; or one moving average for each position."
     )
@@ -413,6 +464,8 @@ class Baseline(Settings):
 
 class ScoreFunction(Settings):
     """REINFORCE (Williams 1992): the reward weighs the gradient of the log-probability."""
+
+    without_use = {("credit", "sentence"): ("discount",)}
 
     kind: Literal["score_function"]
     credit: Literal["sentence", "discounted"] = Field(
@@ -618,7 +671,12 @@ class Job(Settings):
     )
 
     @model_validator(mode="after")
-    def _combinations(self) -> Self:
+    def _combinations(self, info: ValidationInfo) -> Self:
+        if self.corpus.layout == "continuous" and self.guard.distinct_2_floor and info.context != _RESOLVED:
+            raise ValueError(
+                "guard.distinct_2_floor needs corpus.layout: sentences, for no samples are counted of one long text: "
+                "leave it out"
+            )
         if self.corpus.layout == "continuous" and (self.evaluate.frontier or self.checkpoint.best_by == "frontier"):
             raise ValueError(
                 "evaluate.frontier and checkpoint.best_by: frontier need corpus.layout: sentences, for judges read "
@@ -719,10 +777,17 @@ def parse_job(text: str, *, name: str, overrides: tuple[str, ...] = ()) -> Job:
         )
     for override in overrides:
         _set(tree, override)
+    # Older versions wrote what a kind has no use for, with its default, among all the others.
+    context = _RESOLVED if tree.keys() >= _ALWAYS_WRITTEN else None
     try:
-        return Job.model_validate(tree)
+        return Job.model_validate(tree, context=context)
     except ValidationError as error:
         raise UserError(f"{name}: {explain(error, Job)}") from error
+
+
+# Keys that every version of `dump_job` has written and nobody writes by hand, all of them.
+_ALWAYS_WRITTEN = {"name", "seed", "corpus", "batch", "generator", "discriminator", "phases", "evaluate", "guard"}
+_ALWAYS_WRITTEN |= {"checkpoint", "log", "device", "precision"}
 
 
 def _set(tree: dict[str, Any], override: str) -> None:
@@ -749,7 +814,7 @@ def _set(tree: dict[str, Any], override: str) -> None:
 
 def explain(error: ValidationError, model: type[Settings]) -> str:
     """The first mistake of a validation error as one sentence, with what would do at its place."""
-    mistakes = [(_place(model, mistake["loc"]), mistake) for mistake in error.errors()]
+    mistakes = [(_place(model, _path(mistake)), mistake) for mistake in error.errors()]
     begins = mistakes[0][0].keys
     # A union says of each of its members why that does not fit; the one that fits furthest was meant.
     place, mistake = max(
@@ -776,6 +841,11 @@ class _Place:
     block: type[Settings] | None
     instead: tuple[type[Settings], ...]
     inside: tuple[Any, ...]
+
+
+def _path(mistake: ErrorDetails) -> tuple[int | str, ...]:
+    """Where pydantic finds a mistake; of a setting without use it knows only the block."""
+    return (*mistake["loc"], mistake.get("ctx", {})["name"]) if mistake["type"] == "without_use" else mistake["loc"]
 
 
 def _place(model: type[Settings], path: tuple[int | str, ...]) -> _Place:
@@ -846,7 +916,7 @@ def _what_is_wrong(place: _Place, mistake: ErrorDetails) -> str:
             return f"kind {given['kind']} is not known: choose {_kinds(place.inside)}"
         case "union_tag_not_found":
             return f"kind is missing: choose {_kinds(place.inside)}"
-        case "value_error":
+        case "value_error" | "without_use":
             return message
     return message if isinstance(given, dict | list) else f"{given!r} will not do: {message[0].lower()}{message[1:]}"
 
@@ -878,7 +948,7 @@ def _article(word: str) -> str:
 
 
 def dump_job(job: Job) -> str:
-    """The job as resolved, in YAML that `parse_job` reads back to an equal job."""
+    """The job as resolved, in YAML that `parse_job` reads back to an equal job; without settings that have no use."""
     return yaml.safe_dump(job.model_dump(), sort_keys=False, allow_unicode=True, width=120)
 
 

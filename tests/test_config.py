@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lstmgan_dist.config import Interval, Job, Schedule, differences, dump_job, load_job, parse_job
 from lstmgan_dist.errors import UserError
@@ -29,6 +30,83 @@ def job(*overrides: str) -> Job:
 
 def test_resolved_job_reads_back_as_itself():
     assert parse_job(dump_job(job()), name="again") == job()
+
+
+DEAD = [
+    (
+        "phases.0.optimizer={kind: sgd, betas: [0.5, 0.9]}",
+        "optimizer.betas: kind sgd has no use for it",
+        "adam or adamw",
+    ),
+    ("phases.0.optimizer={momentum: 0.0}", "optimizer.momentum: kind adam has no use for it", "set kind: sgd."),
+    ("phases.0.optimizer={kind: adamw, momentum: 0.9}", "optimizer.momentum: kind adamw has no use", "set kind: sgd."),
+    (
+        "phases.1.estimator={kind: score_function, baseline: {kind: none, decay: 0.1}}",
+        "phases.1.estimator.baseline.decay: kind none has no use for it",
+        "moving_average or per_position.",
+    ),
+    (
+        "phases.1.estimator={kind: score_function, credit: sentence, discount: 0.9}",
+        "phases.1.estimator.discount: credit sentence has no use for it",
+        "set credit: discounted.",
+    ),
+    ("corpus.tokenizer={kind: byte, min_count: 2}", "corpus.tokenizer.min_count: kind byte has no use", "word or bpe."),
+    (
+        "corpus.tokenizer={kind: byte, vocabulary_size: 9}",
+        "vocabulary_size: kind byte has no use",
+        "character, word or",
+    ),
+]
+
+
+@pytest.mark.parametrize(("override", "words", "remedy"), DEAD)
+def test_a_setting_without_use_is_refused(override, words, remedy):
+    with pytest.raises(UserError) as error:
+        job(override)
+    assert words in str(error.value)
+    assert remedy in str(error.value)
+
+
+def test_a_guard_that_would_never_act_is_refused():
+    text = "{name: a, corpus: {source: a.txt, layout: continuous}, phases: [{kind: likelihood, steps: 1}]}"
+    parse_job(text, name="a.yaml")
+    with pytest.raises(UserError, match=r"guard\.distinct_2_floor needs corpus\.layout: sentences"):
+        parse_job(text, name="a.yaml", overrides=("guard.distinct_2_floor=0.1",))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "phases.0.optimizer={kind: sgd, momentum: 0.9}",
+        "phases.0.optimizer={learning_rate: 1e-3, betas: [0.5, 0.9]}",
+        "phases.1.estimator={kind: score_function, baseline: {kind: none}}",
+        "phases.1.estimator={kind: score_function, credit: sentence}",
+        "corpus.tokenizer={kind: byte}",
+    ],
+)
+def test_resolved_job_of_any_kind_reads_back_as_itself(override):
+    resolved = job(override)
+    assert parse_job(dump_job(resolved), name="again") == resolved
+    assert differences(parse_job(dump_job(resolved), name="again"), resolved) == []
+
+
+def test_resolved_job_of_an_older_version_reads_back_without_what_has_no_use():
+    resolved = job(
+        "phases.0.optimizer={kind: sgd}",
+        "phases.1.estimator={kind: score_function, credit: sentence, baseline: {kind: none}}",
+        "corpus.tokenizer={kind: byte}",
+    )
+    written = yaml.safe_load(dump_job(resolved))
+    del written["synchronisation"], written["storage"]
+    assert "betas" not in written["phases"][0]["optimizer"]
+    written["phases"][0]["optimizer"]["betas"] = [0.5, 0.9]
+    written["phases"][1]["estimator"]["discount"] = 0.23
+    written["phases"][1]["estimator"]["baseline"]["decay"] = 0.08
+    written["phases"][1]["generator_optimizer"]["momentum"] = 0.0
+    written["corpus"]["tokenizer"] |= {"min_count": 1, "vocabulary_size": None}
+    again = parse_job(yaml.safe_dump(written), name="old")
+    assert again == resolved
+    assert differences(again, resolved) == []
 
 
 @pytest.mark.parametrize("path", sorted(JOBS.glob("*.yaml")), ids=lambda path: path.stem)

@@ -23,7 +23,7 @@ from lstmgan_dist.corpus.prepare import PreparedCorpus, Progress, content_key, i
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.tasks import Threads
 from lstmgan_dist.storage import Folder
-from tests.corpus.conftest import numbered_sentences
+from tests.corpus.conftest import numbered_sentences, tokenizer_settings
 
 Write = Callable[..., str]
 Prepare = Callable[..., PreparedCorpus]
@@ -59,7 +59,7 @@ def text_of(corpus: PreparedCorpus, split: str) -> str:
 @pytest.mark.parametrize("kind", ["character", "byte", "word", "bpe"])
 def test_every_sentence_is_encoded_once_in_order(text_file: Write, prepared: Prepare, kind: str):
     content = numbered_sentences(700)
-    corpus = prepared(source=text_file(content), max_length=100, tokenizer={"kind": kind, "vocabulary_size": 1000})
+    corpus = prepared(source=text_file(content), max_length=100, tokenizer=tokenizer_settings(kind, 1000))
     library = tokenizers.Tokenizer.from_file(f"{corpus.folder}/tokenizer.json")
     expected = [[*encoding.ids, 0] for encoding in library.encode_batch(content.splitlines())]
     assert rows_of(corpus, "train") == expected
@@ -169,7 +169,7 @@ def test_the_end_of_a_continuous_text_is_held_out(text_file: Write, prepared: Pr
         source=text_file(content),
         layout="continuous",
         heldout_fraction=0.1,
-        tokenizer={"kind": kind, "vocabulary_size": 500},
+        tokenizer=tokenizer_settings(kind, 500),
     )
     at = int(len(content) * 0.9)
     train, heldout = text_of(corpus, "train"), text_of(corpus, "heldout")

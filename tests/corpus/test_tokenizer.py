@@ -10,6 +10,7 @@ from lstmgan_dist import config
 from lstmgan_dist.corpus.tokenizer import Tokenizer, byte_alphabet, byte_tokenizer, piece_borders
 from lstmgan_dist.corpus.vocabulary import count, counter_for
 from lstmgan_dist.errors import UserError
+from tests.corpus.conftest import tokenizer_settings
 
 KINDS = ["character", "byte", "word", "bpe"]
 
@@ -50,7 +51,7 @@ def random_texts(seed: int, count: int) -> list[str]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_bulk_encoding_equals_the_library_reading_the_saved_file(kind: str, lower: bool):
     texts = TEXTS + random_texts(1, 2000)
-    ours = tokenizer_of(TEXTS + random_texts(2, 500), kind=kind, lower=lower, vocabulary_size=600)
+    ours = tokenizer_of(TEXTS + random_texts(2, 500), lower=lower, **tokenizer_settings(kind, 600))
     theirs = tokenizers.Tokenizer.from_str(ours.to_json().decode())
     expected = [[*encoding.ids, 0] for encoding in theirs.encode_batch(texts)]
     assert rows_of(ours, texts) == expected
@@ -61,7 +62,7 @@ def test_bulk_encoding_equals_the_library_reading_the_saved_file(kind: str, lowe
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_text_encodes_to_the_end_mark(kind: str):
     texts = ["<end>", "a <end> b", *["<end>"] * 50]
-    ours = tokenizer_of(texts, kind=kind, vocabulary_size=400)
+    ours = tokenizer_of(texts, **tokenizer_settings(kind, 400))
     assert all(0 not in row[:-1] and row[-1] == 0 for row in rows_of(ours, texts))
     assert ours.tokens[0] == "<end>"
 
