@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
+from lstmgan_dist import config
 from lstmgan_dist.errors import UserError, sentence_of
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-    from lstmgan_dist.config import Job
     from lstmgan_dist.corpus.manifest import PreparedCorpus
     from lstmgan_dist.corpus.prepare import Progress as PreparationProgress
     from lstmgan_dist.evaluation.assessment import Assessment, Estimate
@@ -109,9 +109,7 @@ def train(
     lstmgan train jobs/coco_relgan.yaml --workers 2..8 --address auto --run s3://bucket/runs/coco
     [/dim]
     """
-    from lstmgan_dist.config import dump_job, load_job
-
-    settings = load_job(job, tuple(overrides or ()))
+    settings = config.load_job(job, tuple(overrides or ()))
     url = run or f"runs/{settings.name}"
     fewest, most = _workers(workers)
     _check_address(address, most)
@@ -135,7 +133,7 @@ def train(
 
     if dry_run:
         check_fit(settings, corpus)
-        console.print(dump_job(settings), markup=False, highlight=False)
+        console.print(config.dump_job(settings), markup=False, highlight=False)
         console.print(plan(settings, corpus), markup=False, highlight=False)
         return
     local.choose_device(settings.device if not address else "auto")
@@ -158,7 +156,7 @@ def train(
 
 def _train_on_ray(
     url: str,
-    settings: Job,
+    settings: config.Job,
     corpus: PreparedCorpus,
     screen: Terminal,
     size: tuple[int, int, float | None, float | None],
@@ -216,9 +214,7 @@ def submit(
     lstmgan submit jobs/char_lm.yaml --run /mnt/shared/runs/char-lm --workers 2..8 --gpus-per-worker 1
     [/dim]
     """
-    from lstmgan_dist.config import load_job
-
-    settings = load_job(job, tuple(overrides or ()))
+    settings = config.load_job(job, tuple(overrides or ()))
     fewest, most = _workers(workers)
 
     from lstmgan_dist.runtime import base, ray_jobs
@@ -336,6 +332,30 @@ def stop(name: SubmissionName = None, address: ClusterAddress = None) -> None:
     typer.echo(f"{found.name} is {stopped.status.lower()}. It said: {last}" if last else f"{found.name} is stopped.")
 
 
+# What the settings of a corpus are called on a command line, and their defaults.
+_CORPUS_OPTIONS = {
+    "source": "SOURCE",
+    "heldout_source": "--heldout",
+    "heldout_fraction": "--heldout-fraction",
+    "layout": "--layout",
+    "tokenizer.kind": "--tokenizer",
+    "tokenizer.lower": "--lower",
+    "tokenizer.vocabulary_size": "--vocabulary-size",
+    "tokenizer.min_count": "--min-count",
+    "max_length": "--max-length",
+    "column": "--column",
+    "on_bad_text": "--on-bad-text",
+    "on_long_text": "--on-long-text",
+}
+_CORPUS = config.Corpus(source="SOURCE")
+
+
+def _setting(key: str, *names: str) -> Any:
+    """An option for a setting of a corpus, described as in job files; `prepare` has it checked as theirs are."""
+    fields = config.Tokenizer.model_fields if key.startswith("tokenizer.") else config.Corpus.model_fields
+    return typer.Option(*names, help=fields[key.removeprefix("tokenizer.")].description)
+
+
 @app.command()
 def prepare(
     sources: Annotated[
@@ -346,20 +366,16 @@ def prepare(
     ],
     out: Annotated[str, typer.Option(help="Folder or URL of the corpus to make.")],
     heldout: Annotated[list[str] | None, typer.Option(help="Separate held-out text; repeatable.")] = None,
-    heldout_fraction: Annotated[float, typer.Option(min=0, max=0.99, help="Share held out without --heldout.")] = 0.05,
-    layout: Annotated[Literal["sentences", "continuous"], typer.Option(help="One sequence a line, or one text.")] = (
-        "sentences"
-    ),
-    tokenizer: Annotated[Literal["character", "byte", "word", "bpe"], typer.Option(help="What a token is.")] = "word",
-    lower: Annotated[bool, typer.Option("--lower", help="Lower-case the text first.")] = False,
-    vocabulary_size: Annotated[int | None, typer.Option(min=3, help="Most tokens kept.")] = None,
-    min_count: Annotated[int, typer.Option(min=1, help="Rarer words or characters become <unk>.")] = 1,
-    max_length: Annotated[int, typer.Option(min=2, help="Most tokens of a sentence, end mark included.")] = 64,
-    column: Annotated[str | None, typer.Option(help="Text column of JSON lines, Parquet and Arrow.")] = None,
-    on_bad_text: Annotated[Literal["error", "skip", "replace"], typer.Option(help="Invalid UTF-8 and NUL.")] = "error",
-    on_long_text: Annotated[
-        Literal["error", "skip", "truncate"], typer.Option(help="Sentences over --max-length.")
-    ] = "error",
+    heldout_fraction: Annotated[float, _setting("heldout_fraction")] = _CORPUS.heldout_fraction,
+    layout: Annotated[config.Layout, _setting("layout")] = _CORPUS.layout,
+    tokenizer: Annotated[config.TokenizerKind, _setting("tokenizer.kind")] = _CORPUS.tokenizer.kind,
+    lower: Annotated[bool, _setting("tokenizer.lower", "--lower")] = _CORPUS.tokenizer.lower,
+    vocabulary_size: Annotated[int | None, _setting("tokenizer.vocabulary_size")] = _CORPUS.tokenizer.vocabulary_size,
+    min_count: Annotated[int, _setting("tokenizer.min_count")] = _CORPUS.tokenizer.min_count,
+    max_length: Annotated[int, _setting("max_length")] = _CORPUS.max_length,
+    column: Annotated[str | None, _setting("column")] = _CORPUS.column,
+    on_bad_text: Annotated[config.OnBadText, _setting("on_bad_text")] = _CORPUS.on_bad_text,
+    on_long_text: Annotated[config.OnLongText, _setting("on_long_text")] = _CORPUS.on_long_text,
     address: Annotated[
         str | None,
         typer.Option(help="Ray cluster whose nodes read the text: auto or HOST:PORT.  (default: this process)"),
@@ -376,7 +392,24 @@ def prepare(
     lstmgan prepare grammar:seed=1,count=10000 --out corpora/grammar
     [/dim]
     """
-    from lstmgan_dist import config
+    of_tokenizer = {"kind": tokenizer, "lower": lower, "vocabulary_size": vocabulary_size, "min_count": min_count}
+    of_corpus = {
+        "heldout_source": tuple(heldout) if heldout else None,
+        "heldout_fraction": heldout_fraction,
+        "layout": layout,
+        "max_length": max_length,
+        "column": column,
+        "on_bad_text": on_bad_text,
+        "on_long_text": on_long_text,
+    }
+    # Defaults are not given: which of them have no use depends on the others.
+    given = {
+        "source": tuple(sources),
+        **{key: value for key, value in of_corpus.items() if value != getattr(_CORPUS, key)},
+        "tokenizer": {key: value for key, value in of_tokenizer.items() if value != getattr(_CORPUS.tokenizer, key)},
+    }
+    settings = config.from_options(config.Corpus, given, _CORPUS_OPTIONS)
+
     from lstmgan_dist.corpus import prepare as preparing
     from lstmgan_dist.evaluation.synthetic import is_synthetic, prepare_synthetic
     from lstmgan_dist.storage import Folder
@@ -391,17 +424,6 @@ def prepare(
         with _preparation_bar() as report:
             _print(describe_corpus(prepare_synthetic(sources[0], folder, report=report)))
         return
-    settings = config.Corpus(
-        source=tuple(sources),
-        heldout_source=tuple(heldout) if heldout else None,
-        heldout_fraction=heldout_fraction,
-        column=column,
-        layout=layout,
-        max_length=max_length,
-        on_long_text=on_long_text,
-        on_bad_text=on_bad_text,
-        tokenizer=config.Tokenizer(kind=tokenizer, lower=lower, vocabulary_size=vocabulary_size, min_count=min_count),
-    )
     with _readers(address) as workers, _preparation_bar() as report:
         corpus = preparing.prepare(settings, folder, report=report, workers=workers)
     _print(describe_corpus(corpus))
@@ -527,10 +549,8 @@ def evaluate(
             raise UserError("--brief takes one run: leave it out to compare several.")
         _evaluate_briefly(runs[0], checkpoint or "best", samples, as_json, device, size, address)
         return
-    from lstmgan_dist.config import check_frontier
-
     _check_address(address, workers)
-    settings = check_frontier(temperatures=_temperatures(temperatures), seeds=seeds, samples=samples)
+    settings = config.check_frontier(temperatures=_temperatures(temperatures), seeds=seeds, samples=samples)
 
     from lstmgan_dist.evaluation.embedding import encoder_called
     from lstmgan_dist.training import assessing
@@ -614,9 +634,7 @@ def schema() -> None:
     lstmgan schema > jobs/schema.json
     [/dim]
     """
-    from lstmgan_dist.config import Job
-
-    typer.echo(json.dumps(Job.model_json_schema(), indent=1))
+    typer.echo(json.dumps(config.Job.model_json_schema(), indent=1))
 
 
 def main() -> None:
@@ -770,7 +788,7 @@ _SHOWN_FIGURES = {
 }
 
 
-def _corpus(settings: Job, url: str) -> PreparedCorpus:
+def _corpus(settings: config.Job, url: str) -> PreparedCorpus:
     from lstmgan_dist.training.run import prepared_corpus
 
     with _preparation_bar() as report:

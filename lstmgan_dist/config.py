@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import (
@@ -150,14 +150,20 @@ class Interval(Settings):
 # --- corpus ----------------------------------------------------------------------------------------------------------
 
 
+TokenizerKind = Literal["character", "byte", "word", "bpe"]
+Layout = Literal["sentences", "continuous"]
+OnLongText = Literal["error", "skip", "truncate"]
+OnBadText = Literal["error", "skip", "replace"]
+# A word of a file or a command line that may not be empty.
+Name = Annotated[str, Field(min_length=1)]
+
+
 class Tokenizer(Settings):
     """How text becomes token ids."""
 
     without_use = {("kind", "byte"): ("vocabulary_size", "min_count")}
 
-    kind: Literal["character", "byte", "word", "bpe"] = Field(
-        default="word", description="The unit of text that is one token."
-    )
+    kind: TokenizerKind = Field(default="word", description="The unit of text that is one token.")
     lower: bool = Field(default=False, description="Lower-case the text first.")
     vocabulary_size: int | None = Field(
         default=None,
@@ -171,21 +177,21 @@ class Tokenizer(Settings):
 class Corpus(Settings):
     """Which text, and how it is cut into sequences."""
 
-    source: str | tuple[str, ...] = Field(
+    source: Name | Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
         description="File, folder, glob or URL (several allowed); builtin:python-docs; oracle:length=20,seed=1 or "
         "grammar:seed=1, synthetic text; or a corpus that prepare made."
     )
-    heldout_source: str | tuple[str, ...] | None = Field(
+    heldout_source: Name | Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
         default=None, description="Separate held-out text; without it, heldout_fraction of the source is held out."
     )
     heldout_fraction: Probability = Field(
         default=0.05,
         description="Share held out, 0 to 1: of sentences by a hash of their text; of a continuous text its end.",
     )
-    column: str | None = Field(
+    column: Name | None = Field(
         default=None, description="Column that holds the text in JSON lines, Parquet and Arrow sources."
     )
-    layout: Literal["sentences", "continuous"] = Field(
+    layout: Layout = Field(
         default="sentences",
         description="sentences: one sequence a line or row; continuous: one long text, state carried over.",
     )
@@ -195,10 +201,10 @@ class Corpus(Settings):
         le=65536,
         description="Tokens. sentences: longest sequence, end mark included; continuous: tokens per backpropagation.",
     )
-    on_long_text: Literal["error", "skip", "truncate"] = Field(
+    on_long_text: OnLongText = Field(
         default="error", description="What to do with a sentence of more than max_length tokens."
     )
-    on_bad_text: Literal["error", "skip", "replace"] = Field(
+    on_bad_text: OnBadText = Field(
         default="error", description="What to do with text that is not valid UTF-8 or holds NUL characters."
     )
     tokenizer: Tokenizer = Field(default_factory=Tokenizer, description="How text becomes token ids.")
@@ -734,16 +740,29 @@ class Job(Settings):
             )
 
 
+Block = TypeVar("Block", bound=Settings)
+
+
+def from_options(block: type[Block], given: Mapping[str, Any], options: Mapping[str, str]) -> Block:
+    """Settings that a command line gives. options: what each of them is called there, by its dotted key.
+
+    Raises:
+        UserError: in one line that names the option which will not do.
+    """
+    try:
+        return block.model_validate(given)
+    except ValidationError as error:
+        raise UserError(explain(error, block, options)) from error
+
+
 def check_frontier(*, temperatures: tuple[float, ...], seeds: int, samples: int) -> Frontier:
-    """Settings that a command line gives.
+    """How thoroughly to judge, as a command line gives it.
 
     Raises:
         UserError: naming the option that is out of range.
     """
-    try:
-        return Frontier(temperatures=temperatures, seeds=seeds, samples=samples)
-    except ValidationError as error:
-        raise UserError(f"--{explain(error, Frontier)}") from error
+    given = {"temperatures": temperatures, "seeds": seeds, "samples": samples}
+    return from_options(Frontier, given, {name: f"--{name}" for name in given})
 
 
 # --- job files -------------------------------------------------------------------------------------------------------
@@ -812,8 +831,11 @@ def _set(tree: dict[str, Any], override: str) -> None:
         raise UserError(f"--set {override}: the job has no place called {path}.") from error
 
 
-def explain(error: ValidationError, model: type[Settings]) -> str:
-    """The first mistake of a validation error as one sentence, with what would do at its place."""
+def explain(error: ValidationError, model: type[Settings], options: Mapping[str, str] | None = None) -> str:
+    """The first mistake of a validation error as one sentence, with what would do at its place.
+
+    options: what keys are called where they do not come from a file.
+    """
     mistakes = [(_place(model, _path(mistake)), mistake) for mistake in error.errors()]
     begins = mistakes[0][0].keys
     # A union says of each of its members why that does not fit; the one that fits furthest was meant.
@@ -821,7 +843,10 @@ def explain(error: ValidationError, model: type[Settings]) -> str:
         (candidate for candidate in mistakes if candidate[0].keys[: len(begins)] == begins),
         key=lambda candidate: len(candidate[0].keys),
     )
-    sentence = f"{where}: {_what_is_wrong(place, mistake)}" if (where := ".".join(place.keys)) else mistake["msg"]
+    where = ".".join(place.keys)
+    if options:
+        where = options.get(where.rstrip(".0123456789"), where)
+    sentence = f"{where}: {_what_is_wrong(place, mistake)}" if where else mistake["msg"]
     sentence = sentence.removeprefix("Value error, ")
     if not sentence.endswith((".", "?")):
         sentence += "."

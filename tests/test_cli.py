@@ -7,9 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
 
+from lstmgan_dist import config
+from lstmgan_dist.cli import app
+from lstmgan_dist.errors import UserError
 from tests.training.conftest import CONTINUOUS, SENTENCES, everything_in
 
 COMMAND = [sys.executable, "-m", "lstmgan_dist"]
@@ -219,6 +225,47 @@ def test_a_mistake_is_one_line_with_exit_code_2_and_leaves_nothing(arguments, wo
     assert "Traceback" not in error
     assert not list(tmp_path.glob("*/manifest.json"))
     assert not list(tmp_path.glob("runs/*/job.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--max-length 100000", "--max-length: 100000 will not do: input should be less than or equal to 65536."),
+        ("--max-length 1", "--max-length: 1 will not do: input should be greater than or equal to 2."),
+        ("--heldout-fraction 1", "--heldout-fraction: 1.0 will not do: input should be less than 1."),
+        ("--heldout-fraction nan", "--heldout-fraction: nan will not do"),
+        ("--vocabulary-size 2", "--vocabulary-size: 2 will not do: input should be greater than or equal to 3."),
+        ("--vocabulary-size 9999999999", "--vocabulary-size: 9999999999 will not do"),
+        ("--min-count 0", "--min-count: 0 will not do"),
+        ("--tokenizer byte --min-count 2", "--min-count: kind byte has no use for it"),
+        ("--column=", "--column: '' will not do: string should have at least 1 character."),
+        ("--heldout=", "--heldout: '' will not do: string should have at least 1 character."),
+    ],
+)
+def test_an_option_of_prepare_is_checked_as_the_setting_of_a_job_is(options, words, tmp_path):
+    (tmp_path / "text.txt").write_text("a b\n")
+    command = ["prepare", str(tmp_path / "text.txt"), "--out", str(tmp_path / "corpus"), *options.split()]
+    error = CliRunner().invoke(app, command).exception
+    assert isinstance(error, UserError)
+    assert words in str(error)
+    assert not (tmp_path / "corpus").exists()
+
+
+def test_prepare_describes_its_options_as_a_job_does_and_has_its_defaults():
+    group: Any = get_command(app)
+    options = {option.name: option for option in group.commands["prepare"].params}
+    corpus = config.Corpus(source="x")
+    for name in ("heldout_fraction", "layout", "max_length", "column", "on_bad_text", "on_long_text"):
+        assert options[name].help == config.Corpus.model_fields[name].description
+        assert options[name].default == getattr(corpus, name)
+    for name in ("lower", "vocabulary_size", "min_count"):
+        assert options[name].help == config.Tokenizer.model_fields[name].description
+        assert options[name].default == getattr(corpus.tokenizer, name)
+
+
+def test_a_source_without_a_name_is_refused():
+    error = CliRunner().invoke(app, ["prepare", "", "--out", "corpus"]).exception
+    assert "SOURCE: '' will not do" in str(error)
 
 
 def test_debug_shows_the_traceback():
