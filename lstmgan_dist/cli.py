@@ -554,8 +554,11 @@ def evaluate(
 
     from lstmgan_dist.evaluation.embedding import encoder_called
     from lstmgan_dist.training import assessing
+    from lstmgan_dist.training.run import reach_storage_of
 
     embedding = encoder_called(encoder) if encoder else None
+    for run in runs:
+        reach_storage_of(run)
     entries = assessing.enter_all(runs, checkpoint or "latest", warn=_warn)
     with _hands(device, size, address) as (hands, elsewhere):
         found = assessing.judge(entries, settings, encoder=embedding, workers=hands, watch=_watch, device=elsewhere)
@@ -699,9 +702,11 @@ def _result_and_workers(
     from dataclasses import replace
 
     from lstmgan_dist.training.result import load_result
+    from lstmgan_dist.training.run import reach_storage_of
 
     _check_address(address, wanted[0])
     # What is wrong with the run is found out before anything is started.
+    reach_storage_of(run)
     loaded = load_result(run, checkpoint, device="cpu" if wanted[0] else device, warn=_warn)
     with _hands(device, wanted, address) as (hands, elsewhere):
         yield replace(loaded, elsewhere=elsewhere), hands

@@ -102,8 +102,6 @@ class Run:
         Raises:
             UserError: if it has been moved or changed.
         """
-        if self.folder.local_path is not None:  # a run behind a URL was reached, and so is its corpus
-            configure(self.job.storage)
         corpus, trained_on = open_corpus(Folder(self.corpus_url())), self._corpus_record()["fingerprint"]
         if corpus.fingerprint != trained_on:
             raise UserError(
@@ -139,6 +137,18 @@ class Run:
     def _best_by_verdict(self) -> int | None:
         evaluation = self.folder / EVALUATION
         return json.loads(evaluation.read(BEST))["step"] if evaluation.exists(BEST) else None
+
+
+def reach_storage_of(run_url: str) -> None:
+    """From now on, this process reaches its storage as a run's job says: for where a command or a worker starts.
+
+    A run behind a URL has been reached otherwise, and so is its corpus.
+
+    Raises:
+        UserError: if there is no such run.
+    """
+    if not _is_remote(run_url):
+        configure(Run.open(run_url).job.storage)
 
 
 def check_fit(job: Job, corpus: PreparedCorpus) -> None:

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from lstmgan_dist import storage
 from lstmgan_dist.cli import app, main
 from lstmgan_dist.config import Storage
+from lstmgan_dist.corpus.prepare import prepare
 from lstmgan_dist.storage import Folder
 from lstmgan_dist.training.checkpoint import Checkpoints
 from tests.servers import READ_ONLY, faulty_proxy, free_port, s3_server
@@ -179,6 +180,27 @@ def test_how_the_storage_is_reached_makes_no_different_job(server, text):
         assert outcome.finished
         assert run.job == moved
         assert proxy.requests == 0
+
+
+def test_a_local_run_reaches_its_text_as_its_job_says(server, text, tmp_path):
+    """The endpoint stands in the job alone; the keys in the environment, where they belong."""
+    storage_of_job = f"storage.endpoint={server.endpoint}"
+    with server.as_environment():
+        os.environ.pop("AWS_ENDPOINT_URL")
+        job = job_of(SENTENCES, f"{server.url}/texts/toy.txt", storage_of_job, "phases=[{kind: likelihood, steps: 1}]")
+        corpus_url = f"{server.url}/corpora/toy"
+        storage.configure(job.storage)
+        server.client().put_object(Bucket=server.bucket, Key="texts/toy.txt", Body=text.read_bytes())
+        prepare(job.corpus, Folder(corpus_url), report=lambda progress: None)
+        job = job_of(SENTENCES, corpus_url, storage_of_job, "phases=[{kind: likelihood, steps: 1}]")
+        run, _ = run_job(job, tmp_path / "run")
+        storage.configure(Storage(profile="absent"))
+        with pytest.raises(OSError, match="no such credentials profile"):
+            run.corpus()  # which leaves it to whoever starts a command how the storage is reached
+        for command in (["generate", "--count", "2"], ["evaluate", "--brief", "--samples", "4"]):
+            storage.configure(Storage(profile="absent"))
+            done = CliRunner().invoke(app, [command[0], str(tmp_path / "run"), *command[1:]], catch_exceptions=False)
+            assert done.exit_code == 0
 
 
 def test_monitor_shows_the_curves_of_a_run_on_s3(server, remote):
