@@ -99,7 +99,9 @@ def _arrived(url: str, step: int, device: DeviceChoice) -> Result:
 class Evaluation:
     """Held-out likelihood, and n-grams of samples, of one checkpoint.
 
-    nll_per_token: of held-out text, unpadded, end marks included. nll_gen_texygen: what Texygen and its heirs call
+    heldout_unknown_share: tokens of the held-out text that are `<unk>`, 0 to 1. nll_per_token: of held-out text,
+    unpadded, end marks included. bits_per_character: None where some tokens are `<unk>`, for their characters are not
+    told. nll_gen_texygen: what Texygen and its heirs call
     NLL-gen: of *training* text (at most 10,000 sentences), averaged over all positions of texts padded to max_length,
     padding counted as free. It stands here for comparison with papers only. ngrams: see `ngram_figures`.
     """
@@ -107,9 +109,10 @@ class Evaluation:
     run: str
     checkpoint: int
     heldout_tokens: int
+    heldout_unknown_share: float
     nll_per_token: float
     perplexity: float
-    bits_per_character: float
+    bits_per_character: float | None
     samples: int
     nll_gen_texygen: float | None = None
     ngrams: Mapping[str, float] = field(default_factory=dict)
@@ -133,6 +136,7 @@ def evaluate(result: Result, *, samples: int, seed: int, watch: Watch, workers: 
     split = corpus.splits["heldout"]
     if not split.tokens:
         raise UserError(f"{corpus.folder} holds no held-out text to evaluate on: prepare one that does.")
+    unknown = corpus.made["unknown_tokens"]["heldout"]
     shares = max(1, split.tokens // _SHARE_TOKENS if continuous else -(-split.rows // _SHARE_SENTENCES))
     scored = workers.map_in_order(partial(_score, result, shares), range(shares))
     likelihood = Likelihood(0.0, 0)
@@ -152,9 +156,10 @@ def evaluate(result: Result, *, samples: int, seed: int, watch: Watch, workers: 
         run=result.run.folder.url,
         checkpoint=result.step,
         heldout_tokens=likelihood.tokens,
+        heldout_unknown_share=unknown / split.tokens,
         nll_per_token=likelihood.nll,
         perplexity=likelihood.perplexity,
-        bits_per_character=likelihood.bits_per_character(split.characters / split.tokens),
+        bits_per_character=None if unknown else likelihood.bits_per_character(split.characters / split.tokens),
         samples=0 if continuous else samples,
         nll_gen_texygen=texygen,
         ngrams=ngrams,

@@ -110,6 +110,24 @@ def test_unknown_words_are_never_written(text, tmp_path):
     assert not any("<unk>" in line for line in texts(load(tmp_path), count=50))
 
 
+@pytest.mark.parametrize("template", [SENTENCES, CONTINUOUS], ids=["sentences", "continuous"])
+def test_bits_per_character_are_of_text_that_is_spelt_out(template, text, tmp_path):
+    once = "phases=[{kind: likelihood, steps: 1}]"
+    run_job(job_of(template, text, once), tmp_path / "all")
+    known = evaluate(load(tmp_path / "all"), samples=4, seed=1, watch=unwatched)
+    assert known.heldout_unknown_share == 0
+    assert known.bits_per_character is not None
+    assert known.bits_per_character > 0
+    few = "corpus.tokenizer.vocabulary_size=8", "evaluate.prompt=''"
+    run, _ = run_job(job_of(template, text, once, *few), tmp_path / "few")
+    figures = evaluate(load(tmp_path / "few"), samples=4, seed=1, watch=unwatched)
+    blocks = run.corpus().read_blocks("heldout", range(len(run.corpus().splits["heldout"].blocks)))
+    tokens = [token for part, _ in blocks for token in part.tolist()]
+    assert figures.heldout_unknown_share == tokens.count(run.tokenizer().unknown_id) / len(tokens) > 0
+    assert figures.bits_per_character is None
+    assert figures.to_json()["bits_per_character"] is None
+
+
 def test_a_damaged_job_file_is_named(text, tmp_path):
     run_job(job_of(SENTENCES, text, "phases=[{kind: likelihood, steps: 1}]"), tmp_path)
     (tmp_path / "job.yaml").write_text("name: [")
