@@ -445,6 +445,9 @@ def generate(
     unknown: Annotated[
         Literal["error", "skip", "replace"], typer.Option(help="What to do with unknown text in the prompt.")
     ] = "error",
+    no_unknown: Annotated[
+        bool, typer.Option("--no-unknown", help="Never draw <unk>; figures of evaluate are of text with it.")
+    ] = False,
     out: Annotated[
         str | None,
         typer.Option(
@@ -489,6 +492,7 @@ def generate(
             seed=seed,
             max_length=max_length,
             on_unknown=unknown,
+            without_unknown=no_unknown,
         )
         if out is None:
             for texts in generation.generate(request, hands):

@@ -20,6 +20,10 @@ BLOCK = 4096
 class Sampling:
     """How texts are drawn.
 
+    The rule: text is drawn as it is judged, `<unk>` like any other token, wherever it is shown, written or measured.
+    Only what is written for readers leaves `<unk>` out, and only when they ask for it; text of an oracle, which knows
+    no `<unk>`, never has it.
+
     length: most tokens of each, the prompt not counted. prompt: what the generator reads first. temperature, top_k,
     top_p, suppress: as in `draw`.
     """

@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from lstmgan_dist.runtime.local import same_rounding
 from lstmgan_dist.runtime.tasks import Watch, Workers
 from lstmgan_dist.storage import Folder, write_file
 from lstmgan_dist.training.result import Result
-from lstmgan_dist.training.review import beginning, never_drawn, sample_length
+from lstmgan_dist.training.review import to_read
 
 REQUEST, SUCCESS = "_request.json", "_SUCCESS"
 TEXTS_PER_SHARD = 4 * BLOCK
@@ -88,31 +88,29 @@ def request_texts(
     seed: int,
     max_length: int | None,
     on_unknown: Literal["error", "skip", "replace"],
+    without_unknown: bool,
 ) -> Request:
-    """A request for `count` texts; `<unk>` is never drawn.
+    """A request for `count` texts.
+
+    on_unknown: what becomes of parts of the prompt that the vocabulary lacks. without_unknown: `<unk>` is never drawn,
+    unlike in the texts that are judged.
 
     Raises:
         UserError: if the prompt holds what the vocabulary lacks, or fills the sentence already.
     """
     job, tokenizer = result.run.job, result.tokenizer
     tokens = tokenizer.encode(prompt, on_unknown=on_unknown)
-    length = max_length or sample_length(job)
+    sampling = replace(to_read(job, tokens, length=max_length), temperature=temperature, top_k=top_k, top_p=top_p)
     if job.corpus.layout == "sentences":
-        length -= len(tokens)
-        if length < 1:
+        left = sampling.length - len(tokens)
+        if left < 1:
             raise UserError(
-                f"The prompt has {len(tokens)} tokens, which leaves no room within {length + len(tokens)}: "
+                f"The prompt has {len(tokens)} tokens, which leaves no room within {sampling.length}: "
                 "shorten it, or raise --max-length."
             )
-    unknown = () if tokenizer.unknown_id is None else (tokenizer.unknown_id,)
-    sampling = Sampling(
-        length=length,
-        prompt=beginning(job, tokens),
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        suppress=(*never_drawn(job), *unknown),
-    )
+        sampling = replace(sampling, length=left)
+    if without_unknown and tokenizer.unknown_id is not None:
+        sampling = replace(sampling, suppress=(*sampling.suppress, tokenizer.unknown_id))
     return Request(result, count, seed, tuple(tokens), sampling)
 
 

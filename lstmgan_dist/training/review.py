@@ -54,7 +54,7 @@ def review(game: Game, corpus: PreparedCorpus, job: Job, runtime: Runtime) -> Re
     # The same noise every time: what changes between two evaluations is the generator alone.
     shown = sample_shared(
         game.generator,
-        Sampling(sample_length(job), beginning(job, prompt), suppress=never_drawn(job)),
+        to_read(job, prompt),
         count=settings.show,
         seed=job.seed,
         runtime=runtime,
@@ -90,20 +90,17 @@ def ngram_figures(texts: Texts, real: Texts) -> dict[str, float]:
     }
 
 
-def sample_length(job: Job) -> int:
-    """Tokens of a shown sample."""
-    default = job.corpus.max_length if job.corpus.layout == "sentences" else CONTINUOUS_SAMPLE_LENGTH
-    return job.evaluate.sample_length or default
+def to_read(job: Job, prompt: Sequence[int], *, length: int | None = None) -> Sampling:
+    """How texts that continue a prompt are drawn: as those that are judged, `<unk>` like any other token.
 
-
-def beginning(job: Job, prompt: Sequence[int]) -> tuple[int, ...]:
-    """What the generator reads before it writes: a sentence starts after END, one long text anywhere."""
-    return tuple(prompt) if prompt and job.corpus.layout == "continuous" else (END, *prompt)
-
-
-def never_drawn(job: Job) -> tuple[int, ...]:
-    """Tokens that a text to read must not hold: one long text does not end."""
-    return () if job.corpus.layout == "sentences" else (END,)
+    length: most tokens of each, the prompt not counted; None: as the job says.
+    """
+    if job.corpus.layout == "sentences":
+        # A sentence starts after END.
+        return Sampling(length or job.evaluate.sample_length or job.corpus.max_length, (END, *prompt))
+    # One long text starts anywhere and does not end.
+    length = length or job.evaluate.sample_length or CONTINUOUS_SAMPLE_LENGTH
+    return Sampling(length, tuple(prompt) or (END,), suppress=(END,))
 
 
 @torch.no_grad()

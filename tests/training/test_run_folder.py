@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.evaluation.measuring import GeneratorSource, decoded
+from lstmgan_dist.evaluation.sampling import Sampling
 from lstmgan_dist.runtime.tasks import IN_PROCESS
 from lstmgan_dist.storage import Folder
 from lstmgan_dist.training.generation import generate, request_texts
@@ -28,6 +30,7 @@ GENERATING = {
     "seed": 1,
     "max_length": None,
     "on_unknown": "error",
+    "without_unknown": False,
 }
 
 
@@ -104,10 +107,17 @@ def test_a_prompt_that_fills_the_sentence_is_refused(text, tmp_path):
         texts(load(tmp_path), prompt="the cat " * 6)
 
 
-def test_unknown_words_are_never_written(text, tmp_path):
+def test_text_is_drawn_as_it_is_judged_and_without_unknown_words_only_when_asked(text, tmp_path):
     job = job_of(SENTENCES, text, "corpus.tokenizer.vocabulary_size=5", "phases=[{kind: likelihood, steps: 20}]")
-    run_job(job, tmp_path)
-    assert not any("<unk>" in line for line in texts(load(tmp_path), count=50))
+    run, outcome = run_job(job, tmp_path)
+    written = texts(load(tmp_path, "latest"), count=50, seed=job.seed)
+    assert any("<unk>" in line for line in written)
+    judged = GeneratorSource(load(tmp_path, "latest").generator, Sampling(job.corpus.max_length))
+    drawn = judged.draw(1.0, count=50, seed=job.seed, device=torch.device("cpu"))
+    assert written == decoded(drawn, run.tokenizer())
+    assert outcome.last_review is not None
+    assert written[: job.evaluate.show] == list(outcome.last_review.texts)
+    assert not any("<unk>" in line for line in texts(load(tmp_path), count=50, without_unknown=True))
 
 
 @pytest.mark.parametrize("template", [SENTENCES, CONTINUOUS], ids=["sentences", "continuous"])
