@@ -199,7 +199,8 @@ class Corpus(Settings):
         default=64,
         ge=2,
         le=65536,
-        description="Tokens. sentences: longest sequence, end mark included; continuous: tokens per backpropagation.",
+        description="Tokens. sentences: longest sequence, end mark included; continuous: most tokens per "
+        "backpropagation.",
     )
     on_long_text: OnLongText = Field(
         default="error", description="What to do with a sentence of more than max_length tokens."

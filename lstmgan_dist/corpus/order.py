@@ -4,7 +4,8 @@ An epoch permutes the blocks and lays their rows end to end: the *virtual* rows 
 rows from l*N//L up to (l+1)*N//L and shuffles them window by window. So a lane has the same number of rows in every
 epoch, row i of its endless stream is row i mod n of epoch i // n, and nobody needs to know what was read before.
 
-In the layout `continuous` nothing is shuffled: row b of a batch of B reads the text of n tokens from b*(n//B) on.
+In the layout `continuous` nothing is shuffled: the n - 1 tokens that follow another one are shared out to the B rows of
+a batch, of which row b predicts number b*(n-1)//B up to (b+1)*(n-1)//B; so each is predicted once in every epoch.
 """
 
 from __future__ import annotations
@@ -97,10 +98,13 @@ class SentenceOrder:
 
 @dataclass(frozen=True)
 class TextOrder:
-    """The order of a continuous text of `tokens` tokens that `rows` rows read side by side, `length` tokens a step.
+    """The order of a continuous text of `tokens` tokens that `rows` rows read side by side, at most `length` a step.
+
+    Rows differ by at most one token, and so do the steps of an epoch, so that none has to learn from a scrap of text. A
+    row that has one token less lacks it in the last step.
 
     Raises:
-        UserError: if the text is too short for one step.
+        UserError: if the text has less than a token for every row to predict.
     """
 
     tokens: int
@@ -108,18 +112,29 @@ class TextOrder:
     length: int
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
+        if self.tokens <= self.rows:
             raise UserError(
-                f"The training text has {self.tokens} tokens, too few for batch.size {self.rows} rows of "
-                f"corpus.max_length {self.length}: give {self.rows * (self.length + 1)} tokens, "
-                f"or set batch.size or corpus.max_length lower."
+                f"The text has {self.tokens} tokens, too few for batch.size {self.rows} rows: "
+                f"give at least {self.rows + 1} tokens, or set batch.size lower."
             )
 
     @property
     def steps(self) -> int:
         """Steps of an epoch."""
-        return (self.tokens // self.rows - 1) // self.length
+        return -(-self._most_targets // self.length)
 
-    def first_token(self, row: int) -> int:
-        """Where a row begins to read."""
-        return row * (self.tokens // self.rows)
+    def stretch(self, row: int, steps: range) -> range:
+        """The tokens that a row reads in steps of an epoch, and one more: each is the target after the one before."""
+        first, behind = (row * (self.tokens - 1) // self.rows for row in (row, row + 1))
+        return range(
+            first + self._targets_before(steps.start), min(first + self._targets_before(steps.stop), behind) + 1
+        )
+
+    @property
+    def _most_targets(self) -> int:
+        """Tokens that the longest row predicts in an epoch."""
+        return -(-(self.tokens - 1) // self.rows)
+
+    def _targets_before(self, step: int) -> int:
+        """Tokens that a row has predicted before a step of an epoch."""
+        return step * self._most_targets // self.steps

@@ -131,8 +131,8 @@ def heldout_batches(
     """The held-out text once, dealt over the workers: the same texts whatever the batch size and the number of workers.
 
     sentences: at most `most_sequences` of them, in blocks from all over the split; batch_size rows a batch of a worker.
-    continuous: `batch_size` rows (over all workers) that read the text side by side, in windows of max_length; at most
-    most_sequences rows times windows. Only the first batch is fresh; the last one may be shorter.
+    continuous: `batch_size` rows (over all workers) that read the text side by side as in training, in windows of at
+    most max_length; at most most_sequences rows times windows. Only the first batch is fresh.
     """
     split = corpus.splits["heldout"]
     if corpus.layout == "continuous":
@@ -164,18 +164,14 @@ def _heldout_text(
     corpus: PreparedCorpus, batch_size: int, most_sequences: int, rank: int, world_size: int
 ) -> Iterator[Batch]:
     tokens = corpus.splits["heldout"].tokens
-    rows = min(batch_size, max(1, tokens // 2))
-    width = tokens // rows
-    own = range(rank * rows // world_size, (rank + 1) * rows // world_size)
+    order = TextOrder(tokens, rows=min(batch_size, max(1, tokens - 1)), length=corpus.max_length)
+    own = range(rank * order.rows // world_size, (rank + 1) * order.rows // world_size)
     if not own:
         return
-    windows = min(math.ceil((width - 1) / corpus.max_length), max(1, most_sequences // rows))
     reader = _TextReader(corpus, "heldout")
-    for window in range(windows):
-        start = window * corpus.max_length
-        length = min(corpus.max_length, width - 1 - start)
-        stretches_BS = np.stack([reader.read(row * width + start, length + 1) for row in own])
-        yield replace(_stretches(stretches_BS, fresh=window == 0), first_row=own.start)
+    for window in range(min(order.steps, max(1, most_sequences // order.rows))):
+        stretches = [reader.read(order.stretch(row, range(window, window + 1))) for row in own]
+        yield replace(_stretches(stretches, fresh=window == 0), first_row=own.start)
 
 
 # --- sentences -------------------------------------------------------------------------------------------------------
@@ -254,18 +250,17 @@ def _sentences(tokens_S: np.ndarray, lengths_B: np.ndarray) -> Batch:
 def _text_batches(
     corpus: PreparedCorpus, split: str, order: TextOrder, rows: list[int], *, step: int
 ) -> Iterator[Batch]:
-    length = order.length
-    steps_at_once = max(1, min(_SPAN_TOKENS, _SPANS_TOKENS // len(rows)) // length)
+    steps_at_once = max(1, min(_SPAN_TOKENS, _SPANS_TOKENS // len(rows)) // order.length)
     reader = _TextReader(corpus, split)
     while True:
         within = step % order.steps
-        steps = min(steps_at_once, order.steps - within)
-        start = within * length
-        spans = np.stack([reader.read(order.first_token(row) + start, steps * length + 1) for row in rows])
-        for index in range(steps):
-            stretch = spans[:, index * length : (index + 1) * length + 1]
-            yield _stretches(stretch, fresh=within + index == 0)
-        step += steps
+        together = range(within, min(within + steps_at_once, order.steps))
+        spans = [(order.stretch(row, together).start, reader.read(order.stretch(row, together))) for row in rows]
+        for number in together:
+            own = [order.stretch(row, range(number, number + 1)) for row in rows]
+            parts = [tokens[part.start - at : part.stop - at] for part, (at, tokens) in zip(own, spans, strict=True)]
+            yield _stretches(parts, fresh=number == 0)
+        step += len(together)
 
 
 class _TextReader:
@@ -277,9 +272,9 @@ class _TextReader:
         self._stops = np.cumsum(corpus.splits[split].block_tokens)
         self._kept: tuple[int, np.ndarray] = (-1, np.array([]))
 
-    def read(self, start: int, length: int) -> np.ndarray:
-        """Tokens [start, start + length)."""
-        first, last = np.searchsorted(self._stops, [start, start + length - 1], side="right").tolist()
+    def read(self, stretch: range) -> np.ndarray:
+        """The tokens of these numbers."""
+        first, last = np.searchsorted(self._stops, [stretch.start, stretch.stop - 1], side="right").tolist()
         wanted = range(first, last + 1)
         missing = [number for number in wanted if number != self._kept[0]]
         found = dict([self._kept])
@@ -289,14 +284,18 @@ class _TextReader:
         }
         self._kept = (last, found[last])
         before = int(self._stops[first - 1]) if first else 0
-        return np.concatenate([found[number] for number in wanted])[start - before : start - before + length]
+        return np.concatenate([found[number] for number in wanted])[stretch.start - before : stretch.stop - before]
 
 
-def _stretches(tokens_BS: np.ndarray, *, fresh: bool) -> Batch:
-    """Rows of T + 1 tokens as inputs and the targets that follow them."""
-    tokens = torch.from_numpy(tokens_BS.astype(np.int64))
-    lengths_B = torch.full((len(tokens),), tokens.shape[1] - 1)
-    return Batch(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous(), lengths_B, fresh)
+def _stretches(rows: list[np.ndarray], *, fresh: bool) -> Batch:
+    """Rows of some tokens as inputs and the targets that follow them, one less; padded where they differ."""
+    lengths_B = torch.tensor([len(tokens) - 1 for tokens in rows])
+    inputs_BT = torch.zeros(len(rows), int(lengths_B.max()), dtype=torch.int64)
+    targets_BT = torch.zeros_like(inputs_BT)
+    for row, tokens in enumerate(rows):
+        read = torch.from_numpy(tokens.astype(np.int64))
+        inputs_BT[row, : len(read) - 1], targets_BT[row, : len(read) - 1] = read[:-1], read[1:]
+    return Batch(inputs_BT, targets_BT, lengths_B, fresh)
 
 
 # --- reading ahead ---------------------------------------------------------------------------------------------------

@@ -94,16 +94,46 @@ def test_fewer_sentences_than_lanes_are_an_error():
         order_of([3])
 
 
-def test_rows_of_continuous_text_divide_it():
-    order = TextOrder(tokens=1003, rows=10, length=9)
-    assert order.steps == 11
-    assert [order.first_token(row) for row in (0, 1, 9)] == [0, 100, 900]
+@pytest.mark.parametrize(
+    ("tokens", "rows", "length"),
+    [
+        (1003, 10, 9),
+        (1001, 10, 10),
+        (1002, 10, 10),
+        (25_000, 128, 100),
+        (11, 10, 2),
+        (12, 10, 2),
+        (22, 10, 2),
+        (2, 1, 9),
+    ],
+)
+def test_an_epoch_of_continuous_text_predicts_every_token_but_the_first_once(tokens: int, rows: int, length: int):
+    order = TextOrder(tokens, rows, length)
+    predicted: list[int] = []
+    for row in range(rows):
+        read: list[int] = []
+        for step in range(order.steps):
+            stretch = order.stretch(row, range(step, step + 1))
+            assert 1 <= len(stretch) - 1 <= length
+            assert not read or stretch.start == read[-1]
+            read += stretch[1:]
+        assert order.stretch(row, range(order.steps))[1:] == range(read[0], read[-1] + 1)
+        predicted += read
+    assert predicted == list(range(1, tokens))
 
 
-def test_text_too_short_for_one_step_is_an_error_that_says_how_much_is_needed():
-    with pytest.raises(UserError, match=r"has 99 tokens, too few for batch.size 10 .*max_length 9: give 100 tokens"):
-        TextOrder(tokens=99, rows=10, length=9)
-    assert TextOrder(tokens=100, rows=10, length=9).steps == 1
+def test_rows_and_steps_of_continuous_text_differ_by_at_most_one_token():
+    order = TextOrder(tokens=25_000, rows=128, length=100)
+    assert order.steps == 2
+    lengths = [[len(order.stretch(row, range(step, step + 1))) - 1 for row in range(128)] for step in range(2)]
+    assert set(lengths[0]) == {98}
+    assert set(lengths[1]) == {97, 98}
+
+
+def test_text_without_a_token_for_every_row_is_an_error_that_says_how_much_is_needed():
+    with pytest.raises(UserError, match=r"has 10 tokens, too few for batch.size 10 rows: give at least 11 tokens"):
+        TextOrder(tokens=10, rows=10, length=9)
+    assert TextOrder(tokens=11, rows=10, length=9).steps == 1
 
 
 GOLDEN_START = [(5, 1), (1, 0), (5, 0), (3, 0), (1, 1), (1, 2), (2, 3), (2, 2)]
