@@ -439,7 +439,7 @@ def generate(
     top_p: Annotated[
         float | None, typer.Option(min=0, max=1, help="Draw from the fewest tokens whose probabilities reach p.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same texts.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same texts, with as many threads.")] = 1,
     max_length: Annotated[int | None, typer.Option(min=1, help="Most tokens of a text.  (default: the job's)")] = None,
     checkpoint: CheckpointName = "best",
     unknown: Annotated[

@@ -21,7 +21,7 @@ from lstmgan_dist.evaluation.heldout import digest
 from lstmgan_dist.evaluation.language_model import Recipe, Trained, build, fit, nll, read, tokens_of
 from lstmgan_dist.evaluation.texts import Texts
 from lstmgan_dist.models.generator import Generator
-from lstmgan_dist.runtime.local import DeviceChoice, choose_device, same_rounding
+from lstmgan_dist.runtime.local import DeviceChoice, choose_device, two_threads_or_more
 
 _SEED = 1
 
@@ -70,7 +70,7 @@ def find_judge(request: JudgeRequest, archive: Archive, device: torch.device) ->
 
 def train_judge(request: JudgeRequest, *, device: DeviceChoice) -> Trained:
     """A judge's language model, on the CPU."""
-    with same_rounding():
+    with two_threads_or_more():
         trained = fit(
             request.learn,
             vocabulary_size=request.vocabulary_size,

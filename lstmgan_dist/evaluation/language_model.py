@@ -81,7 +81,7 @@ def fit(
     device: torch.device,
     held_back: Texts | None = None,
 ) -> Trained:
-    """A fresh language model of these texts: the same for a seed, on like machines.
+    """A fresh language model of these texts: the same for a seed, on like machines with as many threads.
 
     held_back: texts that decide when training ends; without, some of its own, which it then does not learn.
     """

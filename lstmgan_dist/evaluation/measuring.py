@@ -24,7 +24,7 @@ from lstmgan_dist.evaluation.sampling import Sampling, join, sample
 from lstmgan_dist.evaluation.texts import Texts, batches_of, join_texts
 from lstmgan_dist.models.drawing import END
 from lstmgan_dist.models.generator import Generator
-from lstmgan_dist.runtime.local import DeviceChoice, LocalRuntime, choose_device, same_rounding
+from lstmgan_dist.runtime.local import DeviceChoice, LocalRuntime, choose_device, two_threads_or_more
 from lstmgan_dist.runtime.randomness import derive, permutation
 
 # Reverse models of one set of samples, each of a share of its own: their spread says how much one of them is worth.
@@ -139,8 +139,8 @@ class Measurement:
 
 
 def measure(bench: Bench, sources: Mapping[str, Source], task: Task) -> Measurement:
-    """Draw samples and measure them. The same task gives the same figures on like machines, whoever does it."""
-    with same_rounding():
+    """Draw samples and measure them. A task gives the same figures on like machines with as many threads."""
+    with two_threads_or_more():
         source, device = sources[task.sampler], choose_device(bench.device)
         texts = source.draw(task.temperature, count=task.samples, seed=task.seed, device=device)
         readings = [read(judge.network, texts, device) for judge in bench.judges]

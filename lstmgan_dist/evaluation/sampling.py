@@ -1,4 +1,8 @@
-"""Texts of a generator: the same for a seed, whoever draws them and however they are dealt to workers."""
+"""Texts of a generator: the same for a seed, however they are dealt to workers.
+
+Equal means for the same number of threads in each process, on like machines: matrix products round by it, and a token
+whose random number lies that close to a border then is another one.
+"""
 
 from __future__ import annotations
 

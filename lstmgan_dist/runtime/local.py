@@ -67,8 +67,12 @@ def choose_device(wanted: DeviceChoice) -> torch.device:
 
 
 @contextmanager
-def same_rounding() -> Iterator[None]:
-    """Matrix products round alike for any number of threads but one, so that processes with one core take two."""
+def two_threads_or_more() -> Iterator[None]:
+    """Meanwhile a process with one core takes two threads.
+
+    Matrix products round by the number of threads, so numbers are equal only where processes have as many. With this,
+    workers of one core are equal to a process of two, which is the machine that most have.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(max(2, threads))
     try:

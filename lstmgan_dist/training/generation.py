@@ -1,7 +1,8 @@
 """Texts of a run's generator by the million: shared over workers, written in shards, resumed after a kill.
 
 Text number n depends on the seed and n alone. So shards are fixed ranges of numbers, and whoever writes one writes the
-same bytes; one that is there already, and they appear whole, is not written again.
+same bytes, if on a like machine with as many threads; one that is there already, and they appear whole, is not written
+again.
 
 _request.json   what was asked for, written first       part-00000.parquet ...   the texts, so many in each
 _SUCCESS        empty, written when all parts are there; names that begin with _ are none of the data, by convention
@@ -21,7 +22,7 @@ from typing import Any, Literal
 from lstmgan_dist.corpus.texts import SUFFIXES, Format, write_texts
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.sampling import BLOCK, Sampling, blocks_of, rows, sample
-from lstmgan_dist.runtime.local import same_rounding
+from lstmgan_dist.runtime.local import two_threads_or_more
 from lstmgan_dist.runtime.tasks import Watch, Workers
 from lstmgan_dist.storage import Folder, write_file
 from lstmgan_dist.training.result import Result
@@ -58,7 +59,7 @@ class Request:
             first=numbers.start,
         )
         while True:
-            with same_rounding():
+            with two_threads_or_more():
                 block = next(drawn, None)
             if block is None:
                 return

@@ -23,15 +23,15 @@ from lstmgan_dist.evaluation.sampling import Sampling, blocks_of, join, sample
 from lstmgan_dist.evaluation.texts import Texts, batches_of
 from lstmgan_dist.models.drawing import Drawn
 from lstmgan_dist.models.generator import Generator
-from lstmgan_dist.runtime.local import DeviceChoice, LocalRuntime, choose_device, same_rounding
+from lstmgan_dist.runtime.local import DeviceChoice, LocalRuntime, choose_device, two_threads_or_more
 from lstmgan_dist.runtime.tasks import IN_PROCESS, Watch, Workers
 from lstmgan_dist.training.checkpoint import Checkpoint
 from lstmgan_dist.training.game import build_generator
 from lstmgan_dist.training.review import ngram_figures
 from lstmgan_dist.training.run import Run, reach_storage_of
 
-# Held-out text is scored in shares that depend on the text alone, and the figures of these are added up in order: who
-# scored a share does not show.
+# Held-out text is scored in shares that depend on the text alone, and the figures of these are added up in order: which
+# worker scored a share does not show, if all have as many threads.
 _SENTENCE_ROWS, _SHARE_SENTENCES = 128, 2048
 # As many as the papers use.
 _TEXYGEN_SENTENCES = _MOST_REFERENCES = 10_000
@@ -126,7 +126,7 @@ class Evaluation:
 def evaluate(result: Result, *, samples: int, seed: int, watch: Watch, workers: Workers = IN_PROCESS) -> Evaluation:
     """Score all held-out text of the run's corpus, unpadded, and count n-grams of `samples` texts.
 
-    The figures are the same whoever the workers are and however many.
+    The figures are the same for any number of workers, if these have as many threads each, on like machines.
 
     Raises:
         UserError: if the corpus holds no held-out text.
@@ -176,20 +176,20 @@ def _score(result: Result, shares: int, share: int) -> Likelihood:
         rank=share,
         world_size=shares,
     )
-    with same_rounding():
+    with two_threads_or_more():
         return heldout_likelihood(result.generator, batches, LocalRuntime(result.device))
 
 
 def _score_training(result: Result, rows: range) -> Likelihood:
     """The likelihood of these training sentences."""
     texts = Texts.encoded(read_sentences(result.corpus, "train", rows))
-    with same_rounding():
+    with two_threads_or_more():
         return heldout_likelihood(result.generator, batches_of(texts), LocalRuntime(result.device))
 
 
 def _draw(result: Result, sampling: Sampling, seed: int, numbers: range) -> Drawn:
     """The texts of these numbers, on the CPU."""
-    with same_rounding():
+    with two_threads_or_more():
         blocks = sample(
             result.generator, sampling, count=len(numbers), seed=seed, device=result.device, first=numbers.start
         )

@@ -4,6 +4,7 @@ job.yaml        the job as resolved        checkpoints/    see checkpoint.py
 corpus.json     where its corpus is        tensorboard/    event files
 tokenizer.json  text <-> ids               samples/        texts shown at evaluations
 metrics.jsonl   one line a measurement     evaluation/     reports
+environment.json   what it was trained with: see environment.py
 """
 
 from __future__ import annotations

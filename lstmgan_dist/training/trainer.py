@@ -22,6 +22,7 @@ from lstmgan_dist.storage import Folder, configure
 from lstmgan_dist.training import assessing
 from lstmgan_dist.training.background import OneAtATime
 from lstmgan_dist.training.checkpoint import Checkpoint, digest_of, snapshot
+from lstmgan_dist.training.environment import note_environment
 from lstmgan_dist.training.game import Game, build_generator
 from lstmgan_dist.training.phases import ROUNDS
 from lstmgan_dist.training.players import Moment, Report
@@ -117,6 +118,7 @@ class _Training:
         with stream, log_file as log, self.commits:
             if checkpoint:
                 self.screen.say(f"Resuming {self.run.folder} after step {self.progress.step}.")
+            note_environment(self.run.folder, step=self.progress.step, rank=self.runtime.rank, say=self.screen.say)
             while self.progress.phase < len(self.job.phases):
                 self._begin_phase()
                 if checkpoint and self.progress.phase == resumed_phase:

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.cluster
 ALL_PHASES = SENTENCES.replace("evaluate:", GUMBEL.replace("relativistic", "hinge").lstrip("\n") + "evaluate:")
 COMMAND = [sys.executable, "-m", "lstmgan_dist"]
 # What does not name the place of the run or of the text.
-SAME_EVERYWHERE = ("checkpoints/", "samples/", "metrics.jsonl", "tokenizer.json")
+SAME_EVERYWHERE = ("checkpoints/", "samples/", "metrics.jsonl", "tokenizer.json", "environment.json")
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def lstmgan(*arguments, code=0):
 
 def test_a_run_on_s3_equals_the_one_in_a_local_folder(server, local, remote):
     on_s3 = results_on(server, "whole")
-    assert {name.split("/")[0] for name in on_s3} == {"checkpoints", "samples", "metrics.jsonl", "tokenizer.json"}
+    assert {name.split("/")[0] for name in on_s3} == {name.rstrip("/") for name in SAME_EVERYWHERE}
     assert on_s3 == local
     assert server.unfinished_uploads() == []
 
