@@ -851,7 +851,9 @@ def explain(error: ValidationError, model: type[Settings], options: Mapping[str,
     sentence = sentence.removeprefix("Value error, ")
     if not sentence.endswith((".", "?")):
         sentence += "."
-    others = len({".".join(other.keys) for other, _ in mistakes if other.keys[: len(begins)] != begins})
+    # What is wrong inside a list makes the list itself one mistake more for pydantic.
+    places = {tuple(other.keys) for other, _ in mistakes if other.keys[: len(begins)] != begins}
+    others = len([one for one in places if not any(one == place[: len(one)] for place in places - {one})])
     return sentence + (f" ({others} more mistake{'s' if others > 1 else ''}.)" if others else "")
 
 

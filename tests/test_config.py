@@ -194,7 +194,7 @@ def test_one_value_that_fits_no_member_of_a_union_is_one_mistake():
         job("phases.0.optimizer.learning_rate=fast")
     assert "more mistake" not in str(error.value)
     with pytest.raises(UserError, match=r"\(2 more mistakes\.\)"):
-        job("phases.0.optimizer.learning_rate=fast", "seed=-1", "batch.lanez=3")
+        job("phases.0.optimizer.learning_rate=fast", "phases.1.steps=0", "batch.lanez=3")
 
 
 def test_a_filter_wider_than_the_text_is_refused():
