@@ -88,10 +88,16 @@ Probability = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Schedule(Settings):
-    """A number that changes over a phase."""
+    """A number that changes over a phase, or over so many of its steps."""
 
     start: float = Field(description="Value at the first step of the phase.")
-    end: float = Field(description="Value at the last step of the phase.")
+    end: float = Field(description="Value at the last step of the phase, or `steps` steps after the first.")
+    steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="Steps from start to end, whatever the phase's length: a shorter phase ends on the way, a longer "
+        "one stays at the end; none: those of the phase.",
+    )
     shape: Literal["linear", "cosine", "exponential"] = Field(
         default="linear", description="How the value goes from start to end; exponential needs both above 0."
     )
@@ -102,17 +108,18 @@ class Schedule(Settings):
             raise ValueError("an exponential schedule needs start and end above 0: try shape: linear")
         return self
 
-    def at(self, fraction: float) -> float:
-        """The value when `fraction` (0 to 1) of the phase is done."""
+    def at(self, step: int, steps: int) -> float:
+        """The value at a phase's `step` (from 0) of `steps`."""
+        fraction = step / max(1, steps - 1) if self.steps is None else min(1.0, step / self.steps)
         if self.shape == "exponential":
             return self.start * (self.end / self.start) ** fraction
         weight = fraction if self.shape == "linear" else (1 - math.cos(math.pi * fraction)) / 2
         return self.start + (self.end - self.start) * weight
 
 
-def value_at(setting: float | Schedule, fraction: float) -> float:
-    """A setting that is either one number or a schedule, when `fraction` of the phase is done."""
-    return setting.at(fraction) if isinstance(setting, Schedule) else setting
+def value_at(setting: float | Schedule, step: int, steps: int) -> float:
+    """A setting that is either one number or a schedule, at a phase's `step` (from 0) of `steps`."""
+    return setting.at(step, steps) if isinstance(setting, Schedule) else setting
 
 
 class Interval(Settings):
@@ -355,12 +362,12 @@ class ConvolutionalDiscriminator(Settings):
     """A convolutional scorer of sentences (Kim 2014; with several representations, RelGAN's, Nie et al. 2019)."""
 
     kind: Literal["convolutional"] = "convolutional"
-    scores: Literal["per_sentence"] = Field(default="per_sentence", description="One score a sentence, always.")
+    scores: Literal["per_sentence"] = Field(default="per_sentence", description="Whole sentences, always.")
     embedding: int = Field(default=64, ge=1, description="Dimensions of a token's embedding over all representations.")
     representations: int = Field(
         default=1,
         ge=1,
-        description="Parts the embedding is cut into; each part is scored on its own and the scores averaged.",
+        description="Parts the embedding is cut into; each part is scored on its own, and every score is in the loss.",
     )
     filters: dict[int, int] = Field(
         default_factory=lambda: {2: 100, 3: 100, 4: 100, 5: 100},
@@ -410,7 +417,7 @@ class Optimizer(Settings):
     def learning_rate_at(self, step: int, steps: int) -> float:
         """The learning rate of the phase's `step` (from 0) of `steps`."""
         warmup = min(1.0, (step + 1) / (self.warmup_steps + 1))
-        return warmup * value_at(self.learning_rate, step / max(1, steps - 1))
+        return warmup * value_at(self.learning_rate, step, steps)
 
 
 class Phase(Settings):
@@ -419,11 +426,14 @@ class Phase(Settings):
     steps: int | None = Field(default=None, ge=1, description="Length in steps (rounds of updates).")
     epochs: float | None = Field(default=None, gt=0, description="Length in passes over the training text.")
     early_stop: int | None = Field(
-        default=None, ge=1, description="End after this many evaluations without a better held-out loss; none: never."
+        default=None,
+        ge=1,
+        description="End after this many evaluations that were no better than the best one; none: never.",
     )
     finish_with: Literal["latest", "best"] = Field(
         default="latest",
-        description="Weights the next phase starts from: the latest, or the phase's best held-out loss.",
+        description="Weights the next phase starts from: the latest, or those of the phase's best evaluation: of the "
+        "lowest held-out loss, in a discriminator phase of the highest accuracy on held-out and drawn text.",
     )
 
     @property
@@ -464,8 +474,8 @@ class Baseline(Settings):
     kind: Literal["none", "moving_average", "per_position"] = Field(
         default="moving_average", description="Nothing; one moving average; or one moving average for each position."
     )
-    decay: float = Field(
-        default=0.08, gt=0, le=1, description="Weight of the newest update in the moving average, 0 to 1."
+    decay: Probability = Field(
+        default=0.9, description="Weight of the old average at every update, 0 to 1; 0: the last update's mean alone."
     )
 
 
@@ -589,7 +599,8 @@ class Guard(Settings):
     )
     on_failure: Literal["stop", "roll_back"] = Field(
         default="stop",
-        description="On a loss that is not a number or a collapse: stop, or go on from the best checkpoint.",
+        description="On a loss that is not a number or a collapse: stop, or go on from the phase's best checkpoint, "
+        "and before its first evaluation from its start.",
     )
     most_roll_backs: int = Field(default=3, ge=1, description="Roll-backs after which the run stops all the same.")
     learning_rate_factor: float = Field(
@@ -603,11 +614,16 @@ class Checkpoints(Settings):
     every: Interval = Field(
         default=Interval(count=1, unit="epochs"), description="How often, and at the end of each phase."
     )
-    keep: int = Field(default=3, ge=1, description="Newest checkpoints kept; the best one is kept besides.")
+    keep: int = Field(
+        default=3,
+        ge=1,
+        description="Newest checkpoints kept; of every phase the best and the last are kept besides.",
+    )
     best_by: Literal["heldout_nll", "frontier"] = Field(
         default="heldout_nll",
-        description="What makes a checkpoint the best: its held-out loss; or the judges' verdict, by which the end of "
-        "a game takes the place of the likelihood checkpoint only if it is better at equal diversity.",
+        description="What makes a checkpoint the best one of the last phase: its held-out loss; or the judges' "
+        "verdict, by which the end of a game takes the place of the likelihood checkpoint only if it is better at "
+        "equal diversity.",
     )
 
 

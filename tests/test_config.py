@@ -224,13 +224,20 @@ def test_differences_between_jobs_are_listed_by_key():
 def test_schedules_start_and_end_where_they_say():
     for shape in ("linear", "cosine", "exponential"):
         schedule = Schedule(start=1, end=100, shape=shape)
-        assert schedule.at(0) == pytest.approx(1)
-        assert schedule.at(1) == pytest.approx(100)
-    assert Schedule(start=1, end=100, shape="exponential").at(0.5) == pytest.approx(10)
-    assert Schedule(start=0, end=2, shape="linear").at(0.25) == pytest.approx(0.5)
+        assert schedule.at(0, 11) == pytest.approx(1)
+        assert schedule.at(10, 11) == pytest.approx(100)
+    assert Schedule(start=1, end=100, shape="exponential").at(5, 11) == pytest.approx(10)
+    assert Schedule(start=0, end=2, shape="linear").at(5, 21) == pytest.approx(0.5)
 
 
 def test_intervals_are_written_in_words():
     assert Interval.model_validate("50 steps").steps(7) == 50
     assert Interval.model_validate("2 epochs").steps(7) == 14
     assert str(Interval.model_validate("1 epoch")) == "1 epoch"
+
+
+def test_a_schedule_of_so_many_steps_ends_on_the_way_in_a_shorter_phase():
+    """RelGAN's code fixes 5,000 steps: its 2,000 end at 100 ** 0.4."""
+    beta = Schedule(start=1, end=100, shape="exponential", steps=5000)
+    assert beta.at(2000, 2001) == pytest.approx(100**0.4)
+    assert beta.at(9000, 10_000) == 100

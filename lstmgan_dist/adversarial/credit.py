@@ -43,7 +43,7 @@ class MovingAverage(nn.Module):
 
     Args:
         positions: how many positions have an average of their own; 1: one for all.
-        decay: weight of the newest update.
+        decay: weight of the old average at every update, 0 to 1 (ScratchGAN's ema_decay).
     """
 
     total: Tensor
@@ -65,7 +65,7 @@ class MovingAverage(nn.Module):
             sums_2T = sums_2T.sum(dim=1, keepdim=True)
         # Workers whose texts are of unequal length still add up tensors of one shape.
         sums_P, counts_P = add_up(F.pad(sums_2T, (0, len(average_P) - sums_2T.shape[1])))
-        rate_P = torch.where(counts_P > 0, self.decay, 0.0)  # a position that no text reached learns nothing
+        rate_P = torch.where(counts_P > 0, 1 - self.decay, 0.0)  # a position that no text reached learns nothing
         self.total.lerp_(sums_P / counts_P.clamp(min=1), rate_P)
         self.weight.lerp_(torch.ones_like(rate_P), rate_P)
         return advantages_BT

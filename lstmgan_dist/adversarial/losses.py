@@ -19,8 +19,7 @@ class Loss:
     """One game.
 
     discriminator: (real scores, fake scores) -> (loss of each real score, loss of each fake score).
-    generator: (fake scores, real scores) -> cost of each fake score; its reward is minus that. Only a paired loss looks
-        at the real scores.
+    generator: (fake scores, real scores) -> cost of each fake score. Only a paired loss looks at the real scores.
     middle: the score between real and fake; None where only the difference of a pair means anything.
     """
 
@@ -32,6 +31,15 @@ class Loss:
     def paired(self) -> bool:
         """Whether real and fake scores are compared pair by pair, so that a cost needs real scores too."""
         return self.middle is None
+
+    def reward(self, fake: Tensor, real: Tensor | None) -> Tensor:
+        """How much less each fake score costs than an undecided one: the middle, or where paired an equal score.
+
+        So a discriminator that sees no difference rewards nothing. Minus the cost itself is the same for every sentence
+        then, but it is earned once a token: to write longer, or shorter, would pay.
+        """
+        undecided = torch.zeros_like(fake) if self.middle is None else torch.full_like(fake, self.middle)
+        return self.generator(undecided, undecided) - self.generator(fake, real)
 
 
 def _cross_entropy(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:

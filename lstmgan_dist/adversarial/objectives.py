@@ -101,14 +101,13 @@ class DiscriminatorObjective(nn.Module):
         """Draw as many texts as there are real ones."""
         drawn, _ = _draw(opponent, noise, self.max_length)
         real_BT, fake_BT = _equally_long(real.targets_BT, drawn.tokens_BT)
-        per_token = self.discriminator.scores == "per_token"
         return {
             "real_BT": real_BT,
             "real_lengths_B": real.lengths_B,
             "fake_BT": fake_BT,
             "fake_lengths_B": drawn.lengths_B,
-            "real_scores": _count(real.lengths_B, runtime, tokens=per_token),
-            "fake_scores": _count(drawn.lengths_B, runtime, tokens=per_token),
+            "real_count": runtime.sum(self.discriminator.count(real.lengths_B)),
+            "fake_count": runtime.sum(self.discriminator.count(drawn.lengths_B)),
             "workers": _workers(noise, runtime),
         }
 
@@ -119,15 +118,17 @@ class DiscriminatorObjective(nn.Module):
         embedded_BTE = self.discriminator.embed(tokens_BT)
         scores = self.discriminator(embedded_BTE, lengths_B, noise=_two_texts_a_row(noise))
         real, fake = scores.chunk(2)
-        real_loss, fake_loss = self.loss.discriminator(real, fake)
+        real_lengths_B, fake_lengths_B = part["real_lengths_B"], part["fake_lengths_B"]
+        loss = self.total_loss(real, fake, real_lengths_B, fake_lengths_B) / self.denominator(
+            part["real_count"], part["fake_count"]
+        )
 
         def real_mean(values: Tensor) -> Tensor:
-            return _sum(values, part["real_lengths_B"]) / part["real_scores"]
+            return self.discriminator.total(values, real_lengths_B) / part["real_count"]
 
         def fake_mean(values: Tensor) -> Tensor:
-            return _sum(values, part["fake_lengths_B"]) / part["fake_scores"]
+            return self.discriminator.total(values, fake_lengths_B) / part["fake_count"]
 
-        loss = real_mean(real_loss) + fake_mean(fake_loss)
         with torch.no_grad():
             if self.loss.middle is None:
                 accuracy = real_mean((real > fake).float())
@@ -141,6 +142,20 @@ class DiscriminatorObjective(nn.Module):
                 "discriminator/accuracy": accuracy,
             }
         return loss * part["workers"], report
+
+    def total_loss(self, real: Tensor, fake: Tensor, real_lengths_B: Tensor, fake_lengths_B: Tensor) -> Tensor:
+        """The losses of real and fake scores of as many texts, added up."""
+        real_loss, fake_loss = self.loss.discriminator(real, fake)
+        return self.discriminator.total(real_loss, real_lengths_B) + self.discriminator.total(fake_loss, fake_lengths_B)
+
+    @staticmethod
+    def denominator(real_count: Tensor, fake_count: Tensor) -> Tensor:
+        """What the total loss of so many scores is divided by: one count for both kinds of text.
+
+        Divided by its own count each, tokens of the kind that is shorter would weigh more, and a beginning that is as
+        frequent in real as in drawn text would not have the score of an undecided one.
+        """
+        return (real_count + fake_count) / 2
 
 
 class GeneratorObjective(nn.Module):
@@ -167,7 +182,7 @@ class GeneratorObjective(nn.Module):
             "tokens_BT": drawn.tokens_BT,
             "inputs_BT": F.pad(drawn.tokens_BT, (1, -1)),  # a sentence starts with <end>, which is 0
             "lengths_B": drawn.lengths_B,
-            "sentences": _count(drawn.lengths_B, runtime, tokens=False),
+            "sentence_count": runtime.sum(drawn.lengths_B.new_tensor(len(drawn.lengths_B)).float()),
             "workers": _workers(noise, runtime),
         }
         if latent_BZ is not None:
@@ -184,7 +199,7 @@ class GeneratorObjective(nn.Module):
 
     def _with_likelihood(self, loss: Tensor, report: Report, part: Prepared, noise: Noise) -> tuple[Tensor, Report]:
         """Add the likelihood term, and the mean length of the drawn text to the report."""
-        report["generator/length"] = part["lengths_B"].sum() / part["sentences"]
+        report["generator/length"] = part["lengths_B"].sum() / part["sentence_count"]
         if self.likelihood_weight:
             nll, _ = _mean_nll(self.generator, part, None, noise)
             loss = loss + self.likelihood_weight * nll
@@ -195,8 +210,8 @@ class GeneratorObjective(nn.Module):
 class ScoreFunctionObjective(GeneratorObjective):
     """The score function estimator: rewards weigh the gradient of log-probabilities (Williams 1992).
 
-    The expected gradient is that of the mean cost of a sentence: of the sum over its tokens where these earn their own
-    rewards. The discriminator gives rewards without dropout.
+    The expected gradient is that of the mean reward of a sentence: of the sum over its tokens where these earn their
+    own rewards. The discriminator gives rewards without dropout.
 
     Args:
         credit: (rewards_BT, valid_BT) -> returns_BT, from `credit`.
@@ -224,13 +239,17 @@ class ScoreFunctionObjective(GeneratorObjective):
         tokens_BT, lengths_B = prepared["tokens_BT"], prepared["lengths_B"]
         valid_BT = _valid(lengths_B, tokens_BT.shape[1])
         scores = opponent(opponent.embed(tokens_BT), lengths_B)
-        rewards = -self.loss.generator(scores, self._real_scores(real, opponent, None))
-        rewards_BT = rewards if rewards.dim() == 2 else rewards[:, None].expand_as(tokens_BT)
+        real_scores = self._real_scores(real, opponent, None)
+        rewards = self.loss.reward(scores, real_scores)
+        rewards_BT = rewards
+        if opponent.scores != "per_token":
+            rewards_BT = opponent.of_sentences(rewards, lengths_B)[:, None].expand_as(tokens_BT)
         advantages_BT = self.baseline(self.credit(rewards_BT, valid_BT), valid_BT, runtime.sum)
         return prepared | {
             "advantages_BT": advantages_BT,
             "rewards": rewards,
-            "scores": _count(lengths_B, runtime, tokens=rewards.dim() == 2),
+            "costs": self.loss.generator(scores, real_scores),
+            "score_count": runtime.sum(opponent.count(lengths_B)),
         }
 
     def forward(self, part: Prepared, *, opponent: Discriminator, noise: Noise) -> tuple[Tensor, Report]:
@@ -242,9 +261,11 @@ class ScoreFunctionObjective(GeneratorObjective):
             _select(features_BTF, index_N), _select(part["tokens_BT"], index_N)
         )
         loss_N = estimators.score_function(log_likelihoods_N, _select(part["advantages_BT"], index_N))
-        reward = _sum(part["rewards"], lengths_B) / part["scores"]
-        report = {"generator/reward": reward, "generator/cost": -reward}
-        return self._with_likelihood(loss_N.sum() / part["sentences"], report, part, noise)
+        report = {
+            "generator/reward": opponent.total(part["rewards"], lengths_B) / part["score_count"],
+            "generator/cost": opponent.total(part["costs"], lengths_B) / part["score_count"],
+        }
+        return self._with_likelihood(loss_N.sum() / part["sentence_count"], report, part, noise)
 
 
 class GumbelSoftmaxObjective(GeneratorObjective):
@@ -273,10 +294,10 @@ class GumbelSoftmaxObjective(GeneratorObjective):
         """Draw the hard tokens."""
         prepared = self._prepare_text(real, noise, runtime)
         prepared["inverse_temperature"] = torch.tensor(inverse_temperature, device=noise.rows_B.device)
-        prepared["scores"] = _count(prepared["lengths_B"], runtime, tokens=opponent.scores == "per_token")
+        prepared["score_count"] = runtime.sum(opponent.count(prepared["lengths_B"]))
         real_scores = self._real_scores(real, opponent, noise.at("real scores"))
         if real_scores is not None:
-            prepared["real_scores_B"] = real_scores
+            prepared["real_scores"] = real_scores
         return prepared
 
     def forward(self, part: Prepared, *, opponent: Discriminator, noise: Noise) -> tuple[Tensor, Report]:
@@ -298,7 +319,8 @@ class GumbelSoftmaxObjective(GeneratorObjective):
         embedded_BTE = embedded_NE.new_zeros(rows * positions, embedded_NE.shape[1])
         embedded_BTE = embedded_BTE.index_copy(0, index_N, embedded_NE).view(rows, positions, -1)
         scores = opponent(embedded_BTE, lengths_B, noise=noise.at("fake scores"))
-        cost = _sum(self.loss.generator(scores, part.get("real_scores_B")), lengths_B) / part["scores"]
+        costs = self.loss.generator(scores, part.get("real_scores"))
+        cost = opponent.total(costs, lengths_B) / part["score_count"]
         return self._with_likelihood(cost, {"generator/cost": cost.detach()}, part, noise)
 
 
@@ -311,7 +333,7 @@ def _real_text(generator: Generator, real: Batch, noise: Noise, runtime: Runtime
         "real_inputs_BT": real.inputs_BT,
         "real_targets_BT": real.targets_BT,
         "real_lengths_B": real.lengths_B,
-        "real_tokens": _count(real.lengths_B, runtime, tokens=True),
+        "real_token_count": runtime.sum(real.lengths_B.sum().float()),
         "workers": _workers(noise, runtime),
     }
     if generator.latent_size:
@@ -328,7 +350,7 @@ def _mean_nll(generator: Generator, part: Prepared, state: State | None, noise: 
     log_likelihoods_N = generator.log_likelihoods(
         _select(features_BTF, index_N), _select(part["real_targets_BT"], index_N)
     )
-    return -log_likelihoods_N.sum() / part["real_tokens"], end
+    return -log_likelihoods_N.sum() / part["real_token_count"], end
 
 
 def _draw(generator: Generator, noise: Noise, max_length: int) -> tuple[Drawn, Tensor | None]:
@@ -358,16 +380,6 @@ def _select(values_BT: Tensor, index_N: Tensor) -> Tensor:
     """The values at the valid positions, (B, T, ...) -> (N, ...)."""
     flat = values_BT.flatten(0, 1)
     return flat if len(index_N) == len(flat) else flat.index_select(0, index_N)
-
-
-def _sum(values: Tensor, lengths_B: Tensor) -> Tensor:
-    """The sum over sentences, (B,), or over valid tokens, (B, T)."""
-    return values.sum() if values.dim() == 1 else (values * _valid(lengths_B, values.shape[1])).sum()
-
-
-def _count(lengths_B: Tensor, runtime: Runtime, *, tokens: bool) -> Tensor:
-    """Tokens or sentences of all workers, 0-dim."""
-    return runtime.sum(lengths_B.sum().float() if tokens else lengths_B.new_tensor(len(lengths_B)).float())
 
 
 def _workers(noise: Noise, runtime: Runtime) -> Tensor:

@@ -21,14 +21,19 @@ from lstmgan_dist.models import fused, representations
 from lstmgan_dist.models.initialise import normal_, uniform_
 from lstmgan_dist.runtime.randomness import Noise
 
+Scores = Literal["per_token", "per_sentence", "per_representation"]
+
 
 class Discriminator(nn.Module):
     """What every discriminator has: an embedding that reads tokens and distributions alike.
 
-    scores: whether `forward` gives a score for every token, (B, T), or for every sentence, (B,).
+    scores: whether `forward` gives a score for every token, (B, T), for every sentence, (B,), or for every
+        representation of a sentence, (B, R). Values beside the scores, such as their losses, have the same shape.
+    representations: R, 1 where there is no more than one.
     """
 
-    scores: Literal["per_token", "per_sentence"]
+    scores: Scores
+    representations: int = 1
 
     def __init__(self, vocabulary_size: int, embedding: int) -> None:
         super().__init__()
@@ -46,9 +51,27 @@ class Discriminator(nn.Module):
         """Score embedded text of the given lengths (at least 1); `noise` gives the dropout masks, none without.
 
         Returns:
-            float32 scores, (B, T) with zeros at padded positions or (B,).
+            float32 scores; those of tokens are zero at padded positions.
         """
         raise NotImplementedError
+
+    def total(self, values: Tensor, lengths_B: Tensor) -> Tensor:
+        """The sum of values beside the scores of texts of these lengths, 0-dim; padded positions do not count."""
+        if self.scores != "per_token":
+            return values.sum()
+        return (values * (torch.arange(values.shape[1], device=values.device) < lengths_B[:, None])).sum()
+
+    def count(self, lengths_B: Tensor) -> Tensor:
+        """How many scores texts of these lengths have, float32 0-dim."""
+        if self.scores == "per_token":
+            return lengths_B.sum().float()
+        return lengths_B.new_tensor(len(lengths_B) * self.representations).float()
+
+    def of_sentences(self, scores: Tensor, lengths_B: Tensor) -> Tensor:
+        """One score a sentence, (B,): the mean of those of its tokens, or of its representations."""
+        if self.scores == "per_sentence":
+            return scores
+        return scores.sum(dim=1) / (lengths_B if self.scores == "per_token" else self.representations)
 
 
 class LSTMDiscriminator(Discriminator):
@@ -143,18 +166,16 @@ class LSTMDiscriminator(Discriminator):
 class ConvolutionalDiscriminator(Discriminator):
     """Convolutions over the text, their maximum over time, a highway layer, a dense layer and a score (Kim 2014).
 
-    The embedding is cut into `representations`, which the same filters read and the same layers score; a sentence's
-    score is the mean over them (RelGAN, Nie et al. 2019). The highway layer is the one-matrix form of that paper's
-    code: sigmoid(h) relu(h) + (1 - sigmoid(h)) x with h = W x + b.
+    The embedding is cut into `representations`, which the same filters read and the same layers score, each with its
+    own score (RelGAN, Nie et al. 2019, section 3.3). The highway layer has one matrix, as in TextGAN-PyTorch:
+    sigmoid(h) relu(h) + (1 - sigmoid(h)) x with h = W x + b; RelGAN's own code has another one for the gate.
 
     Args:
         filters: number of filters for each width in tokens.
         dense: units of the (linear) dense layer before the score; 0 leaves it out.
-        dropout: on the features after the highway layer, one mask for all representations of a sentence.
+        dropout: on the features after the highway layer, of each representation by itself.
         seed: the weights follow from it.
     """
-
-    scores = "per_sentence"
 
     def __init__(
         self,
@@ -171,6 +192,7 @@ class ConvolutionalDiscriminator(Discriminator):
         super().__init__(vocabulary_size, embedding)
         assert embedding % representations == 0
         self.representations = representations
+        self.scores = "per_representation" if representations > 1 else "per_sentence"
         self.dropout = dropout
         channels = embedding // representations
         by_width = sorted(filters.items())
@@ -204,19 +226,23 @@ class ConvolutionalDiscriminator(Discriminator):
             features_BRK = representations.max_over_time(x_BRCT.squeeze(2), lengths_B, weights, list(self.biases))
         else:
             features_BRK = self._max_over_time(x_BRCT, lengths_B)
-        if self.highway is None:
-            features_BK = features_BRK.mean(dim=1)
-        elif not x_BRCT.is_cuda:
-            features_BK = representations.highway_mean(features_BRK, self.highway.weight, self.highway.bias)
-        else:
-            h_BRK = self.highway(features_BRK)
-            features_BK = torch.lerp(features_BRK, h_BRK.relu(), h_BRK.sigmoid()).mean(dim=1)
+        keep_BRK = None
         if noise is not None and self.dropout:
-            features_BK = features_BK * noise.keep("features", features_BK.shape[1], dropout=self.dropout)
-        # The rest is linear, so that the mean of the features scores like the mean of the scores.
+            keep_BRK = noise.keep("features", *features_BRK.shape[1:], dropout=self.dropout)
+        # Both layers behind the dropout are linear: one product gives the score.
+        head_1K, bias_1 = self.output.weight, self.output.bias
         if self.dense is not None:
-            features_BK = self.dense(features_BK)
-        return self.output(features_BK).squeeze(-1).float()
+            head_1K, bias_1 = head_1K @ self.dense.weight, head_1K @ self.dense.bias + bias_1
+        if self.highway is not None and not x_BRCT.is_cuda:
+            weight_KK, bias_K = self.highway.weight, self.highway.bias
+            scores_BR = representations.highway_scores(features_BRK, weight_KK, bias_K, head_1K[0], keep_BRK)
+        else:
+            if self.highway is not None:
+                h_BRK = self.highway(features_BRK)
+                features_BRK = torch.lerp(features_BRK, h_BRK.relu(), h_BRK.sigmoid())
+            scores_BR = (features_BRK if keep_BRK is None else features_BRK * keep_BRK) @ head_1K[0]
+        scores_BR = (scores_BR + bias_1).float()
+        return scores_BR if self.representations > 1 else scores_BR.squeeze(1)
 
     def _max_over_time(self, x_BRCT: Tensor, lengths_B: Tensor) -> Tensor:
         """Each filter's largest response in the text, (B, R, K); a text shorter than a filter counts as filled up."""

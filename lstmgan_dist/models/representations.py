@@ -2,8 +2,8 @@
 
 RelGAN's discriminator reads 64 such texts, the representations, for every sentence. Its responses (texts × positions ×
 filters) are hundreds of millions of numbers of which only the maxima over time are used, and the features behind them
-tens of millions that are averaged at once; written to memory they cost more than all arithmetic. Here they stay in the
-cache.
+tens of millions that a linear head reads at once; written to memory they cost more than all arithmetic. Here they stay
+in the cache.
 
 Shapes: B sentences, R representations (texts of one sentence), M texts, T positions, P windows, W positions of the
 widest filter, I inputs of the product that gives the responses, D widths, K filters of all widths in ascending order of
@@ -41,12 +41,17 @@ def max_over_time(x_BRT: Tensor, lengths_B: Tensor, weights: Sequence[Tensor], b
     return _MaxOverTime.apply(x_BRT, lengths_B.tolist(), weight_KW, torch.cat(list(biases)), widths, counts)
 
 
-def highway_mean(features_BRK: Tensor, weight_KK: Tensor, bias_K: Tensor) -> Tensor:
-    """Highway layer and mean over the representations, (B, K).
+def highway_scores(
+    features_BRK: Tensor, weight_KK: Tensor, bias_K: Tensor, head_K: Tensor, keep_BRK: Tensor | None
+) -> Tensor:
+    """Highway layer, dropout and the product with a linear head, (B, R).
 
-    y = sigmoid(h) relu(h) + (1 - sigmoid(h)) x, with h = W x + b.
+    head · (keep y) with y = sigmoid(h) relu(h) + (1 - sigmoid(h)) x and h = W x + b.
+
+    Args:
+        keep_BRK: dropout masks; none without.
     """
-    return _HighwayMean.apply(features_BRK, weight_KK, bias_K)
+    return _HighwayScores.apply(features_BRK, weight_KK, bias_K, head_K, keep_BRK)
 
 
 class _MaxOverTime(torch.autograd.Function):
@@ -125,12 +130,19 @@ class _MaxOverTime(torch.autograd.Function):
         return x_gradient, None, weight_gradient_WK.T, bias_gradient_K, None, None
 
 
-class _HighwayMean(torch.autograd.Function):
+class _HighwayScores(torch.autograd.Function):
     @staticmethod
     @torch.amp.custom_fwd(device_type="cpu", cast_inputs=torch.float32)
-    def forward(ctx: Any, features_BRK: Tensor, weight_KK: Tensor, bias_K: Tensor) -> Tensor:
-        rows, representations, filters = features_BRK.shape
-        mean_BK = torch.empty(rows, filters)
+    def forward(
+        ctx: Any,
+        features_BRK: Tensor,
+        weight_KK: Tensor,
+        bias_K: Tensor,
+        head_K: Tensor,
+        keep_BRK: Tensor | None,
+    ) -> Tensor:
+        rows, representations, _ = features_BRK.shape
+        scores_BR = torch.empty(rows, representations)
         saved_h = []
         for some in _slices(rows, _TEXTS // representations):
             x = features_BRK[some]
@@ -138,9 +150,12 @@ class _HighwayMean(torch.autograd.Function):
             if any(ctx.needs_input_grad):
                 saved_h.append(h)
             gate = h.sigmoid()
-            torch.mean(torch.lerp(x, h.relu(), gate, out=gate), dim=1, out=mean_BK[some])
-        ctx.save_for_backward(features_BRK, weight_KK, *saved_h)
-        return mean_BK
+            y = torch.lerp(x, h.relu(), gate, out=gate)
+            if keep_BRK is not None:
+                y *= keep_BRK[some]
+            torch.matmul(y, head_K, out=scores_BR[some])
+        ctx.save_for_backward(features_BRK, weight_KK, head_K, keep_BRK, *saved_h)
+        return scores_BR
 
     @staticmethod
     @torch.amp.custom_bwd(device_type="cpu")
@@ -148,18 +163,25 @@ class _HighwayMean(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  (the decorator hides the names)
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
-        features_BRK, weight_KK, *saved_h = ctx.saved_tensors
+        features_BRK, weight_KK, head_K, keep_BRK, *saved_h = ctx.saved_tensors
         rows, representations, _ = features_BRK.shape
         wants_weights = ctx.needs_input_grad[1]
         x_gradient_BRK = torch.empty_like(features_BRK)
         weight_gradient_KK = torch.zeros_like(weight_KK)
-        bias_gradient_K = torch.zeros_like(weight_KK[0])
+        bias_gradient_K, head_gradient_K = torch.zeros_like(head_K), torch.zeros_like(head_K)
         transposed_KK = weight_KK.T.contiguous()
         for some, h in zip(_slices(rows, _TEXTS // representations), saved_h, strict=True):
-            x = features_BRK[some]
-            y_gradient = (grad_outputs[0][some] / representations)[:, None]
+            x, score_gradient = features_BRK[some], grad_outputs[0][some]
             # dy/dh = gate (1 - gate) (relu(h) - x) + gate [h > 0], and beside W's path dy/dx = 1 - gate
             gate, relu = h.sigmoid(), h.relu()
+            y_gradient = score_gradient[..., None] * head_K
+            if keep_BRK is not None:
+                y_gradient *= keep_BRK[some]
+            if wants_weights:
+                y = torch.lerp(x, relu, gate)
+                if keep_BRK is not None:
+                    y *= keep_BRK[some]
+                head_gradient_K += score_gradient.flatten() @ y.flatten(0, 1)
             closed_gradient = torch.addcmul(y_gradient, y_gradient, gate, value=-1)
             h_gradient = (relu - x).mul_(closed_gradient).addcmul_(y_gradient, relu.sign_()).mul_(gate)
             torch.add(linear(h_gradient, transposed_KK), closed_gradient, out=x_gradient_BRK[some])
@@ -168,8 +190,8 @@ class _HighwayMean(torch.autograd.Function):
                 weight_gradient_KK += linear(h_gradient_MK.T.contiguous(), x.flatten(0, 1).T.contiguous())
                 bias_gradient_K += h_gradient_MK.sum(dim=0)
         if not wants_weights:
-            return x_gradient_BRK, None, None
-        return x_gradient_BRK, weight_gradient_KK, bias_gradient_K
+            return x_gradient_BRK, None, None, None, None
+        return x_gradient_BRK, weight_gradient_KK, bias_gradient_K, head_gradient_K, None
 
 
 def _slices(length: int, size: int = _TEXTS) -> Iterator[slice]:

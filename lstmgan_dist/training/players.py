@@ -74,9 +74,9 @@ class Player:
     def learn(self, real: Batch, *, opponent: nn.Module | None, moment: Moment) -> Report:
         """One update. Only this player has gradients meanwhile."""
         real, noise = real.to(self._runtime.device), moment.noise
-        fraction = moment.phase_step / max(1, self._steps - 1)
-        arguments = {name: value_at(setting, fraction) for name, setting in self._schedules.items()}
-        learning_rate = self._settings.learning_rate_at(moment.phase_step, self._steps) * moment.learning_rate_scale
+        step, steps = moment.phase_step, self._steps
+        arguments = {name: value_at(setting, step, steps) for name, setting in self._schedules.items()}
+        learning_rate = self._settings.learning_rate_at(step, steps) * moment.learning_rate_scale
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)

@@ -71,7 +71,7 @@ def make_objective(name: str, loss: str, scores: str, generator: Generator, disc
             LOSSES[loss],
             max_length=MAX_LENGTH,
             credit=partial(credit.discounted, discount=0.7) if scores == "per_token" else credit.sentence,
-            baseline=credit.MovingAverage(decay=0.2, positions=MAX_LENGTH),
+            baseline=credit.MovingAverage(decay=0.8, positions=MAX_LENGTH),
             likelihood_weight=0.3,
         )
     return GumbelSoftmaxObjective(

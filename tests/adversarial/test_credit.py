@@ -31,7 +31,7 @@ def test_no_baseline_leaves_the_returns() -> None:
 
 
 def test_moving_average_follows_the_mean_of_earlier_updates() -> None:
-    baseline = credit.MovingAverage(decay=0.25)
+    baseline = credit.MovingAverage(decay=0.75)
     torch.testing.assert_close(baseline(REWARDS, VALID, same), REWARDS * VALID)  # nothing known yet
     torch.testing.assert_close(baseline(2 * REWARDS, VALID, same), (2 * REWARDS - 2.5) * VALID)
     average = (0.75 * 0.25 * 2.5 + 0.25 * 5) / (0.75 * 0.25 + 0.25)
@@ -39,7 +39,7 @@ def test_moving_average_follows_the_mean_of_earlier_updates() -> None:
 
 
 def test_per_position_averages_know_only_positions_that_were_reached() -> None:
-    baseline = credit.MovingAverage(decay=0.25, positions=6)
+    baseline = credit.MovingAverage(decay=0.75, positions=6)
     baseline(REWARDS, VALID, same)
     torch.testing.assert_close(baseline(REWARDS, VALID, same)[0], torch.tensor([-1.0, 0, 0, 0]))
     assert baseline.weight.tolist() == pytest.approx([0.4375] * 3 + [0] * 3)
@@ -48,8 +48,8 @@ def test_per_position_averages_know_only_positions_that_were_reached() -> None:
 
 
 def test_baselines_are_in_the_state_that_a_checkpoint_holds() -> None:
-    baseline = credit.MovingAverage(decay=0.25)
+    baseline = credit.MovingAverage(decay=0.75)
     baseline(REWARDS, VALID, same)
-    restored = credit.MovingAverage(decay=0.25)
+    restored = credit.MovingAverage(decay=0.75)
     restored.load_state_dict(baseline.state_dict())
     torch.testing.assert_close(restored(REWARDS, VALID, same), baseline(REWARDS, VALID, same), rtol=0, atol=0)

@@ -85,7 +85,7 @@ def test_score_function_gradient_equals_exact_enumeration(
 
     module: nn.Module = credit.NoBaseline()
     if baseline != "none":
-        module = credit.MovingAverage(decay=0.3, positions=TINY_T if baseline == "per_position" else 1)
+        module = credit.MovingAverage(decay=0.7, positions=TINY_T if baseline == "per_position" else 1)
         module(torch.randn(6, TINY_T) + 1, torch.ones(6, TINY_T, dtype=torch.bool), lambda tensor: tensor)
     objective = ScoreFunctionObjective(
         generator, LOSSES["probability"], max_length=TINY_T, credit=give_credit, baseline=module
@@ -98,7 +98,7 @@ def test_score_function_gradient_equals_exact_enumeration(
     found = [torch.zeros_like(parameter) for parameter in generator.parameters()]
     for row, probability in enumerate(probability_B.tolist()):
         part = {name: value[row : row + 1] if value.dim() else value for name, value in prepared.items()}
-        part["sentences"] = torch.tensor(1.0)  # each text is a batch of its own
+        part["sentence_count"] = torch.tensor(1.0)  # each text is a batch of its own
         loss, _ = objective(part, opponent=discriminator, noise=noise.part(slice(row, row + 1)))
         for total, gradient in zip(found, torch.autograd.grad(loss, list(generator.parameters())), strict=True):
             total += probability * gradient
