@@ -51,7 +51,14 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the job; repeatable.")
 ]
 RunUrl = Annotated[str, typer.Argument(metavar="RUN", help="Folder or URL of a run.")]
-CheckpointName = Annotated[str, typer.Option("--checkpoint", help="best, latest, or the number of a step.")]
+CheckpointName = Annotated[
+    str,
+    typer.Option(
+        "--checkpoint",
+        help="best (of the last phase, by the job's checkpoint.best_by), latest, likelihood (what the game started "
+        "from), or the number of a step.",
+    ),
+]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes a GPU where there is one.")]
 Processes = Annotated[
     int, typer.Option("--workers", min=0, help="Processes on Ray that share the work; 0: this one, no Ray.")
@@ -515,10 +522,7 @@ def evaluate(
     ] = "0.6..1.3",
     seeds: Annotated[int, typer.Option(min=1, help="Times that everything is drawn and learnt anew.")] = 3,
     samples: Annotated[int, typer.Option(min=2, help="Texts drawn for each temperature and seed.")] = 10_000,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(help="latest, best, or the number of a step.  (default: latest; with --brief: best)"),
-    ] = None,
+    checkpoint: CheckpointName = "best",
     encoder: Annotated[
         str | None,
         typer.Option(metavar="sentence-transformers:MODEL", help="Embeds texts.  (default: the judge)"),
@@ -551,7 +555,7 @@ def evaluate(
     if brief:
         if len(runs) > 1:
             raise UserError("--brief takes one run: leave it out to compare several.")
-        _evaluate_briefly(runs[0], checkpoint or "best", samples, as_json, device, size, address)
+        _evaluate_briefly(runs[0], checkpoint, samples, as_json, device, size, address)
         return
     _check_address(address, workers)
     settings = config.check_frontier(temperatures=_temperatures(temperatures), seeds=seeds, samples=samples)
@@ -563,7 +567,7 @@ def evaluate(
     embedding = encoder_called(encoder) if encoder else None
     for run in runs:
         reach_storage_of(run)
-    entries = assessing.enter_all(runs, checkpoint or "latest", warn=_warn)
+    entries = assessing.enter_all(runs, checkpoint, say=_warn)
     with _hands(device, size, address) as (hands, elsewhere):
         found = assessing.judge(entries, settings, encoder=embedding, workers=hands, watch=_watch, device=elsewhere)
     assessing.write(entries, found)
@@ -711,7 +715,7 @@ def _result_and_workers(
     _check_address(address, wanted[0])
     # What is wrong with the run is found out before anything is started.
     reach_storage_of(run)
-    loaded = load_result(run, checkpoint, device="cpu" if wanted[0] else device, warn=_warn)
+    loaded = load_result(run, checkpoint, device="cpu" if wanted[0] else device, say=_warn)
     with _hands(device, wanted, address) as (hands, elsewhere):
         yield replace(loaded, elsewhere=elsewhere), hands
 
@@ -881,7 +885,7 @@ def _watch(items: Iterable[Item], total: int, description: str) -> Iterator[Item
 def _say_where_to_look(run: Run, corpus: PreparedCorpus, outcome: Outcome) -> None:
     from lstmgan_dist.training.inspection import examples
 
-    best = outcome.progress.best
+    best = outcome.progress.best_of_last_phase
     typer.echo("\nReal text that was held out:")
     for text in examples(corpus, 4):
         typer.echo(f"  {text}")
@@ -890,5 +894,5 @@ def _say_where_to_look(run: Run, corpus: PreparedCorpus, outcome: Outcome) -> No
         for text in outcome.last_review.texts[:4]:
             typer.echo(f"  {text}")
     if best:
-        typer.echo(f"\nBest held-out loss: {best.heldout_nll:.4f} nats per token, at step {best.step}.")
+        typer.echo(f"\nThe best of the last phase is step {best.step}: {best}.")
     typer.echo(f"Curves: lstmgan monitor {run.folder}   More text: lstmgan generate {run.folder}")

@@ -41,7 +41,7 @@ def run(jobs, tmp_path_factory):
     """A finished run."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     printed = lstmgan("train", jobs / "sentences.yaml", "--run", folder)
-    shown = printed[printed.index("Real text") : printed.index("Best held-out")].strip().splitlines()
+    shown = printed[printed.index("Real text") : printed.index("The best of the last phase")].strip().splitlines()
     assert [line for line in shown if not line.startswith("  ")] == ["Real text that was held out:", "Generated text:"]
     assert len(shown) == 2 + 4 + 2
     assert f"lstmgan monitor {folder}" in printed
@@ -142,7 +142,9 @@ def test_evaluate_prints_json_that_agrees_with_training(run):
 def test_evaluate_needs_enough_text_for_judges(run):
     error = lstmgan("evaluate", run, code=2)
     assert "for a judge: it needs 100" in error
-    assert len(error.strip().splitlines()) == 1
+    which, mistake = error.strip().splitlines()
+    assert "phase 3 of 3 (adversarial), the best of this phase" in which
+    assert mistake.startswith("Error: ")
 
 
 @pytest.mark.slow

@@ -64,7 +64,7 @@ class Choice:
     reason: str
 
 
-def enter_all(urls: Sequence[str], checkpoint: str, *, warn: Callable[[str], None]) -> list[Entry]:
+def enter_all(urls: Sequence[str], checkpoint: str, *, say: Callable[[str], None]) -> list[Entry]:
     """Runs by their addresses; each goes by the name of its folder, or by its address where two have the same.
 
     Raises:
@@ -76,7 +76,7 @@ def enter_all(urls: Sequence[str], checkpoint: str, *, warn: Callable[[str], Non
         raise UserError("A run is named twice: name each one once.")
     if len(set(names)) < len(names):
         names = [run.folder.url for run in runs]
-    entries = [_enter(run, name, checkpoint, warn) for run, name in zip(runs, names, strict=True)]
+    entries = [_enter(run, name, checkpoint, say) for run, name in zip(runs, names, strict=True)]
     # Runs may have started from the same weights, which one name will do for.
     starts: dict[str, Contestant] = {}
     return [
@@ -87,14 +87,16 @@ def enter_all(urls: Sequence[str], checkpoint: str, *, warn: Callable[[str], Non
     ]
 
 
-def _enter(run: Run, name: str, checkpoint: str, warn: Callable[[str], None]) -> Entry:
+def _enter(run: Run, name: str, checkpoint: str, say: Callable[[str], None]) -> Entry:
     if run.job.corpus.layout != "sentences":
         raise UserError(
             f"{run.folder} has corpus.layout {run.job.corpus.layout}, and judges read whole sentences: "
             "say --brief for its held-out likelihood."
         )
-    end = run.checkpoint(checkpoint, warn=warn)
-    start = Progress.from_json(end.progress()).likelihood_end
+    if checkpoint == "best" and run.job.checkpoint.best_by == "frontier":
+        checkpoint = "latest"  # what a verdict is about cannot be chosen by the verdict
+    end = run.checkpoint(checkpoint, say=say)
+    start = Progress.from_json(end.progress()).likelihood_end(run.job.phases)
     own = contestant(run, name, "run", load_generator(run, end), end.digest("generator"), end.step)
     if start is None or start == end.step:
         return Entry(run, own, None, None)

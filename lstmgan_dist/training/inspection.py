@@ -83,8 +83,10 @@ def _describe_run(run: Run, warn: Callable[[str], None]) -> dict[str, Any]:
     else:
         facts["phase"] = "finished"
     facts["sequences read"] = progress.sequences_read
-    if progress.best:
-        facts["best"] = f"step {progress.best.step}, held-out {progress.best.heldout_nll:.4f} nats per token"
+    bests = [phase.best for phase in progress.ended]
+    for number, best in enumerate([*bests, progress.best] if progress.phase_step else bests, start=1):
+        if best:
+            facts[f"best of phase {number}"] = f"step {best.step}, {best}"
     return facts
 
 

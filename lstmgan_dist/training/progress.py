@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -9,30 +10,50 @@ from lstmgan_dist.config import AnyPhase
 from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.corpus.order import TextOrder
 
+HELDOUT_NLL, DISCRIMINATOR_ACCURACY = "heldout/nll", "heldout/discriminator_accuracy"
+
 
 @dataclass(frozen=True)
 class Score:
-    """A held-out loss, in nats per token, and the step that reached it."""
+    """What an evaluation of a step found of what its phase is judged by: of `figure`, one of the two names above."""
 
     step: int
-    heldout_nll: float
+    figure: str
+    value: float
+
+    def beats(self, other: Score | None) -> bool:
+        """Whether it is better than another of the same phase: a lower loss, a higher accuracy."""
+        if other is None:
+            return True
+        return self.value < other.value if self.figure == HELDOUT_NLL else self.value > other.value
+
+    def __str__(self) -> str:
+        if self.figure == HELDOUT_NLL:
+            return f"held-out {self.value:.4f} nats per token"
+        return f"{self.value:.1%} of held-out and drawn texts told apart"
+
+
+@dataclass(frozen=True)
+class EndedPhase:
+    """The last step of a phase, and its best evaluation."""
+
+    step: int
+    best: Score | None
 
 
 @dataclass
 class Progress:
-    """The counts of a run. A step is one round of updates."""
+    """The counts of a run. A step is one round of updates; `best` is of the current phase."""
 
     step: int = 0
     phase: int = 0
     phase_step: int = 0
     sequences_read: int = 0
     best: Score | None = None
-    phase_best: Score | None = None
     evaluations_since_best: int = 0
     roll_backs: int = 0
     learning_rate_scale: float = 1.0
-    likelihood_end: int | None = None  # the step whose weights the first game starts from
-    best_by_verdict: int | None = None
+    ended: tuple[EndedPhase, ...] = ()
 
     def advance(self, sequences_read: int) -> None:
         """One more round is done, after which so many sequences have been consumed."""
@@ -40,13 +61,11 @@ class Progress:
         self.phase_step += 1
         self.sequences_read = sequences_read
 
-    def record(self, heldout_nll: float) -> None:
+    def record(self, figure: str, value: float) -> None:
         """Take note of an evaluation of this step."""
-        score = Score(self.step, heldout_nll)
-        if self.best is None or heldout_nll < self.best.heldout_nll:
+        score = Score(self.step, figure, value)
+        if score.beats(self.best):
             self.best = score
-        if self.phase_best is None or heldout_nll < self.phase_best.heldout_nll:
-            self.phase_best = score
             self.evaluations_since_best = 0
         else:
             self.evaluations_since_best += 1
@@ -58,15 +77,31 @@ class Progress:
 
     def next_phase(self) -> None:
         """Begin the following phase."""
+        self.ended = (*self.ended, EndedPhase(self.step, self.best))
         self.phase += 1
         self.phase_step = 0
-        self.phase_best = None
+        self.best = None
         self.evaluations_since_best = 0
 
+    @property
+    def last_phase(self) -> int:
+        """The number of the phase that the last step belongs to."""
+        return self.phase if self.phase_step else max(0, self.phase - 1)
+
+    @property
+    def best_of_last_phase(self) -> Score | None:
+        """The best evaluation of the phase that the last step belongs to; None before its first."""
+        return self.best if self.phase_step or not self.ended else self.ended[-1].best
+
+    def likelihood_end(self, phases: Sequence[AnyPhase]) -> int | None:
+        """The step whose weights the first game starts from; None before it, and where there is none."""
+        first_game = next((number for number, phase in enumerate(phases) if phase.kind != "likelihood"), 0)
+        return self.ended[first_game - 1].step if 0 < first_game <= len(self.ended) else None
+
     def protected_steps(self) -> set[int]:
-        """Checkpoints that must outlive pruning: the best ones, and what a game has to be compared with."""
-        kept = {score.step for score in (self.best, self.phase_best) if score}
-        return kept | {step for step in (self.likelihood_end, self.best_by_verdict) if step is not None}
+        """Checkpoints that must outlive pruning: of every phase the best one, and the last, which others start from."""
+        bests = (self.best, *(phase.best for phase in self.ended))
+        return {score.step for score in bests if score} | {phase.step for phase in self.ended}
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -75,8 +110,12 @@ class Progress:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """The inverse of `to_json`."""
-        scores = {name: Score(**values[name]) if values[name] else None for name in ("best", "phase_best")}
-        return cls(**{**values, **scores})
+        ended = tuple(EndedPhase(phase["step"], _score(phase["best"])) for phase in values["ended"])
+        return cls(**{**values, "best": _score(values["best"]), "ended": ended})
+
+
+def _score(values: dict[str, Any] | None) -> Score | None:
+    return Score(**values) if values else None
 
 
 def steps_of(phase: AnyPhase, batches_per_epoch: float) -> int:

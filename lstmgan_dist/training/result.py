@@ -64,14 +64,14 @@ class Result:
         return _arrived, (str(folder.local_path or folder), self.step, self.elsewhere)
 
 
-def load_result(url: str, checkpoint: str, *, device: DeviceChoice, warn: Callable[[str], None]) -> Result:
-    """The generator of the run at `url`, at the checkpoint `best`, `latest` or a step's number.
+def load_result(url: str, checkpoint: str, *, device: DeviceChoice, say: Callable[[str], None]) -> Result:
+    """The generator of the run at `url`, at a checkpoint as `Run.checkpoint` names it; `say` is told which one.
 
     Raises:
         UserError: if there is no such run or checkpoint.
     """
     run = Run.open(url)
-    chosen = run.checkpoint(checkpoint, warn=warn)
+    chosen = run.checkpoint(checkpoint, say=say)
     tokenizer = run.tokenizer()
     generator = load_generator(run, chosen)
     on = choose_device(device)
@@ -90,7 +90,7 @@ def _arrived(url: str, step: int, device: DeviceChoice) -> Result:
     """A result that was sent here, loaded once by each process."""
     try:
         reach_storage_of(url)
-        return load_result(url, str(step), device=device, warn=lambda sentence: None)
+        return load_result(url, str(step), device=device, say=lambda sentence: None)
     except UserError as error:
         raise UserError(f"On {platform.node()}: {error}") from error
 

@@ -8,18 +8,19 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from lstmgan_dist.adversarial.objectives import DiscriminatorObjective
 from lstmgan_dist.config import Job
 from lstmgan_dist.corpus.manifest import PreparedCorpus
-from lstmgan_dist.corpus.stream import heldout_batches, read_sentences
+from lstmgan_dist.corpus.stream import Batch, heldout_batches, read_sentences
 from lstmgan_dist.evaluation.heldout import validation_rows
 from lstmgan_dist.evaluation.likelihood import heldout_likelihood
 from lstmgan_dist.evaluation.ngrams import NgramIndex, distinct, repetition, self_bleu
 from lstmgan_dist.evaluation.sampling import Sampling, rows, sample_shared
 from lstmgan_dist.evaluation.texts import Texts
-from lstmgan_dist.models.discriminators import Discriminator
 from lstmgan_dist.models.drawing import END, Drawn
 from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.training.game import Game
+from lstmgan_dist.training.progress import DISCRIMINATOR_ACCURACY, HELDOUT_NLL
 
 CONTINUOUS_SAMPLE_LENGTH = 500
 
@@ -49,7 +50,7 @@ def review(game: Game, corpus: PreparedCorpus, job: Job, runtime: Runtime) -> Re
         )
     )
     likelihood = heldout_likelihood(game.generator, batches, runtime)
-    scalars = {"heldout/nll": likelihood.nll}
+    scalars = {HELDOUT_NLL: likelihood.nll}
     prompt = corpus.tokenizer.encode(settings.prompt, on_unknown="error")
     # The same noise every time: what changes between two evaluations is the generator alone.
     shown = sample_shared(
@@ -68,14 +69,55 @@ def review(game: Game, corpus: PreparedCorpus, job: Job, runtime: Runtime) -> Re
     real_texts = Texts.encoded(read_sentences(corpus, "heldout", range(most_sequences)))
     scalars |= {f"samples/{name}": value for name, value in ngram_figures(Texts.drawn(drawn), real_texts).items()}
     histograms = {}
-    if game.discriminator:
-        real = batches[0].to(runtime.device)
-        histograms["scores/real"] = _scores(game.discriminator, Drawn(real.targets_BT, real.lengths_B))
-        count = len(real.lengths_B)
-        histograms["scores/generated"] = _scores(
-            game.discriminator, Drawn(drawn.tokens_BT[:count], drawn.lengths_B[:count])
-        )
+    if "discriminator" in game.players:
+        objective = game.players["discriminator"].objective
+        assert isinstance(objective, DiscriminatorObjective)
+        figures, histograms = _discriminator_figures(objective, batches, drawn, most_sequences, runtime)
+        scalars |= figures
     return Review(scalars, histograms, texts)
+
+
+@torch.no_grad()
+def _discriminator_figures(
+    objective: DiscriminatorObjective, real: Sequence[Batch], drawn: Drawn, most_sequences: int, runtime: Runtime
+) -> tuple[dict[str, float], dict[str, Tensor]]:
+    """How well the discriminator tells held-out text from as much drawn text, and its scores of both, one a sentence.
+
+    The area under the ROC curve is the share of all pairs in which the real sentence has the higher score (Hanley and
+    McNeil 1982). The accuracy is at the loss's middle, or that share where only pairs mean anything.
+
+    real: this worker's batches. drawn: everybody's texts, of which the first ones are used.
+    """
+    discriminator, rows = objective.discriminator, min(most_sequences, len(drawn.lengths_B))
+    totals = torch.zeros(3, device=runtime.device)  # loss, real scores, fake scores
+    scores: list[list[Tensor]] = [[totals[:0]], [totals[:0]]]
+    for batch in (batch.to(runtime.device) for batch in real):
+        here = slice(batch.first_row, min(batch.first_row + len(batch.lengths_B), rows))
+        if here.stop <= here.start:
+            continue
+        count = here.stop - here.start
+        real_lengths_B, fake_lengths_B = batch.lengths_B[:count], drawn.lengths_B[here]
+        real_scores = discriminator(discriminator.embed(batch.targets_BT[:count]), real_lengths_B)
+        fake_scores = discriminator(discriminator.embed(drawn.tokens_BT[here]), fake_lengths_B)
+        totals[0] += objective.total_loss(real_scores, fake_scores, real_lengths_B, fake_lengths_B)
+        totals[1] += discriminator.count(real_lengths_B)
+        totals[2] += discriminator.count(fake_lengths_B)
+        scores[0].append(discriminator.of_sentences(real_scores, real_lengths_B))
+        scores[1].append(discriminator.of_sentences(fake_scores, fake_lengths_B))
+    real_N, fake_N = (runtime.gather(torch.cat(parts)) for parts in scores)
+    loss, *counts = runtime.sum(totals)
+    ordered_N, middle = fake_N.sort().values, objective.loss.middle
+    below_N, not_above_N = (torch.searchsorted(ordered_N, real_N, right=right) for right in (False, True))
+    auc = (below_N + not_above_N).double().mean() / (2 * len(fake_N))
+    accuracy = auc
+    if middle is not None:
+        accuracy = ((real_N > middle).double().mean() + (fake_N < middle).double().mean()) / 2
+    figures = {
+        "heldout/discriminator_loss": (loss / objective.denominator(*counts)).item(),
+        "heldout/discriminator_auc": auc.item(),
+        DISCRIMINATOR_ACCURACY: accuracy.item(),
+    }
+    return figures, {"scores/real": real_N, "scores/generated": fake_N}
 
 
 def ngram_figures(texts: Texts, real: Texts) -> dict[str, float]:
@@ -101,11 +143,3 @@ def to_read(job: Job, prompt: Sequence[int], *, length: int | None = None) -> Sa
     # One long text starts anywhere and does not end.
     length = length or job.evaluate.sample_length or CONTINUOUS_SAMPLE_LENGTH
     return Sampling(length, tuple(prompt) or (END,), suppress=(END,))
-
-
-@torch.no_grad()
-def _scores(discriminator: Discriminator, text: Drawn) -> Tensor:
-    scores = discriminator(discriminator.embed(text.tokens_BT), text.lengths_B)
-    if scores.dim() == 1:
-        return scores
-    return scores[torch.arange(scores.shape[1], device=scores.device) < text.lengths_B[:, None]]

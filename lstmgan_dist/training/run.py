@@ -115,25 +115,43 @@ class Run:
         """The run's tokenizer."""
         return Tokenizer.from_json(self.folder.read(TOKENIZER))
 
-    def checkpoint(self, which: str, *, warn: Callable[[str], None]) -> Checkpoint:
-        """The checkpoint called `best`, `latest` or by its step.
+    def checkpoint(self, which: str, *, say: Callable[[str], None]) -> Checkpoint:
+        """The checkpoint called `best`, `latest`, `likelihood` or by its step; `say` is told which one that is.
+
+        best: of the last phase that has begun, by what the job says is best. likelihood: what the game started from.
 
         Raises:
             UserError: if there is none.
         """
-        if which not in ("best", "latest"):
-            if not which.isdigit():
-                raise UserError(f"--checkpoint {which}: write best, latest or the number of a step.")
-            return self.checkpoints.open(int(which))
-        latest = self.checkpoints.newest(warn=warn)
+        if which.isdigit():
+            return self._told(self.checkpoints.open(int(which)), "", say)
+        if which not in ("best", "latest", "likelihood"):
+            raise UserError(f"--checkpoint {which}: write best, latest, likelihood or the number of a step.")
+        latest = self.checkpoints.newest(warn=say)
         if latest is None:
             raise UserError(f"{self.folder} has no checkpoint yet: let lstmgan train run until the first one.")
         progress = Progress.from_json(latest.progress())
-        best = progress.best.step if progress.best else None
-        if self.job.checkpoint.best_by == "frontier":
-            # Until a verdict says better, what the game started from is the best.
-            best = self._best_by_verdict() or progress.likelihood_end or best
-        return latest if which == "latest" or best is None else self.checkpoints.open(best)
+        start, best = progress.likelihood_end(self.job.phases), progress.best_of_last_phase
+        if which == "likelihood":
+            if start is None:
+                raise UserError(f"{self.folder} has no game that has begun, so no start of one: try --checkpoint best.")
+            return self._told(self.checkpoints.open(start), ", from which the game starts", say)
+        if which == "latest":
+            return self._told(latest, ", the latest", say)
+        if self.job.checkpoint.best_by == "frontier" and start is not None:
+            verdict = self._best_by_verdict()
+            if verdict is None:
+                return self._told(self.checkpoints.open(start), ", the best until a verdict says otherwise", say)
+            return self._told(self.checkpoints.open(verdict), ", the best by the judges' verdict", say)
+        if best is None:
+            return self._told(latest, ", the latest, for this phase has not been evaluated yet", say)
+        return self._told(self.checkpoints.open(best.step), f", the best of this phase: {best}", say)
+
+    def _told(self, checkpoint: Checkpoint, what: str, say: Callable[[str], None]) -> Checkpoint:
+        phase = Progress.from_json(checkpoint.progress()).last_phase
+        which = f"phase {phase + 1} of {len(self.job.phases)} ({self.job.phases[phase].kind})"
+        say(f"{self.folder.name}: step {checkpoint.step}, of {which}{what}.")
+        return checkpoint
 
     def _best_by_verdict(self) -> int | None:
         evaluation = self.folder / EVALUATION

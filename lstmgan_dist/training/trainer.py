@@ -26,7 +26,13 @@ from lstmgan_dist.training.environment import note_environment
 from lstmgan_dist.training.game import Game, build_generator
 from lstmgan_dist.training.phases import ROUNDS
 from lstmgan_dist.training.players import Moment, Report
-from lstmgan_dist.training.progress import Progress, batches_per_epoch, steps_of
+from lstmgan_dist.training.progress import (
+    DISCRIMINATOR_ACCURACY,
+    HELDOUT_NLL,
+    Progress,
+    batches_per_epoch,
+    steps_of,
+)
 from lstmgan_dist.training.review import Review, review
 from lstmgan_dist.training.run import JOB, Run
 from lstmgan_dist.training.run_log import Log, open_log
@@ -139,12 +145,16 @@ class _Training:
         batches = batches_per_epoch(self.corpus, self.job.batch.size)
         self.steps = steps_of(phase, batches)
         self.steps_per_epoch = max(1, round(batches / phase.batches_per_step))
-        games = [number for number, other in enumerate(self.job.phases) if other.kind != "likelihood"]
-        settings = self.job.discriminator
-        begins_game = games[:1] == [self.progress.phase] and self.progress.phase_step == 0
-        if settings and settings.embedding_from_generator and begins_game:
-            self.game.hand_embedding_over()
+        if self.progress.phase_step == 0:
+            self._hand_embedding_over()
         self.game.begin_phase(self.progress.phase, self.steps)
+
+    def _hand_embedding_over(self) -> None:
+        """What the first phase with a discriminator begins with, if the job says so."""
+        games = [number for number, phase in enumerate(self.job.phases) if phase.kind != "likelihood"]
+        settings = self.job.discriminator
+        if settings and settings.embedding_from_generator and games[:1] == [self.progress.phase]:
+            self.game.hand_embedding_over()
 
     def _run_phase(self, real: CountedTokens, log: Log) -> bool:
         """The rest of the current phase; False when the runtime asked to stop before its end."""
@@ -194,7 +204,7 @@ class _Training:
         step = self.progress.step
         logging, evaluating = self._due(self.job.log.every), self._due(self.job.evaluate.every)
         if logging or evaluating or saving:
-            # The only time that the host waits for the device.
+            # Beside this the host waits for the device in updates that draw text: for its length, which cuts the work.
             names = sorted(report)
             values = self.runtime.sum(torch.stack([report[name].float() for name in names])).tolist()
             scalars = dict(zip(names, values, strict=True))
@@ -223,12 +233,17 @@ class _Training:
         floor, distinct_2 = self.job.guard.distinct_2_floor, result.scalars.get("samples/distinct_2", 1.0)
         if distinct_2 < floor:
             raise FailedUpdateError(f"the samples have collapsed: distinct-2 is {distinct_2:.3f}, below {floor}")
-        if not math.isfinite(result.scalars["heldout/nll"]):
-            raise FailedUpdateError(f"heldout/nll is {result.scalars['heldout/nll']}")
-        self.progress.record(result.scalars["heldout/nll"])
+        if not math.isfinite(result.scalars[HELDOUT_NLL]):
+            raise FailedUpdateError(f"{HELDOUT_NLL} is {result.scalars[HELDOUT_NLL]}")
+        # A discriminator phase leaves the generator, and with it the held-out loss, as it was.
+        plays = self.job.phases[self.progress.phase].kind
+        figure = DISCRIMINATOR_ACCURACY if plays == "discriminator" else HELDOUT_NLL
+        self.progress.record(figure, result.scalars[figure])
 
     def _roll_back(self, failure: FailedUpdateError) -> None:
-        """Go on from the best checkpoint with a smaller learning rate, if the job says so.
+        """Go on from the phase's best checkpoint, or its start, with a smaller learning rate, if the job says so.
+
+        Never from an earlier phase's best: its discriminator may not have learnt anything yet.
 
         Raises:
             UserError: if it does not, or there is nothing to go back to.
@@ -240,32 +255,33 @@ class _Training:
             raise UserError(
                 f"{what}. The last checkpoint is good. Lower the learning rate, or set guard.on_failure: roll_back."
             )
-        if progress.best is None or progress.roll_backs >= guard.most_roll_backs:
+        if progress.best:
+            step, which = progress.best.step, "the best checkpoint of this phase"
+        elif progress.ended:
+            step, which = progress.ended[-1].step, "the end of the phase before"
+        else:
+            raise UserError(f"{what}, before the first evaluation. Lower the learning rate.")
+        if progress.roll_backs >= guard.most_roll_backs:
             raise UserError(f"{what}, after {progress.roll_backs} roll-backs. Lower the learning rate.")
-        checkpoint = self._committed(progress.best.step)
+        checkpoint = self._committed(step)
         progress.roll_backs += 1
         progress.learning_rate_scale *= guard.learning_rate_factor
         self.game.load_networks(checkpoint)
-        if Progress.from_json(checkpoint.progress()).phase == progress.phase:
+        if progress.best:
             self.game.load_players(checkpoint, self.noise.rows_B)
         else:
+            self._hand_embedding_over()
             self.game.begin_phase(progress.phase, self.steps)
         self.screen.say(
-            f"{what}. Going on from the best checkpoint, step {progress.best.step}, with learning rates times "
-            f"{progress.learning_rate_scale:g}."
+            f"{what}. Going on from {which}, step {step}, with learning rates times {progress.learning_rate_scale:g}."
         )
 
     def _finish_phase(self, log: Log) -> None:
         progress, phase = self.progress, self.job.phases[self.progress.phase]
-        if phase.finish_with == "best" and progress.phase_best and progress.phase_best.step != progress.step:
-            self.game.load_networks(self._committed(progress.phase_best.step))
-            self.screen.say(
-                f"The {phase.kind} phase ends with its best weights, those of step {progress.phase_best.step}: "
-                f"held-out {progress.phase_best.heldout_nll:.4f} nats per token."
-            )
-        later = [other.kind for other in self.job.phases[progress.phase + 1 :]]
-        if phase.kind == "likelihood" and later and later[0] != "likelihood" and progress.likelihood_end is None:
-            progress.likelihood_end = progress.step
+        best = progress.best
+        if phase.finish_with == "best" and best and best.step != progress.step:
+            self.game.load_networks(self._committed(best.step))
+            self.screen.say(f"The {phase.kind} phase ends with its best weights, those of step {best.step}: {best}.")
         if self.job.evaluate.frontier and phase.kind != "discriminator":  # which leaves the generator as it was
             self._judge(self.job.evaluate.frontier, log)
         progress.next_phase()
@@ -277,7 +293,7 @@ class _Training:
         generator = build_generator(job, self.corpus.tokenizer.vocabulary_size)
         generator.load_state_dict(weights)
         end = assessing.contestant(self.run, name, "run", generator, digest_of(weights), step)
-        likelihood, start = None, progress.likelihood_end
+        likelihood, start = None, progress.likelihood_end(job.phases)
         if start is not None and start != step:
             likelihood = assessing.likelihood_contestant(self.run, name, self._committed(start))
         entry = assessing.Entry(self.run, end, likelihood, start)
@@ -291,7 +307,6 @@ class _Training:
             runtime=self.runtime,
         )
         choice = assessing.choice(entry, found)
-        progress.best_by_verdict = choice.step
         if not self.runtime.rank:
             assessing.write([entry], found)
         log.scalars(step, assessing.summary(entry, found))
@@ -331,7 +346,7 @@ class _Training:
 
 
 _SECONDS_BETWEEN_SENTENCES = 30.0
-_TOLD = ("heldout/nll", "samples/distinct_2", "samples/bleu_4", "samples/self_bleu_4")
+_TOLD = (HELDOUT_NLL, DISCRIMINATOR_ACCURACY, "samples/distinct_2", "samples/bleu_4", "samples/self_bleu_4")
 _SHOWN = ("likelihood/nll", "generator/cost", "generator/reward", "discriminator/loss")
 
 

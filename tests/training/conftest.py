@@ -82,10 +82,12 @@ def run_job(job, folder, *, runtime=None, device="cpu"):
     return run, outcome
 
 
-def best_of(outcome: Outcome) -> Score:
-    """The best score of a run that was evaluated."""
-    assert outcome.progress.best is not None
-    return outcome.progress.best
+def best_of(outcome: Outcome, phase: int | None = None) -> Score:
+    """The best score of the last phase of a run that was evaluated, or of an ended one."""
+    progress = outcome.progress
+    best = progress.best_of_last_phase if phase is None else progress.ended[phase].best
+    assert best is not None
+    return best
 
 
 def everything_in(folder) -> dict[str, bytes]:

@@ -50,7 +50,7 @@ def run(lines, tmp_path_factory):
 
 
 def judged(*runs, settings=SETTINGS):
-    entries = assessing.enter_all([run.folder.url for run in runs], "latest", warn=print)
+    entries = assessing.enter_all([run.folder.url for run in runs], "latest", say=print)
     found = assessing.judge(entries, settings, encoder=None, workers=IN_PROCESS, watch=unwatched, device="cpu")
     assessing.write(entries, found)
     return found
@@ -136,11 +136,11 @@ def test_the_best_checkpoint_stays_the_likelihood_one_until_a_verdict_says_bette
     own = ("checkpoint.best_by=frontier", "checkpoint.keep=1")
     job = job_of(SENTENCES, lines, *TRAINED, *own)
     proud = run_job(job, tmp_path / "proud")[0]
-    assert proud.checkpoint("best", warn=print).step == 60
+    assert proud.checkpoint("best", say=print).step == 60
     judged(proud)
-    assert proud.checkpoint("best", warn=print).step == 60
+    assert proud.checkpoint("best", say=print).step == 60
     (proud.folder / "evaluation").write("best.json", b'{"step": 71, "reason": ""}')
-    assert proud.checkpoint("best", warn=print).step == 71
+    assert proud.checkpoint("best", say=print).step == 71
 
 
 JUDGED = (*TRAINED, "evaluate.frontier={temperatures: [0.8, 1.0], samples: 300}", "checkpoint.best_by=frontier")
@@ -194,7 +194,7 @@ def test_figures_are_the_same_for_any_number_of_workers(run, tmp_path):
     from lstmgan_dist.runtime import ray_cluster
     from lstmgan_dist.runtime.ray_tasks import RayProcesses
 
-    (entry,) = assessing.enter_all([run.folder.url], "latest", warn=print)
+    (entry,) = assessing.enter_all([run.folder.url], "latest", say=print)
     archive = run.corpus().folder / JUDGES
     results = []
     for workers in (0, 2):

@@ -47,7 +47,7 @@ def request(runs, *, name: str = "sentences", **changed: Any):
 
 
 def load(run):
-    return load_result(str(run), "best", device="cpu", warn=print)
+    return load_result(str(run), "best", device="cpu", say=print)
 
 
 def unwatched(items, total, description):

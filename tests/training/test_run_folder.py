@@ -43,7 +43,7 @@ def unwatched(items, total, description):
 
 
 def load(url, checkpoint="best"):
-    return load_result(str(url), checkpoint, device="cpu", warn=print)
+    return load_result(str(url), checkpoint, device="cpu", say=print)
 
 
 @pytest.mark.parametrize("template", [SENTENCES, CONTINUOUS], ids=["sentences", "continuous"])
@@ -66,7 +66,7 @@ def test_best_latest_and_a_step_are_told_apart(text, tmp_path):
     assert load(tmp_path, "latest").step == outcome.progress.step
     assert load(tmp_path, "best").step == best_of(outcome).step
     assert load(tmp_path, str(run.checkpoints.steps()[0])).step == run.checkpoints.steps()[0]
-    with pytest.raises(UserError, match="write best, latest or the number of a step"):
+    with pytest.raises(UserError, match="write best, latest, likelihood or the number of a step"):
         load(tmp_path, "newest")
 
 
@@ -77,7 +77,7 @@ def test_best_checkpoint_outlives_pruning(text, tmp_path):
     assert best < outcome.progress.step - 2
     assert run.checkpoints.steps() == [best, outcome.progress.step - 1, outcome.progress.step]
     best_row = [row for row in read_metrics(run.folder) if "heldout/nll" in row and row["step"] == best]
-    assert best_row[0]["heldout/nll"] == best_of(outcome).heldout_nll
+    assert best_row[0]["heldout/nll"] == best_of(outcome).value
 
 
 def test_a_run_and_its_corpus_can_be_moved_together(text, tmp_path):

@@ -105,7 +105,7 @@ def test_training_learns_the_toy_language(tmp_path):
     entropy = 4 * math.log(3) / 6
     assert last == pytest.approx(entropy, abs=0.15)
     assert first > entropy + 0.2
-    assert best_of(outcome).heldout_nll == min(row["heldout/nll"] for row in heldout(run))
+    assert best_of(outcome).value == min(row["heldout/nll"] for row in heldout(run))
 
 
 def heldout(run):
@@ -160,6 +160,123 @@ def test_a_failed_run_rolls_back_to_its_best_when_the_job_says_so(text, tmp_path
     assert outcome.progress.roll_backs == 1
     assert outcome.progress.learning_rate_scale == 0.5
     assert heldout(run)[-1]["heldout/nll"] > 0
+
+
+def saved(run, step, network):
+    return run.checkpoints.open(step).load(network)
+
+
+def same_weights(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("from_generator", [False, True])
+@pytest.mark.parametrize("break_at", ["before the first evaluation", "after it"])
+def test_a_game_rolls_back_to_its_own_discriminator(break_at, from_generator, text, tmp_path, monkeypatch):
+    """Never to the untrained one beside the lowest held-out loss, which the likelihood phase may have reached."""
+    restored = []
+    load = trainer.Game.load_networks
+
+    def watch(game, checkpoint):
+        load(game, checkpoint)
+        restored.append(checkpoint.step)
+
+    monkeypatch.setattr(trainer.Game, "load_networks", watch)
+    # 6 steps of likelihood, 5 of the discriminator and, at 3 updates a step, the game.
+    broken_after({"before the first evaluation": 13, "after it": 27}[break_at], monkeypatch)
+    job = job_of(
+        SENTENCES,
+        text,
+        "phases.0.optimizer.learning_rate=1e-9",  # so that the game's own held-out loss is not the best of all
+        "phases.2.generator_optimizer={kind: sgd, learning_rate: 1e-2}",
+        "phases.2.steps=12",
+        "evaluate.every=2 steps",
+        "checkpoint={every: 1 steps, keep: 100}",
+        "guard.on_failure=roll_back",
+        f"discriminator.embedding_from_generator={str(from_generator).lower()}",
+    )
+    run, outcome = run_job(job, tmp_path)
+    assert outcome.finished
+    assert outcome.progress.roll_backs == 1
+    # The last time but that the likelihood phase may have ended with its best weights.
+    assert restored[-1] == (11 if break_at == "before the first evaluation" else run_best_before(run, 16))
+    untrained, back = saved(run, 1, "discriminator"), saved(run, restored[-1], "discriminator")
+    assert not same_weights(untrained, back)
+    if from_generator:
+        assert not torch.equal(untrained["embedding.weight"], back["embedding.weight"])
+
+
+def run_best_before(run, step):
+    """The best of the game's evaluations before a step."""
+    rows = [row for row in heldout(run) if 11 < row["step"] < step]
+    return min(rows, key=lambda row: row["heldout/nll"])["step"]
+
+
+def test_a_discriminator_phase_is_judged_by_its_accuracy_on_held_out_text(tmp_path):
+    text = tmp_path / "toy.txt"
+    text.write_text("\n".join(toy_sentences(600)) + "\n")
+    job = job_of(
+        SENTENCES,
+        text,
+        "corpus.heldout_fraction=0.4",
+        "phases.0.optimizer.learning_rate=1e-9",  # what it draws is easily told apart
+        "phases.1={kind: discriminator, steps: 60, finish_with: best, early_stop: 60}",
+        "phases.1.optimizer.learning_rate={start: 1e-7, end: 3e-2}",  # knows nothing at its first evaluation
+        "phases.2.steps=2",
+        "evaluate={every: 4 steps, samples: 40, show: 2, heldout_sequences: 40}",
+        "checkpoint={every: 4 steps, keep: 100}",
+    )
+    run, outcome = run_job(job, tmp_path / "run")
+    rows = [row for row in heldout(run) if 6 < row["step"] <= 66]
+    assert len({row["heldout/nll"] for row in rows}) == 1
+    best = max(rows, key=lambda row: row["heldout/discriminator_accuracy"])
+    assert best["heldout/discriminator_accuracy"] > 0.8 > 0.6 > rows[0]["heldout/discriminator_accuracy"]
+    assert best["heldout/discriminator_auc"] > 0.8
+    assert best["heldout/discriminator_loss"] < rows[0]["heldout/discriminator_loss"]
+    ended = outcome.progress.ended[1]
+    assert (best_of(outcome, 1).step, best_of(outcome, 1).value) == (
+        best["step"],
+        best["heldout/discriminator_accuracy"],
+    )
+    assert same_weights(saved(run, ended.step, "discriminator"), saved(run, best["step"], "discriminator"))
+    assert not same_weights(saved(run, ended.step, "discriminator"), saved(run, 6, "discriminator"))
+    assert "heldout/discriminator_auc" in heldout(run)[-1]
+    assert not any("heldout/discriminator_auc" in row for row in heldout(run) if row["step"] <= 6)
+
+
+def test_every_phase_keeps_its_best_and_its_last_checkpoint(text, tmp_path):
+    said = []
+    run, outcome = run_job(job_of(SENTENCES, text, "checkpoint={every: 1 steps, keep: 1}"), tmp_path)
+    ended = outcome.progress.ended
+    assert [phase.step for phase in ended] == [6, 11, 17]
+    assert set(run.checkpoints.steps()) == {phase.step for phase in ended} | {
+        best_of(outcome, number).step for number in range(3)
+    }
+    assert run.checkpoint("best", say=said.append).step == best_of(outcome, 2).step
+    assert run.checkpoint("latest", say=said.append).step == 17
+    assert run.checkpoint("likelihood", say=said.append).step == 6
+    assert run.checkpoint("11", say=said.append).step == 11
+    assert [
+        f"phase {number} of 3 ({kind})" in sentence
+        for (number, kind), sentence in zip(
+            [(3, "adversarial"), (3, "adversarial"), (1, "likelihood"), (2, "discriminator")], said, strict=True
+        )
+    ] == [True] * 4
+    assert f"step {best_of(outcome, 2).step}, " in said[0]
+    assert "the best of this phase" in said[0]
+
+
+def test_the_best_is_never_silently_another_phases(text, tmp_path):
+    """A game that makes held-out text less likely writes with its own best, not with the likelihood phase's."""
+    job = job_of(
+        SENTENCES, text, "phases.2.generator_optimizer={kind: sgd, learning_rate: 3.0}", "phases.2.likelihood_weight=0"
+    )
+    run, outcome = run_job(job, tmp_path)
+    rows = {row["step"]: row["heldout/nll"] for row in heldout(run)}
+    best = run.checkpoint("best", say=lambda sentence: None).step
+    assert best > 11
+    assert rows[best] == min(value for step, value in rows.items() if step > 11)
+    assert best_of(outcome).step == best
 
 
 def test_a_run_that_keeps_failing_stops_after_its_last_roll_back(text, tmp_path, monkeypatch):
