@@ -93,15 +93,15 @@ def _root(matrix_FF: np.ndarray) -> np.ndarray:
 def quantize(real_NF: np.ndarray, generated_MF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The cluster of each real and each generated text, found for both together by k-means on their main components.
 
-    As MAUVE does it: components that hold 90 % of the variance, scaled to unit length, a tenth as many clusters as
-    texts and at most 500.
+    As MAUVE's authors do it (compute_mauve.py of github.com/krishnap25/mauve): embeddings scaled to unit length, of
+    these the components that hold 90 % of the variance, and a tenth as many clusters as texts; here at most 500.
     """
     cloud = np.concatenate([real_NF, generated_MF]).astype(np.float64)
+    cloud /= np.maximum(np.linalg.norm(cloud, axis=1, keepdims=True), 1e-9)
     cloud -= cloud.mean(0)
     values_F, vectors_FF = np.linalg.eigh(cloud.T @ cloud)
     kept = int(np.searchsorted(np.cumsum(values_F[::-1]) / values_F.sum(), _VARIANCE_KEPT)) + 1
     points = (cloud @ vectors_FF[:, ::-1][:, :kept]).astype(np.float32)
-    points /= np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-9)
     clusters = max(2, min(_MOST_CLUSTERS, min(len(real_NF), len(generated_MF)) // _TEXTS_PER_CLUSTER))
     labels = _kmeans(points, clusters)
     return labels[: len(real_NF)], labels[len(real_NF) :]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.evaluation import embedding
 from lstmgan_dist.evaluation.embedding import _kmeans, divergence_frontier, encoder_called, frechet, quantize
 
 
@@ -132,14 +133,29 @@ def test_clusters_are_those_that_are_well_apart(draw):
     )
 
 
-def test_clusters_are_of_directions_and_not_of_lengths():
-    """Along one axis, centred, by length the three points at 10 would be a cluster of their own."""
-    along_N = np.array([10.0] * 3 + [0.5] * 7 + [-3.35] * 10)
-    both = np.stack([along_N, np.tile([0.01, -0.01], 10)], axis=1)
-    real_N, generated_N = quantize(both, both[::-1])
-    assert real_N.tolist() == generated_N[::-1].tolist()
-    assert set(real_N[:10]) != set(real_N[10:])
-    assert len(set(real_N[:10])) == len(set(real_N[10:])) == 1
+def test_clusters_are_of_directions_and_not_of_lengths(draw):
+    """Three directions, in each of which some points are a hundred times as far away, and would be by themselves."""
+    truth_N = np.arange(60) % 3
+    lengths_N1 = np.where(np.arange(60) % 2, 100.0, 1.0)[:, None]
+    points = lengths_N1 * (np.eye(3)[truth_N] + draw.normal(0, 0.01, (60, 3)))
+    # 30 texts of a kind are worth three clusters, as many as there are directions.
+    labels_N = np.concatenate(quantize(points[:30], points[30:]))
+    assert len(set(zip(truth_N.tolist(), labels_N.tolist(), strict=True))) == len(set(labels_N)) == 3
+
+
+def test_embeddings_are_scaled_to_unit_length_before_the_projection_and_not_after(draw):
+    """As compute_mauve.py of MAUVE's authors: scikit-learn's `normalize`, then `PCA` for 90 % of the variance."""
+    cloud = (draw.normal(size=(200, 12)) + 2) * np.linspace(0.2, 3, 12)
+    unit = cloud / np.linalg.norm(cloud, axis=1, keepdims=True)
+    left, values_K, _ = np.linalg.svd(unit - unit.mean(0), full_matrices=False)
+    kept = np.argmax(np.cumsum(values_K**2) / (values_K**2).sum() >= 0.9) + 1
+    expected = (left * values_K)[:, :kept]
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedding, "_kmeans", lambda points, clusters: found.append(points) or np.zeros(200, int))
+        quantize(cloud[:120], cloud[120:])
+    # Components may point either way.
+    assert np.abs(found[0]) == pytest.approx(np.abs(expected), abs=1e-5)
 
 
 def test_k_means_finds_each_of_many_heaps(draw):
