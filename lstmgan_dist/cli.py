@@ -784,7 +784,7 @@ def _print_assessment(found: Assessment) -> None:
     )
     for sentence in found.warnings:
         typer.echo(f"Note: {sentence}")
-    for sentence in (*(verdict.sentence for verdict in found.verdicts), *found.best.values()):
+    for sentence in (*(verdict.sentence for verdict in found.verdicts), *found.chosen.values()):
         typer.echo(f"- {sentence}")
 
 

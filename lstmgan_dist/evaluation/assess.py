@@ -25,11 +25,14 @@ from lstmgan_dist.evaluation.assessment import (
     Sampler,
 )
 from lstmgan_dist.evaluation.embedding import Encoder
-from lstmgan_dist.evaluation.heldout import LEAST_TEXTS, HeldOut, digest, divide, training_texts
+from lstmgan_dist.evaluation.heldout import HeldOut, digest, divide, training_texts
+from lstmgan_dist.evaluation.intervals import interval
 from lstmgan_dist.evaluation.judge import Judge, JudgeRequest, find_judge, keep_judge, train_judge
 from lstmgan_dist.evaluation.language_model import Recipe, read, tokens_of
 from lstmgan_dist.evaluation.measuring import (
-    REVERSE_MODELS,
+    LEAST_SHARE,
+    METHOD,
+    SHARES,
     Bench,
     Measurement,
     RealSource,
@@ -101,9 +104,9 @@ def assess(
     held_out = divide(corpus, validation=settings.validation, most=_MOST_HELDOUT)
     training = training_texts(corpus, _MOST_TRAINING)
     samples = min(settings.samples, len(training))
-    if samples < 2 * LEAST_TEXTS:
+    if samples < SHARES * LEAST_SHARE:
         raise UserError(
-            f"{samples:,} samples are too few to learn from: --samples must be {2 * LEAST_TEXTS} or more, and the "
+            f"{samples:,} samples are too few to learn from: --samples must be {SHARES * LEAST_SHARE} or more, and the "
             f"training text of {corpus.folder}, of which as many are taken for comparison, has {len(training):,} "
             "sentences."
         )
@@ -120,20 +123,18 @@ def assess(
         for temperature in (settings.temperatures if one.about.kind != "real text" else (None,))
     ]
     measured = _measure(bench, everyone, tasks, archive, workers, watch)
-    scores = _scores(measured)
-    tokens_ON = [tokens_of(test) for test in bench.test]
-    by_orientation = [frontier.curves(scores, tokens_ON, orientation=orientation) for orientation in (0, 1)]
+    curves = frontier.curves(_scores(measured), tokens_of(join_texts(bench.test)))
     pairs = [*pairs, *((one.about.name, REAL_TEXT) for one in contestants)]
-    places = tuple(_places(measured, by_orientation[0]))
+    places = tuple(_places(measured, curves))
     return Assessment(
         samplers=tuple(one.about for one in everyone),
         places=places,
-        verdicts=tuple(frontier.verdict(sampler, reference, by_orientation) for sampler, reference in pairs),
+        verdicts=tuple(frontier.verdict(sampler, reference, curves) for sampler, reference in pairs),
         examples=tuple(_examples(bench, everyone, measured)),
         coverage=tuple(_coverage(measured)),
         curves=(),
         protocol=_protocol(corpus, held_out, bench, samples, settings),
-        warnings=tuple(_warnings(held_out, bench.judges[0], places[-1], samples, settings)),
+        warnings=tuple(_warnings(held_out, bench.judges, places[-1], samples, settings)),
     )
 
 
@@ -236,7 +237,9 @@ def _bench_key(bench: Bench) -> str:
         digest(bench.validation),
         bench.encoder.name if bench.encoder else None,
         sorted(asdict(bench.recipe).items()),
-        REVERSE_MODELS,
+        LEAST_SHARE,
+        SHARES,
+        METHOD,
     ]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
@@ -247,9 +250,9 @@ def _task_key(source_key: str, task: Task) -> str:
 
 def _packed(measurement: Measurement) -> bytes:
     tensors = {
-        "quality_O2": measurement.quality_O2,
+        "quality_RO": measurement.quality_RO,
+        "reverse_RN": measurement.reverse_RN,
         "coverage_2K": measurement.coverage_2K,
-        **{f"reverse/{number}": nats_RN for number, nats_RN in enumerate(measurement.reverse_ORN)},
         **{f"figures/{name}": np.array(pair) for name, pair in measurement.figures.items()},
     }
     return safetensors.numpy.save(tensors)
@@ -258,8 +261,8 @@ def _packed(measurement: Measurement) -> bytes:
 def _unpacked(content: bytes) -> Measurement:
     tensors = safetensors.numpy.load(content)
     return Measurement(
-        quality_O2=tensors["quality_O2"],
-        reverse_ORN=(tensors["reverse/0"], tensors["reverse/1"]),
+        quality_RO=tensors["quality_RO"],
+        reverse_RN=tensors["reverse_RN"],
         figures={
             name.removeprefix("figures/"): (float(pair[0]), float(pair[1]))
             for name, pair in sorted(tensors.items())
@@ -283,13 +286,9 @@ def _by_place(measured: Mapping[Task, Measurement]) -> dict[tuple[str, float | N
 def _scores(measured: Mapping[Task, Measurement]) -> dict[str, dict[float | None, frontier.Scores]]:
     scores: dict[str, dict[float | None, frontier.Scores]] = {}
     for (sampler, temperature), seeds in _by_place(measured).items():
-        quality_SO2 = np.stack([one.quality_O2 for one in seeds])
         scores.setdefault(sampler, {})[temperature] = frontier.Scores(
-            quality_O=quality_SO2[:, :, 0].mean(0),
-            quality_error_O=np.sqrt((quality_SO2[:, :, 1] ** 2).sum(0)) / len(seeds),
-            reverse_ORN=tuple(
-                np.concatenate([one.reverse_ORN[orientation] for one in seeds]) for orientation in (0, 1)
-            ),
+            quality_R=np.concatenate([one.quality_RO.mean(1) for one in seeds]),
+            reverse_RN=np.concatenate([one.reverse_RN for one in seeds]),
         )
     return scores
 
@@ -299,8 +298,8 @@ def _places(measured: Mapping[Task, Measurement], curves: Mapping[str, frontier.
         curve = curves[sampler]
         column = curve.temperatures.index(temperature) if temperature is not None else 0
         figures = {
-            name: frontier.interval(values_DT[0, column], values_DT[1:, column])
-            for name, values_DT in (("lm", curve.quality_DT), ("reverse_lm", curve.diversity_DT))
+            name: interval(versions_VT[:, column], curve.replicates)
+            for name, versions_VT in (("lm", curve.quality_VT), ("reverse_lm", curve.diversity_VT))
         }
         for name in seeds[0].figures:
             values_S2 = np.array([one.figures[name] for one in seeds])
@@ -340,8 +339,10 @@ def _examples(
         )
 
 
-def _warnings(held_out: HeldOut, judge: Judge, real: Place, samples: int, settings: Settings) -> Iterator[str]:
-    """What a reader must know first. judge: of the first orientation. real: the real text's place."""
+def _warnings(
+    held_out: HeldOut, judges: tuple[Judge, Judge], real: Place, samples: int, settings: Settings
+) -> Iterator[str]:
+    """What a reader must know first. real: the real text's place."""
     if samples < settings.samples:
         yield (
             f"{samples:,} samples of each sampler are used instead of {settings.samples:,}: the training text has no "
@@ -353,11 +354,11 @@ def _warnings(held_out: HeldOut, judge: Judge, real: Place, samples: int, settin
             f"Each judge has learnt only {fewest:,} sentences, so that it knows few words well: more held-out text "
             "makes sharper judgements."
         )
-    elsewhere, at_home = real.figures["lm"].value, float(np.log(judge.perplexity))
+    elsewhere, at_home = real.figures["lm"].value, float(np.mean([np.log(judge.perplexity) for judge in judges]))
     if abs(elsewhere - at_home) > _DIFFERENT_TEXT:
         yield (
-            f"Training text and held-out text differ: the judge gives real training sentences {elsewhere:.2f} nats a "
-            f"token, and held-out ones that it has not learnt {at_home:.2f}. Real text is therefore no perfect "
+            f"Training text and held-out text differ: the judges give real training sentences {elsewhere:.2f} nats a "
+            f"token, and held-out ones that they have not learnt {at_home:.2f}. Real text is therefore no perfect "
             "sampler of the held-out text, and part of every score is the subject, not the language."
         )
 
@@ -386,16 +387,16 @@ def _protocol(
             "word. Real text: as many training sentences, without repetition."
         ),
         "LM score": (
-            f"Nats per token of the samples, end marks included, under the judge: {model}, learnt from "
-            f"{bench.judges[0].sentences:,} held-out sentences. Of the other half (with the halves swapped: "
-            f"{bench.judges[1].sentences:,} sentences) its perplexity is {bench.judges[0].perplexity:.1f} (swapped: "
-            f"{bench.judges[1].perplexity:.1f}), where word frequencies alone have {bench.judges[0].by_frequency:.1f}."
+            f"Nats per token of the samples, end marks included, under a judge: {model}; the mean of two, each learnt "
+            f"from half of the held-out text, {bench.judges[0].sentences:,} and {bench.judges[1].sentences:,} "
+            f"sentences. Of the other half their perplexity is {bench.judges[0].perplexity:.1f} and "
+            f"{bench.judges[1].perplexity:.1f}, where word frequencies alone have {bench.judges[0].by_frequency:.1f} "
+            f"and {bench.judges[1].by_frequency:.1f}."
         ),
         "Reverse LM score": (
-            f"Nats per token of the {len(bench.test[0]):,} held-out sentences of the other half, end marks included, "
-            "under a fresh model of the same kind learnt from the samples until the loss on the validation sentences "
-            f"rises: the mean of {REVERSE_MODELS} for each seed, each of its own {samples // REVERSE_MODELS:,} "
-            "samples."
+            f"Nats per token of the {sum(map(len, bench.test)):,} held-out sentences of both halves, end marks "
+            "included, under a fresh model of the same kind learnt from samples until the loss on the validation "
+            f"sentences rises: the mean of {SHARES} for each seed, each of its own {samples // SHARES:,} samples."
         ),
         "Who has seen what": (
             f"Training looked at {len(held_out.validation):,} held-out sentences. The others were halved by a hash of "
@@ -404,12 +405,15 @@ def _protocol(
             "sentence: checked."
         ),
         "Intervals and verdicts": (
-            f"95 % intervals of {frontier.DRAWS:,} draws of the test sentences (the same for all samplers), of the "
-            "samples, and of the reverse models, whose spread is that of each sampler over all temperatures, drawn "
-            "towards that of the middle sampler. The margin is the mean distance in LM score of two curves over the "
-            "reverse LM scores that both reach, or where there are none the mean distance in reverse LM score at "
-            "equal LM score; curves follow the logarithm of the temperature. Better or worse means that the interval "
-            "leaves out 0."
+            "95 % intervals. What samples and reverse models can do is told by leaving out one share of the samples "
+            f"at a time, with its reverse model, everywhere at once (jackknife, {SHARES * settings.seeds} shares, and "
+            "Student's t with one degree of freedom fewer): shares of one number are drawn with the same random "
+            "numbers at all temperatures and from all samplers. What the choice of test sentences can do is told by "
+            f"{frontier.DRAWS} draws of them, the same for all samplers. What training with other seeds can do is in "
+            "no interval: verdicts hold for these training seeds. The margin is the mean distance in LM score of two "
+            "curves over the reverse LM scores that both reach, or where there are none the mean distance in reverse "
+            "LM score at equal LM score; curves follow the logarithm of the temperature. Better or worse means that "
+            "the interval leaves out 0."
         ),
         "BLEU": (
             f"Mean sentence BLEU with equal weights, NLTK's smoothing method1, against {bench.reference_count:,} "

@@ -55,15 +55,13 @@ class Verdict:
 
     word: of the sampler. margin: by how many nats a token it is better (above 0) or worse: in quality at equal
     diversity, or in diversity at equal quality, or at least in quality, as the basis says; None where the two are not
-    comparable. swapped: the word when the judge's half of the held-out text
-    and the test half change places. sentence: all of it in words.
+    comparable. sentence: all of it in words.
     """
 
     sampler: str
     reference: str
     word: Word
     margin: Estimate | None
-    swapped: Word
     sentence: str
     basis: Basis = "diversity"
 
@@ -133,7 +131,7 @@ class Assessment:
     """All of it.
 
     protocol: how each figure was come by, a heading and a sentence. warnings: what a reader must know first, such as a
-    judge that did not learn. best: what was chosen as each run's best checkpoint and why, a sentence by run name.
+    judge that did not learn. chosen: which checkpoint of each run the verdict chooses and why, a sentence by run name.
     """
 
     samplers: tuple[Sampler, ...]
@@ -144,7 +142,7 @@ class Assessment:
     curves: tuple[LearningCurves, ...]
     protocol: Mapping[str, str]
     warnings: tuple[str, ...] = ()
-    best: Mapping[str, str] = field(default_factory=dict)
+    chosen: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """As frontier.json holds it."""

@@ -5,52 +5,53 @@ what a model of its samples says of real text (reverse LM score; Semeniuta et al
 nats per token and better when low. Over temperatures they make a curve. Colder samples are better and less diverse, so
 single figures of two samplers say nothing: what counts is the quality at equal diversity, the distance of the curves.
 
-Whatever is uncertain is drawn at random, again and again, and everything is computed anew from each draw (bootstrap):
-which real sentences were tested, the same ones for all samplers; which samples were drawn; and how the reverse models
-turned out, whose spread is known from several that were trained on different samples of one sampler.
+Both halves of the held-out text serve at once: quality is the mean of their two judges, and diversity that of both, so
+that one verdict has all of the text behind it.
 
-Shapes: O orientations (which half of the held-out text judged), R reverse models of one sampler at one temperature,
-N test sentences, D draws of the bootstrap with the figures themselves in front, T temperatures, X points of a curve.
+What is uncertain is left out or drawn anew, for all samplers and temperatures at once, and everything is computed again
+(see intervals.py). What is left out is a *replicate*: one share of the samples of one seed, with the reverse model that
+learnt it. Shares of one number are drawn with the same random numbers at all temperatures, from all samplers, so that
+their errors are alike, and largely vanish from differences.
+
+Shapes: R replicates, N test sentences, D draws of these, T temperatures, X points of a curve, V versions of a figure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from lstmgan_dist.evaluation.assessment import Basis, Estimate, Verdict, Word
+from lstmgan_dist.evaluation.intervals import interval, without_each
 from lstmgan_dist.runtime.randomness import derive
 
-DRAWS = 1000
+# Their variance alone is used, which 400 draws tell to 7 %.
+DRAWS = 400
 _CURVE_POINTS, _RANGE_POINTS = 200, 50
 # A curve is smooth in the logarithm of the temperature: a polynomial of this degree, at most, follows it.
 _DEGREE = 4
-_PRIOR_FREEDOM = 4
-# Standard errors by which the hottest samples must be more diverse than the second hottest to be called that.
-_OPEN_BY = 2.0
 # Share of draws without a basis of comparison beyond which it is none.
 _MOST_WITHOUT = 0.1
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores of one sampler at one temperature, over all seeds.
+    """The scores of one sampler at one temperature.
 
-    quality_O: LM score and quality_error_O its standard error, for each judge. reverse_ORN: nats of every test sentence
-    for every reverse model, an array (R, N) for each orientation.
+    quality_R: LM score of the samples of each replicate. reverse_RN: nats of every test sentence under the reverse
+    model of each. Replicates of one number belong together, at all temperatures and of all samplers.
     """
 
-    quality_O: np.ndarray
-    quality_error_O: np.ndarray
-    reverse_ORN: tuple[np.ndarray, ...]
+    quality_R: np.ndarray
+    reverse_RN: np.ndarray
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A sampler's scores over its temperatures, ascending, for one orientation; row 0 of D is what was measured.
+    """A sampler's scores over its temperatures, ascending; row 0 of V is what was measured.
 
     temperatures: () for what has none, such as real text, which is one point. is_open: it is still getting more diverse
     at its hottest, so that hotter samples might be more diverse than any of these.
@@ -58,13 +59,14 @@ class Curve:
 
     temperatures: tuple[float, ...]
     is_open: bool
-    quality_DT: np.ndarray
-    diversity_DT: np.ndarray
+    replicates: int
+    quality_VT: np.ndarray
+    diversity_VT: np.ndarray
 
     def dense(self) -> tuple[np.ndarray, np.ndarray]:
-        """Quality and diversity at many temperatures between the coldest and the hottest, (D, X)."""
+        """Quality and diversity at many temperatures between the coldest and the hottest, (V, X)."""
         if len(self.temperatures) < 2:
-            return self.quality_DT, self.diversity_DT
+            return self.quality_VT, self.diversity_VT
         logs_T = np.log(self.temperatures)
         logs_T = 2 * (logs_T - logs_T[0]) / np.ptp(logs_T) - 1
         degree = min(_DEGREE, len(logs_T) - 1)
@@ -73,65 +75,30 @@ class Curve:
             np.vander(np.linspace(-1, 1, _CURVE_POINTS), degree + 1),
         )
         follow_TX = (between @ np.linalg.pinv(at_temperatures)).T
-        return self.quality_DT @ follow_TX, self.diversity_DT @ follow_TX
+        return self.quality_VT @ follow_TX, self.diversity_VT @ follow_TX
 
 
-def curves(
-    scores: Mapping[str, Mapping[float | None, Scores]], tokens_ON: Sequence[np.ndarray], *, orientation: int
-) -> dict[str, Curve]:
-    """Every sampler's curve, with draws of everything that is uncertain.
-
-    tokens_ON: tokens of every test sentence, end marks included, for each orientation.
-    """
-    draw = np.random.default_rng(derive("bootstrap", orientation) % 2**63)
-    tokens_N = tokens_ON[orientation].astype(np.float64)
+def curves(scores: Mapping[str, Mapping[float | None, Scores]], tokens_N: np.ndarray) -> dict[str, Curve]:
+    """Every sampler's curve in all versions. tokens_N: tokens of every test sentence, end marks included."""
+    draw = np.random.default_rng(derive("bootstrap") % 2**63)
     weights_DN = draw.multinomial(len(tokens_N), np.full(len(tokens_N), 1 / len(tokens_N)), DRAWS).astype(np.float64)
-    weights_DN = np.concatenate([np.ones((1, len(tokens_N))), weights_DN])
-    spreads = reverse_spreads(
-        {name: [one.reverse_ORN[orientation] for one in sweep.values()] for name, sweep in scores.items()}, tokens_N
-    )
+    drawn_tokens_D1 = (weights_DN @ tokens_N)[:, None]
     found = {}
     for name, sweep in scores.items():
         temperatures = sorted(temperature for temperature in sweep if temperature is not None)
         points = [sweep[temperature] for temperature in temperatures] or [sweep[None]]
-        quality_T = np.array([point.quality_O[orientation] for point in points])
-        errors_T = np.array([point.quality_error_O[orientation] for point in points])
-        nats_NT = np.stack([point.reverse_ORN[orientation].mean(0) for point in points], axis=1)
-        models_T = np.array([len(point.reverse_ORN[orientation]) for point in points])
-        diversity_DT = weights_DN @ nats_NT / (weights_DN @ tokens_N)[:, None]
-        quality_DT = np.repeat(quality_T[None], DRAWS + 1, axis=0)
-        quality_DT[1:] += errors_T * draw.standard_normal((DRAWS, len(points)))
-        # Student's t: the spread itself is known from few models only.
-        spread, freedom = spreads[name]
-        deviations_D1 = spread * np.sqrt(freedom / draw.chisquare(freedom, (DRAWS, 1)))
-        diversity_DT[1:] += deviations_D1 / np.sqrt(models_T) * draw.standard_normal((DRAWS, len(points)))
-        noise = np.sqrt((1 / models_T[-2:]).sum()) * spread
-        is_open = len(points) > 1 and bool(diversity_DT[0, -2] - diversity_DT[0, -1] > _OPEN_BY * noise)
-        found[name] = Curve(tuple(temperatures), is_open, quality_DT, diversity_DT)
-    return found
-
-
-def reverse_spreads(models: Mapping[str, Sequence[np.ndarray]], tokens_N: np.ndarray) -> dict[str, tuple[float, int]]:
-    """How far reverse models of a sampler at one temperature differ: a standard deviation and its degrees of freedom.
-
-    Few models of one sampler say little of their variance, so it is drawn towards that of the middle sampler, which
-    counts for so many more of them (moderated variances, Smyth 2004).
-
-    models: of each sampler, for each temperature, nats of the test sentences for each of its reverse models, (R, N).
-    """
-    squares, freedom = {}, {}
-    for name, temperatures in models.items():
-        scores = [nats_RN.sum(1) / tokens_N.sum() for nats_RN in temperatures]
-        squares[name] = sum(((score_R - score_R.mean()) ** 2).sum() for score_R in scores)
-        freedom[name] = sum(len(score_R) - 1 for score_R in scores)
-    middle = float(np.median([squares[name] / freedom[name] for name in models]))
-    return {
-        name: (
-            float(np.sqrt((_PRIOR_FREEDOM * middle + squares[name]) / (_PRIOR_FREEDOM + freedom[name]))),
-            _PRIOR_FREEDOM + freedom[name],
+        quality_RT = np.stack([point.quality_R for point in points], axis=1)
+        diversity_RT = np.stack([point.reverse_RN.sum(1) for point in points], axis=1) / tokens_N.sum()
+        nats_NT = np.stack([point.reverse_RN.mean(0) for point in points], axis=1)
+        quality_1T = quality_RT.mean(0, keepdims=True)
+        quality_VT = np.concatenate([quality_1T, without_each(quality_RT), quality_1T.repeat(DRAWS, axis=0)])
+        diversity_VT = np.concatenate(
+            [diversity_RT.mean(0, keepdims=True), without_each(diversity_RT), weights_DN @ nats_NT / drawn_tokens_D1]
         )
-        for name in models
-    }
+        replicates = len(quality_RT)
+        is_open = len(points) > 1 and interval(diversity_VT[:, -2] - diversity_VT[:, -1], replicates).low > 0
+        found[name] = Curve(tuple(temperatures), is_open, replicates, quality_VT, diversity_VT)
+    return found
 
 
 @dataclass(frozen=True)
@@ -163,10 +130,10 @@ def margin(sampler: Curve, reference: Curve) -> Margin:
         "neither": _least_distance,
     }
     for basis, function in compare.items():
-        margins_D = np.array([function(first, second) for first, second in pairs])
-        drawn = margins_D[1:][np.isfinite(margins_D[1:])]
-        if np.isfinite(margins_D[0]) and len(drawn) >= (1 - _MOST_WITHOUT) * DRAWS:
-            return Margin(basis, interval(margins_D[0], drawn))
+        margins_V = np.array([function(first, second) for first, second in pairs])
+        without_one, drawn = np.split(np.isfinite(margins_V), [1 + sampler.replicates])
+        if without_one.all() and drawn.mean() >= 1 - _MOST_WITHOUT:
+            return Margin(basis, interval(margins_V, sampler.replicates))
     return Margin("neither", None)
 
 
@@ -182,7 +149,7 @@ class _Frontier(NamedTuple):
 
 
 def _frontiers(curve: Curve) -> Iterator[_Frontier]:
-    """That of each draw."""
+    """That of each version."""
     for quality_X, diversity_X in zip(*curve.dense(), strict=True):
         coldest_to_most_diverse = slice(0, int(diversity_X.argmin()) + 1)
         # A measured curve may waver; a point that another one beats in both respects does not count.
@@ -227,24 +194,14 @@ def _least_distance(first: _Frontier, second: _Frontier) -> float:
     return np.nan
 
 
-def interval(value: float, draws: np.ndarray) -> Estimate:
-    """A figure with the middle 95 % of its draws."""
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return Estimate(float(value), float(low), float(high))
+def verdict(sampler: str, reference: str, found: Mapping[str, Curve]) -> Verdict:
+    """What is to be said of a sampler beside another.
 
-
-def verdict(sampler: str, reference: str, by_orientation: Sequence[Mapping[str, Curve]]) -> Verdict:
-    """What is to be said of a sampler beside another, and whether it holds with the halves swapped."""
-    first, swapped = (margin(found[sampler], found[reference]) for found in by_orientation)
-    sentence = _sentence(sampler, reference, first)
-    if swapped.word == first.word:
-        sentence += " With the judge's half and the test half of the held-out text swapped it is the same."
-    else:
-        sentence += (
-            f" With the judge's half and the test half of the held-out text swapped it is {swapped.word}"
-            f"{'' if swapped.estimate is None else f' ({_in_words(swapped.estimate)})'}, so do not rely on it."
-        )
-    return Verdict(sampler, reference, first.word, first.estimate, swapped.word, sentence, first.basis)
+    That of training again with another seed is not part of the interval, so every sentence says so.
+    """
+    beside = margin(found[sampler], found[reference])
+    sentence = f"{_sentence(sampler, reference, beside)} This holds for these training seeds."
+    return Verdict(sampler, reference, beside.word, beside.estimate, sentence, beside.basis)
 
 
 def _sentence(sampler: str, reference: str, found: Margin) -> str:
@@ -268,7 +225,7 @@ def _sentence(sampler: str, reference: str, found: Margin) -> str:
         )
     if found.basis == "diversity":
         return (
-            f"{sampler} is {found.word} than {reference} at equal diversity: in the judge's eyes its texts are "
+            f"{sampler} is {found.word} than {reference} at equal diversity: in the judges' eyes its texts are "
             f"{numbers} {found.word}."
         )
     more = "more" if found.word == "better" else "less"

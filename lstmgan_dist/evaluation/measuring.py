@@ -1,11 +1,11 @@
 """What is measured of one sampler at one temperature: everything that takes long, as a pure function.
 
-Shapes: O orientations (which half of the held-out text judged), R reverse models, N sentences, G groups, K figures.
+Shapes: O orientations (which half of the held-out text judged), R replicates, N sentences, G groups, K figures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -27,8 +27,13 @@ from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.local import DeviceChoice, LocalRuntime, choose_device, two_threads_or_more
 from lstmgan_dist.runtime.randomness import derive, permutation
 
-# Reverse models of one set of samples, each of a share of its own: their spread says how much one of them is worth.
-REVERSE_MODELS = 2
+# Shares of one set of samples, each with a reverse model of its own: how much they differ says what all are worth. With
+# fewer the spread itself is known too badly, with more each model has too little to learn from.
+SHARES = 6
+# Fewer texts teach a reverse model nothing.
+LEAST_SHARE = 50
+# To be raised when a task is measured otherwise than before, so that what was kept of it is not taken for the same.
+METHOD = 2
 _GROUPS = 8
 _ORDERS = (2, 3, 4, 5)
 
@@ -127,13 +132,14 @@ class Task:
 class Measurement:
     """What was measured.
 
-    quality_O2: LM score and its standard error for each judge. reverse_ORN: nats of every test sentence under each
-    reverse model, an array (R, N) for each orientation. figures: value and standard error of everything else, by name.
-    coverage_2K: shares of n-grams of as much real text that were found, and of the samples' that are real.
+    quality_RO: LM score of each share of the samples under each judge. reverse_RN: nats of every test sentence, those
+    of the first orientation before the others, under the reverse model of each share. figures: value and standard error
+    of everything else, by name. coverage_2K: shares of n-grams of as much real text that were found, and of the
+    samples' that are real.
     """
 
-    quality_O2: np.ndarray
-    reverse_ORN: tuple[np.ndarray, ...]
+    quality_RO: np.ndarray
+    reverse_RN: np.ndarray
     figures: Mapping[str, tuple[float, float]]
     coverage_2K: np.ndarray
 
@@ -151,9 +157,12 @@ def measure(bench: Bench, sources: Mapping[str, Source], task: Task) -> Measurem
         heldout = source.nll(bench.test[0], task.temperature, device)
         if heldout is not None:
             figures["test_nll"] = heldout, 0.0
+        shares = [share.numpy() for share in permutation(derive(task.seed, "shares"), len(texts)).chunk(SHARES)]
         return Measurement(
-            quality_O2=np.array([_ratio(reading.nats_N, tokens_of(texts)) for reading in readings]),
-            reverse_ORN=_reverse(bench, texts, task.seed),
+            quality_RO=np.array(
+                [[_ratio(one.nats_N[share], tokens_of(texts)[share])[0] for one in readings] for share in shares]
+            ),
+            reverse_RN=_reverse(bench, [texts.take(share) for share in shares], task.seed),
             figures=figures | _oracle_figures(bench, texts),
             coverage_2K=np.stack(coverage(*_as_many(texts, join_texts(bench.test)))),
         )
@@ -165,22 +174,21 @@ def _as_many(texts: Texts, real: Texts) -> tuple[Texts, Texts]:
     return texts.take(fewer), real.take(fewer)
 
 
-def _reverse(bench: Bench, texts: Texts, seed: int) -> tuple[np.ndarray, ...]:
-    """Train models of shares of the samples, and let them read both halves of the real text."""
-    device = choose_device(bench.device)
-    nats: list[list[np.ndarray]] = [[] for _ in bench.test]
-    for number, share in enumerate(permutation(derive(seed, "shares"), len(texts)).chunk(REVERSE_MODELS)):
+def _reverse(bench: Bench, shares: Sequence[Texts], seed: int) -> np.ndarray:
+    """Train a model of each share of the samples, and let it read both halves of the real text."""
+    device, test = choose_device(bench.device), join_texts(bench.test)
+    nats = []
+    for number, share in enumerate(shares):
         trained = fit(
-            texts.take(share.numpy()),
+            share,
             vocabulary_size=bench.vocabulary_size,
             recipe=bench.recipe,
             seed=derive(seed, "reverse", number),
             device=device,
             held_back=bench.validation,
         )
-        for test, found in zip(bench.test, nats, strict=True):
-            found.append(read(trained.network, test, device).nats_N)
-    return tuple(np.stack(found) for found in nats)
+        nats.append(read(trained.network, test, device).nats_N)
+    return np.stack(nats)
 
 
 def _ngram_figures(bench: Bench, texts: Texts) -> dict[str, tuple[float, float]]:

@@ -85,7 +85,7 @@ def report_html(assessment: Assessment) -> str:
             "main",
             _warnings(assessment.warnings),
             _tag("section", *_verdicts(assessment, seen), class_="cards", aria_label="Verdicts"),
-            *(_tag("p", sentence) for sentence in assessment.best.values()),
+            *(_tag("p", sentence) for sentence in assessment.chosen.values()),
             *(_tag("section", _tag("h2", title), *content, id=name) for name, title, content in sections),
         ),
     )
@@ -201,9 +201,6 @@ def _verdict(verdict: Verdict, seen: dict[str, Look], reach: float) -> _Html:
         parts.append(_tag("div", _tag("strong", said), _tag("small", interval), class_="margin"))
         parts.append(_scale(margin, reach))
     parts.append(_tag("p", verdict.sentence))
-    if verdict.swapped != verdict.word:
-        note = "With the judge's half of the held-out text and the test half in each other's place: "
-        parts.append(_tag("p", note, _tag("strong", verdict.swapped), ". Do not lean on this verdict.", class_="note"))
     tone = verdict.word if verdict.word in ("better", "worse") else "undecided"
     return _tag("article", *parts, class_=f"card {tone}")
 

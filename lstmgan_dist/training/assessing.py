@@ -3,7 +3,7 @@
 What is found is written where each run is:
 
 evaluation/frontier.json   every figure      evaluation/report.html   the same to look at, in one file
-evaluation/best.json       the chosen step   evaluation/*.png         its figures
+evaluation/verdict.json    the chosen step   evaluation/*.png         its figures
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from lstmgan_dist.runtime.tasks import Watch, Workers
 from lstmgan_dist.training.checkpoint import Checkpoint
 from lstmgan_dist.training.progress import Progress
 from lstmgan_dist.training.result import load_generator
-from lstmgan_dist.training.run import BEST, EVALUATION, Run
+from lstmgan_dist.training.run import EVALUATION, VERDICT, Run
 from lstmgan_dist.training.run_log import log_assessment, read_metrics
 
 
@@ -58,7 +58,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Choice:
-    """The step that is a run's best checkpoint by the verdict, and why, in a sentence."""
+    """The step that a verdict chooses, and why, in a sentence; the best one of jobs that say best_by: frontier."""
 
     step: int
     reason: str
@@ -170,7 +170,7 @@ def judge(
     return replace(
         found,
         curves=tuple(_learning_curves(entry) for entry in entries),
-        best={entry.end.about.name: choice(entry, found).reason for entry in entries},
+        chosen={entry.end.about.name: choice(entry, found).reason for entry in entries},
     )
 
 
@@ -184,7 +184,7 @@ def write(entries: Sequence[Entry], found: Assessment) -> None:
         folder.write("report.html", page)
         for name, png in figures.items():
             folder.write(f"{name}.png", png)
-        folder.write(BEST, (json.dumps(asdict(choice(entry, found)), indent=1) + "\n").encode())
+        folder.write(VERDICT, (json.dumps(asdict(choice(entry, found)), indent=1) + "\n").encode())
         log_assessment(entry.run.folder, entry.end.about.step, found, figures)
 
 
@@ -202,24 +202,22 @@ def _common_corpus(entries: Sequence[Entry]) -> PreparedCorpus:
 
 
 def choice(entry: Entry, found: Assessment) -> Choice:
-    """The best checkpoint of a run that was judged: the end of its game has to prove itself."""
+    """The checkpoint of a run that its verdict chooses: the end of its game has to prove itself."""
     end = entry.end.about
     if entry.likelihood is None:
-        return Choice(end.step, f"{end.name} is likelihood training alone, so its best checkpoint is step {end.step}.")
+        return Choice(end.step, f"{end.name} is likelihood training alone, so there is only step {end.step} to choose.")
     verdict = found.verdict(end.name, entry.likelihood.about.name)
-    if verdict.word == verdict.swapped == "better":
+    if verdict.word == "better":
         return Choice(
             end.step,
-            f"The best checkpoint of {end.name} is the end of its game, step {end.step}: better than its likelihood "
-            "checkpoint, with the halves either way round.",
+            f"The verdict chooses step {end.step} of {end.name}, in its game: better than its likelihood checkpoint.",
         )
     step = entry.likelihood_step
     assert step is not None
-    swapped = "" if verdict.swapped == verdict.word else f", and with the halves swapped {verdict.swapped}"
     return Choice(
         step,
-        f"The best checkpoint of {end.name} stays the one from the end of its likelihood phase, step {step}: the end "
-        f"of the game is {verdict.word}{swapped}.",
+        f"The verdict keeps step {step} of {end.name}, the end of its likelihood phase: step {end.step}, in its game, "
+        f"is {verdict.word}.",
     )
 
 

@@ -27,7 +27,7 @@ from lstmgan_dist.training.checkpoint import Checkpoint, Checkpoints
 from lstmgan_dist.training.progress import Progress
 
 JOB = "job.yaml"
-EVALUATION, BEST = "evaluation", "best.json"
+EVALUATION, VERDICT = "evaluation", "verdict.json"
 CORPUS = "corpus.json"
 TOKENIZER = "tokenizer.json"
 
@@ -139,7 +139,7 @@ class Run:
         if which == "latest":
             return self._told(latest, ", the latest", say)
         if self.job.checkpoint.best_by == "frontier" and start is not None:
-            verdict = self._best_by_verdict()
+            verdict = self._chosen_by_verdict()
             if verdict is None:
                 return self._told(self.checkpoints.open(start), ", the best until a verdict says otherwise", say)
             return self._told(self.checkpoints.open(verdict), ", the best by the judges' verdict", say)
@@ -153,9 +153,9 @@ class Run:
         say(f"{self.folder.name}: step {checkpoint.step}, of {which}{what}.")
         return checkpoint
 
-    def _best_by_verdict(self) -> int | None:
+    def _chosen_by_verdict(self) -> int | None:
         evaluation = self.folder / EVALUATION
-        return json.loads(evaluation.read(BEST))["step"] if evaluation.exists(BEST) else None
+        return json.loads(evaluation.read(VERDICT))["step"] if evaluation.exists(VERDICT) else None
 
 
 def reach_storage_of(run_url: str) -> None:

@@ -176,7 +176,7 @@ def log_assessment(folder: Folder, step: int, found: Assessment, figures: Mappin
         with closing(SummaryWriter(local, filename_suffix=".evaluation")) as writer:
             for name, png in figures.items():
                 writer.add_image(f"evaluation/{name}", imread(io.BytesIO(png))[:, :, :3], step, dataformats="HWC")
-            sentences = [*found.warnings, *found.best.values(), *(verdict.sentence for verdict in found.verdicts)]
+            sentences = [*found.warnings, *found.chosen.values(), *(verdict.sentence for verdict in found.verdicts)]
             writer.add_text("evaluation", "\n\n".join(sentences), step)
             for place in found.places:
                 at = "" if place.temperature is None else f" at {place.temperature:g}"
