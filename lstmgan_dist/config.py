@@ -555,7 +555,7 @@ class Frontier(Settings):
         default=(0.7, 0.8, 0.9, 1.0, 1.1), min_length=1, description="At which texts are drawn, above 0."
     )
     seeds: int = Field(default=1, ge=1, description="Times that everything is drawn and learnt anew.")
-    samples: int = Field(default=10_000, ge=400, description="Texts drawn for each temperature and seed.")
+    samples: int = Field(default=10_000, ge=300, description="Texts drawn for each temperature and seed.")
 
     @field_validator("temperatures")
     @classmethod

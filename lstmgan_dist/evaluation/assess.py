@@ -237,7 +237,6 @@ def _bench_key(bench: Bench) -> str:
         digest(bench.validation),
         bench.encoder.name if bench.encoder else None,
         sorted(asdict(bench.recipe).items()),
-        LEAST_SHARE,
         SHARES,
         METHOD,
     ]

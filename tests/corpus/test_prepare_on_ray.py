@@ -92,7 +92,7 @@ def test_the_bytes_are_those_of_one_process(prepared: Prepare, tmp_path: Path, k
         "source": stored(tmp_path / "text", kind),
         "heldout_fraction": 0.2,
         "layout": layout,
-        "tokenizer": {"kind": tokenizer, "vocabulary_size": 400, "lower": True},
+        "tokenizer": {"kind": tokenizer, "lower": True, **({} if tokenizer == "byte" else {"vocabulary_size": 400})},
         "on_long_text": "truncate",
         "max_length": 14,
     }

@@ -184,8 +184,8 @@ def test_ten_seeds_of_one_model_have_intervals_that_hold_the_truth(corpus, gener
 
 
 def test_too_few_samples_are_refused_with_the_number_needed(corpus, generator):
-    with pytest.raises(UserError, match=r"350 samples are too few.*--samples must be 400 or more"):
-        found(corpus, {"model": GeneratorSource(generator, Sampling(40))}, samples=350)
+    with pytest.raises(UserError, match=r"250 samples are too few.*--samples must be 300 or more"):
+        found(corpus, {"model": GeneratorSource(generator, Sampling(40))}, samples=250)
 
 
 def test_a_judge_that_learns_nothing_is_refused_with_its_perplexity(corpus, generator, monkeypatch):
