@@ -154,7 +154,7 @@ def test_a_run_whose_driver_was_killed_resumes_and_equals_the_undisturbed_one(si
     disturbed, name, printed = run
     assert f"{name}-2 is submitted: attempt 2, which resumes {disturbed}" in printed
     assert "step 120: heldout/nll" in printed
-    assert "Best held-out loss" in printed
+    assert "The best of the last phase is step" in printed
     assert f"{name}-2 has succeeded" in printed
     assert "job_manager.py" not in printed
     whole = site.folder / "undisturbed"
