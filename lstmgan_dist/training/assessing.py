@@ -1,4 +1,4 @@
-"""Runs judged: each at its end, beside the likelihood checkpoint that its game started from, beside real text.
+"""Runs judged: each at a checkpoint, beside the likelihood checkpoint that its game started from, beside real text.
 
 What is found is written where each run is:
 
@@ -44,7 +44,7 @@ from lstmgan_dist.training.run_log import log_assessment, read_metrics
 
 @dataclass(frozen=True)
 class Entry:
-    """A run that takes part: its end, and the end of its likelihood phase if a game followed.
+    """A run that takes part: a checkpoint, and the end of its likelihood phase if a game followed.
 
     likelihood: may be another run's with the same weights, and then has the other's name and step. likelihood_step: the
     step of its own.
