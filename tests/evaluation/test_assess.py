@@ -7,37 +7,20 @@ import pytest
 import torch
 
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.evaluation.archive import Archive
-from lstmgan_dist.evaluation.assess import REAL_TEXT, Contestant, Settings, assess
-from lstmgan_dist.evaluation.assessment import Sampler
-from lstmgan_dist.evaluation.heldout import fingerprints, training_texts, validation_rows
-from lstmgan_dist.evaluation.language_model import Recipe, fit
+from lstmgan_dist.evaluation.assess import REAL_TEXT
+from lstmgan_dist.evaluation.heldout import fingerprints, training_texts
+from lstmgan_dist.evaluation.language_model import fit
 from lstmgan_dist.evaluation.measuring import GeneratorSource
 from lstmgan_dist.evaluation.sampling import Sampling
 from lstmgan_dist.evaluation.synthetic import prepare_synthetic
 from lstmgan_dist.evaluation.texts import Texts
 from lstmgan_dist.models.generator import Generator
-from lstmgan_dist.runtime.randomness import derive
-from lstmgan_dist.runtime.tasks import IN_PROCESS
 from lstmgan_dist.storage import Folder
+from tests.evaluation.judging import GRAMMAR, SMALL, Anew, judge
 
-SMALL = Recipe(embedding=32, hidden=48, dropout=0.1, batch=32, learning_rate=1e-2, epochs=4, least_steps=1)
 TEMPERATURES = (0.6, 0.8, 1.0, 1.2)
 SAMPLES = 2400
 CPU = torch.device("cpu")
-
-
-class Hotter:
-    """A source whose temperatures are times `heat`, and whose samples are others."""
-
-    def __init__(self, source, heat=1.0, key=0):
-        self.source, self.heat, self.key = source, heat, key
-
-    def draw(self, temperature, *, count, seed, device):
-        return self.source.draw(temperature * self.heat, count=count, seed=derive(seed, self.key), device=device)
-
-    def nll(self, texts, temperature, device):
-        return self.source.nll(texts, temperature * self.heat, device)
 
 
 class Few:
@@ -73,7 +56,7 @@ class Salad:
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     folder = Folder(tmp_path_factory.mktemp("grammar"))
-    return prepare_synthetic("grammar:seed=1,count=4000", folder, report=lambda progress: None)
+    return prepare_synthetic(GRAMMAR, folder, report=lambda progress: None)
 
 
 @pytest.fixture(scope="module")
@@ -83,26 +66,8 @@ def generator(corpus):
     return fit(texts, vocabulary_size=vocabulary_size, recipe=replace(SMALL, epochs=3), seed=7, device=CPU).network
 
 
-def found(corpus, sources, pairs=(), *, samples=SAMPLES, temperatures=TEMPERATURES, folder="judges"):
-    contestants = [Contestant(Sampler(name, "run"), source, name) for name, source in sources.items()]
-    settings = Settings(
-        temperatures=temperatures,
-        seeds=1,
-        samples=samples,
-        validation=validation_rows(corpus.splits["heldout"], 300),
-        recipe=SMALL,
-    )
-    return assess(
-        corpus,
-        contestants,
-        pairs,
-        settings,
-        encoder=None,
-        archive=Archive(corpus.folder / folder),
-        workers=IN_PROCESS,
-        watch=lambda items, total, description: iter(items),
-        device="cpu",
-    )
+def found(corpus, sources, pairs=(), **settings):
+    return judge(corpus, sources, pairs, **{"samples": SAMPLES, "temperatures": TEMPERATURES} | settings)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +76,7 @@ def judged(corpus, generator):
     source, texts = GeneratorSource(generator, Sampling(40)), training_texts(corpus, 10**6)
     sources = {
         "model": source,
-        "hotter": Hotter(source, heat=1.2),
+        "hotter": Anew(source, heat=1.2),
         "collapsed": Few(texts.take(slice(0, 10))),
         "salad": Salad(texts, corpus.tokenizer.vocabulary_size),
     }
@@ -170,7 +135,7 @@ def test_ten_seeds_of_one_model_have_intervals_that_hold_the_truth(corpus, gener
     names = [f"seed {key}" for key in range(10)]
     result = found(
         corpus,
-        {name: Hotter(source, key=key) for key, name in enumerate(names)},
+        {name: Anew(source, key=key) for key, name in enumerate(names)},
         list(zip(names[1:], names, strict=False)),
         samples=600,
         temperatures=(0.7, 1.0, 1.3),
@@ -188,10 +153,10 @@ def test_too_few_samples_are_refused_with_the_number_needed(corpus, generator):
         found(corpus, {"model": GeneratorSource(generator, Sampling(40))}, samples=250)
 
 
-def test_a_judge_that_learns_nothing_is_refused_with_its_perplexity(corpus, generator, monkeypatch):
-    monkeypatch.setattr("tests.evaluation.test_assess.SMALL", replace(SMALL, learning_rate=1e-9))
+def test_a_judge_that_learns_nothing_is_refused_with_its_perplexity(corpus, generator):
+    untaught = replace(SMALL, learning_rate=1e-9)
     with pytest.raises(UserError, match=r"has not learnt this text: its perplexity on the other half is \d"):
-        found(corpus, {"model": GeneratorSource(generator, Sampling(40))}, folder="untaught")
+        found(corpus, {"model": GeneratorSource(generator, Sampling(40))}, recipe=untaught, folder="untaught")
 
 
 def test_samples_are_drawn_by_the_seed_alone(generator):
