@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lstmgan_dist.corpus.manifest import Corpus
+from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.evaluation.archive import Archive
 from lstmgan_dist.evaluation.assess import Contestant, Settings, assess
 from lstmgan_dist.evaluation.assessment import Assessment, Sampler
@@ -38,7 +38,7 @@ class Anew:
 
 
 def judge(
-    corpus: Corpus,
+    corpus: PreparedCorpus,
     sources: Mapping[str, Source],
     pairs: Sequence[tuple[str, str]] = (),
     *,

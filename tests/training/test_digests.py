@@ -1,0 +1,162 @@
+"""What must not change with the house: weights, figures and samples of every recipe, and of a game of two workers.
+
+`digests.json` holds them for machines by name, for kernels round differently, and their held-out losses for all. After
+a change that is meant to change numbers: `python -m tests.training.test_digests` writes those of this machine anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import yaml
+from rich.console import Console
+from torch.multiprocessing.spawn import spawn
+
+from lstmgan_dist.config import Job, parse_job
+from lstmgan_dist.runtime.base import Wish
+from lstmgan_dist.runtime.distributed import DistributedRuntime
+from lstmgan_dist.runtime.local import LocalRuntime
+from lstmgan_dist.training.run import Run, prepared_corpus
+from lstmgan_dist.training.screen import Terminal
+from lstmgan_dist.training.trainer import train
+from tests.conftest import toy_sentences
+
+RECIPES = sorted((Path(__file__).parents[2] / "jobs").glob("*.yaml"))
+PINNED = Path(__file__).parent / "digests.json"
+TWO_WORKERS = "coco_scratchgan, two workers"
+CPU = torch.device("cpu")
+# The same settings wherever a recipe has a block that knows them.
+SMALL = {
+    "corpus": {"max_length": 12},
+    "batch": {"size": 16, "lanes": 4},
+    "generator": {"embedding": 8, "hidden": 12},
+    "discriminator": {"embedding": 8, "hidden": 8},
+    "evaluate": {"every": "3 steps", "samples": 16, "show": 2, "sample_length": 10, "heldout_sequences": 40},
+    "checkpoint": {"every": "4 steps"},
+    "log": {"every": "1 step"},
+}
+
+
+def shrunken(recipe: Path, texts: Path) -> Job:
+    """A recipe with everything that it says, but small, and of text that is the same everywhere."""
+    tree: dict[str, Any] = yaml.safe_load(recipe.read_text())
+    tree |= {name: tree.get(name, {}) | settings for name, settings in SMALL.items() if name in tree or name == "log"}
+    corpus = tree["corpus"]
+    if corpus["source"].startswith("oracle:"):
+        corpus |= {"source": "oracle:length=11,seed=1,count=200,vocabulary=30"}
+    else:
+        corpus |= {"source": str(texts / "train.txt")}
+    if "heldout_source" in corpus:
+        corpus["heldout_source"] = str(texts / "test.txt")
+    else:
+        corpus["heldout_fraction"] = 0.2
+    if tree.get("discriminator", {}).get("kind") == "convolutional":
+        del tree["discriminator"]["hidden"]
+        tree["discriminator"] |= {"representations": 4, "filters": {2: 3, 3: 4}, "dense": 6}
+    for phase in tree["phases"]:
+        phase.pop("epochs", None)
+        phase["steps"] = 8
+    return parse_job(yaml.safe_dump(tree, sort_keys=False), name=recipe.name)
+
+
+def texts_in(folder: Path) -> Path:
+    for name, seed in ("train.txt", 1), ("test.txt", 2):
+        (folder / name).write_text("\n".join(toy_sentences(200, seed)) + "\n")
+    return folder
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def digests_of(run: Path) -> dict[str, Any]:
+    """Digests of the last checkpoint's tensors, of each figure's course, and of all samples; the held-out losses."""
+    newest = max((run / "checkpoints").iterdir(), key=lambda path: int(re.sub(r"\D", "", path.name)))
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    names = {name for row in rows for name in row if "/" in name and not name.startswith("throughput")}
+    courses = {name: [(row["step"], row[name]) for row in rows if name in row] for name in sorted(names)}
+    return {
+        "weights": {path.name: digest(path.read_bytes()) for path in sorted(newest.glob("*.safetensors"))},
+        "figures": {name: digest(json.dumps(course).encode()) for name, course in courses.items()},
+        "samples": digest(b"".join(path.read_bytes() for path in sorted((run / "samples").iterdir()))),
+        "heldout": [value for _, value in courses["heldout/nll"]],
+    }
+
+
+def play(job: Job, folder: Path, runtime: LocalRuntime | DistributedRuntime) -> None:
+    """A whole run."""
+    torch.set_num_threads(1)
+    if runtime.rank == 0:
+        Run.create_or_resume(str(folder), job, prepared_corpus(job.corpus, str(folder), lambda progress: None))
+    runtime.barrier()
+    run = Run.open(str(folder))
+    assert train(run, run.corpus(), runtime, Terminal(Console(quiet=True))).finished
+    runtime.barrier()
+
+
+def _worker(rank: int, folder: str, texts: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    recipe = next(path for path in RECIPES if path.stem == "coco_scratchgan")
+    play(shrunken(recipe, Path(texts)), Path(folder) / "run", DistributedRuntime(CPU, lambda: Wish.GO_ON))
+    dist.destroy_process_group()
+
+
+def digests(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Those of every recipe, and of the game of two workers."""
+    texts = texts_in(folder)
+    for recipe in RECIPES:
+        play(shrunken(recipe, texts), folder / recipe.stem, LocalRuntime(CPU))
+        yield recipe.stem, digests_of(folder / recipe.stem)
+    spawn(_worker, (str(folder), str(texts)), nprocs=2)
+    yield TWO_WORKERS, digests_of(folder / "run")
+
+
+def machine() -> str:
+    """What rounding depends on."""
+    facts = Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*: (.*)", facts.read_text()) if facts.exists() else None
+    return f"{model[1] if model else 'unknown'}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}"
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    threads = torch.get_num_threads()
+    yield dict(digests(tmp_path_factory.mktemp("digests")))
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def pinned():
+    return json.loads(PINNED.read_text())
+
+
+@pytest.mark.parametrize("name", [*(recipe.stem for recipe in RECIPES), TWO_WORKERS])
+def test_weights_figures_and_samples_are_those_that_are_pinned(name, found, pinned):
+    here, there = found[name], pinned["machines"].get(machine())
+    assert here["heldout"] == pytest.approx(pinned["heldout"][name], rel=1e-3)
+    if there:
+        assert here["weights"] == there[name]["weights"]
+        assert here["samples"] == there[name]["samples"]
+        assert here["figures"].items() >= there[name]["figures"].items()  # others may have come
+
+
+def main() -> None:
+    pinned = json.loads(PINNED.read_text()) if PINNED.exists() else {"machines": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        found = dict(digests(Path(folder)))
+    pinned["heldout"] = {name: one.pop("heldout") for name, one in found.items()}
+    pinned["machines"][machine()] = found
+    PINNED.write_text(json.dumps(pinned, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
