@@ -17,6 +17,7 @@ import typer
 
 from lstmgan_dist import config
 from lstmgan_dist.errors import UserError, sentence_of
+from lstmgan_dist.runtime.worker_size import WorkerSize
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -118,12 +119,9 @@ def train(
     """
     settings = config.load_job(job, tuple(overrides or ()))
     url = run or f"runs/{settings.name}"
-    fewest, most = _workers(workers)
-    _check_address(address, most)
-    if most:
-        from lstmgan_dist.runtime.base import check_workers
-
-        check_workers(fewest, most, settings.batch.lanes)
+    size = WorkerSize.parse(workers, cpus=cpus_per_worker, gpus=gpus_per_worker)
+    _check_address(address, size)
+    size.check_lanes(settings.batch.lanes)
     console = _console()
 
     from lstmgan_dist import storage
@@ -145,8 +143,7 @@ def train(
         return
     local.choose_device(settings.device if not address else "auto")
     with Terminal(console) as screen:
-        if most:
-            size = fewest, most, cpus_per_worker, gpus_per_worker
+        if size.most:
             opened, (outcome, stop) = _train_on_ray(url, settings, corpus, screen, size, address, timeout)
         else:
             opened = Run.create_or_resume(url, settings, corpus)
@@ -166,7 +163,7 @@ def _train_on_ray(
     settings: config.Job,
     corpus: PreparedCorpus,
     screen: Terminal,
-    size: tuple[int, int, float | None, float | None],
+    size: WorkerSize,
     address: str | None,
     timeout: float,
 ) -> tuple[Run, tuple[Outcome, StopSignal]]:
@@ -178,16 +175,15 @@ def _train_on_ray(
     from lstmgan_dist.training.screen import replay
     from lstmgan_dist.training.trainer import train_on_worker
 
-    fewest, most, cpus, gpus = size
     folder = Folder(url)
     url = str(folder.local_path or folder)  # absolute, for workers run in folders of their own
-    with connected_for(fewest, most, cpus=cpus, gpus=gpus, device=settings.device, address=address) as workers:
+    with connected_for(size, device=settings.device, address=address) as decided:
         from lstmgan_dist.runtime import ray_train
 
         opened = Run.create_or_resume(url, settings, corpus)
         return opened, ray_train.launch(
             partial(train_on_worker, url, settings),
-            workers=workers,
+            size=decided,
             timeout=timeout,
             listen=lambda message: replay(message, screen),
             say=screen.say,
@@ -222,17 +218,14 @@ def submit(
     [/dim]
     """
     settings = config.load_job(job, tuple(overrides or ()))
-    fewest, most = _workers(workers)
+    size = WorkerSize.parse(workers, cpus=cpus_per_worker, gpus=gpus_per_worker)
 
-    from lstmgan_dist.runtime import base, ray_jobs
+    from lstmgan_dist.runtime import ray_jobs
 
     url = ray_jobs.shared_run_url(run, settings)
-    resources = ray_jobs.Resources((fewest, most), gpus_per_worker, cpus_per_worker, timeout)
-    ray_jobs.check(settings, resources)
-    if most:
-        base.check_workers(fewest, most, settings.batch.lanes)
+    ray_jobs.check(settings, size)
     cluster = ray_jobs.Cluster(address)
-    submission, state = cluster.submit(settings, url, resources)
+    submission, state = cluster.submit(settings, url, size, timeout=timeout)
     name = submission.name
     if state == "finished":
         typer.echo(f"{url} is finished already, by {name}. To train it anew, choose another --run.")
@@ -487,7 +480,7 @@ def generate(
     is_folder = out is not None and (out.endswith("/") or not posixpath.splitext(out)[1])
     if out is not None and not is_folder:
         check_name(out)
-    size = workers, cpus_per_worker, gpus_per_worker
+    size = WorkerSize(workers, workers, cpus_per_worker, gpus_per_worker)
     with _result_and_workers(run, checkpoint, device, size, address) as (loaded, hands):
         request = generation.request_texts(
             loaded,
@@ -551,13 +544,13 @@ def evaluate(
     lstmgan evaluate runs/char-lm --brief --json
     [/dim]
     """
-    size = workers, cpus_per_worker, gpus_per_worker
+    size = WorkerSize(workers, workers, cpus_per_worker, gpus_per_worker)
     if brief:
         if len(runs) > 1:
             raise UserError("--brief takes one run: leave it out to compare several.")
         _evaluate_briefly(runs[0], checkpoint, samples, as_json, device, size, address)
         return
-    _check_address(address, workers)
+    _check_address(address, size)
     settings = config.check_frontier(temperatures=_temperatures(temperatures), seeds=seeds, samples=samples)
 
     from lstmgan_dist.evaluation.embedding import encoder_called
@@ -585,7 +578,7 @@ def _evaluate_briefly(
     samples: int,
     as_json: bool,
     device: DeviceChoice,
-    size: tuple[int, float | None, float | None],
+    size: WorkerSize,
     address: str | None,
 ) -> None:
     from lstmgan_dist.training import result
@@ -703,7 +696,7 @@ def _result_and_workers(
     run: str,
     checkpoint: str,
     device: DeviceChoice,
-    wanted: tuple[int, float | None, float | None],
+    size: WorkerSize,
     address: str | None,
 ) -> Iterator[tuple[Result, Workers]]:
     """A run's result and who works with it."""
@@ -712,36 +705,33 @@ def _result_and_workers(
     from lstmgan_dist.training.result import load_result
     from lstmgan_dist.training.run import reach_storage_of
 
-    _check_address(address, wanted[0])
+    _check_address(address, size)
     # What is wrong with the run is found out before anything is started.
     reach_storage_of(run)
-    loaded = load_result(run, checkpoint, device="cpu" if wanted[0] else device, say=_warn)
-    with _hands(device, wanted, address) as (hands, elsewhere):
+    loaded = load_result(run, checkpoint, device="cpu" if size.most else device, say=_warn)
+    with _hands(device, size, address) as (hands, elsewhere):
         yield replace(loaded, elsewhere=elsewhere), hands
 
 
 @contextmanager
-def _hands(
-    device: DeviceChoice, wanted: tuple[int, float | None, float | None], address: str | None
-) -> Iterator[tuple[Workers, DeviceChoice]]:
-    """Who works: this process, or so many on Ray as `wanted`, with CPUs and GPUs each; and the device they take."""
+def _hands(device: DeviceChoice, size: WorkerSize, address: str | None) -> Iterator[tuple[Workers, DeviceChoice]]:
+    """Who works: this process, or so many on Ray; and the device they take."""
     from lstmgan_dist.runtime.tasks import IN_PROCESS
 
-    workers, cpus, gpus = wanted
-    if not workers:
+    if not size.most:
         yield IN_PROCESS, device
         return
     from lstmgan_dist.runtime.ray_cluster import connected_for
 
-    with connected_for(workers, workers, cpus=cpus, gpus=gpus, device=device, address=address) as size:
+    with connected_for(size, device=device, address=address) as decided:
         from lstmgan_dist.runtime.ray_tasks import RayProcesses
 
-        with RayProcesses(size) as processes:
-            yield processes, device if size.gpus else "cpu"
+        with RayProcesses(decided) as processes:
+            yield processes, device if decided.gpus else "cpu"
 
 
-def _check_address(address: str | None, workers: int) -> None:
-    if address and not workers:
+def _check_address(address: str | None, size: WorkerSize) -> None:
+    if address and not size.most:
         raise UserError(f"--address {address} needs --workers, which says how many workers to start there.")
 
 
@@ -833,15 +823,6 @@ def _print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def _clock(seconds: float | None) -> str:
     return "" if seconds is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
-
-
-def _workers(wanted: str) -> tuple[int, int]:
-    """Fewest and most workers, from `4` or `2..8`."""
-    match = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", wanted)
-    fewest, most = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-    if fewest > most or (most and not fewest):
-        raise UserError(f"--workers {wanted}: write a number such as 4, or a range such as 2..8.")
-    return fewest, most
 
 
 def _follow_submission(cluster: Cluster, name: str) -> None:

@@ -55,8 +55,26 @@ def test_help_is_fast_and_imports_neither_torch_nor_ray():
         lstmgan("--help")
         times.append(time.perf_counter() - start)
     assert min(times) < 0.5
-    probe = "import sys, lstmgan_dist.cli; print([name for name in ('torch', 'ray', 'pyarrow') if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert imported_by("import lstmgan_dist.cli", "torch", "ray", "pyarrow") == []
+
+
+def imported_by(statements, *names):
+    """Which of these modules a fresh process has imported at the end of some statements."""
+    probe = f"{statements}\nimport sys\nprint(*(name for name in {names} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("command", ["submit JOB --run /shared/run", "status", "logs", "stop"])
+def test_what_asks_a_cluster_from_outside_never_imports_torch(command, jobs):
+    words = command.replace("JOB", str(jobs / "sentences.yaml")).split()
+    # Nobody listens at port 1: whatever can be checked here has been checked before that is found out.
+    asking = f"""
+from typer.testing import CliRunner
+from lstmgan_dist.cli import app
+error = CliRunner().invoke(app, {[*words, "--address", "http://127.0.0.1:1"]}).exception
+assert "does not answer" in str(error), error"""
+    assert imported_by(asking, "torch", "ray") == ["ray"]
 
 
 @pytest.mark.parametrize(

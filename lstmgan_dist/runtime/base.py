@@ -10,8 +10,6 @@ from typing import Literal, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from lstmgan_dist.errors import UserError
-
 T = TypeVar("T")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -82,22 +80,8 @@ class WorkTogether:
 
 def lanes_of(rank: int, world_size: int, lanes: int) -> range:
     """The lanes that a worker owns; workers of an elastic group may own different numbers of them."""
-    assert world_size <= lanes, "check_workers has checked this"
+    assert world_size <= lanes, "WorkerSize.check_lanes has checked this"
     return range(rank, lanes, world_size)
-
-
-def check_workers(fewest: int, most: int, lanes: int) -> None:
-    """See that so many workers can share the lanes: equally, unless their number is elastic.
-
-    Raises:
-        UserError: if they cannot.
-    """
-    fitting = [workers for workers in range(1, lanes + 1) if lanes % workers == 0]
-    if most > lanes or (fewest == most and lanes % most):
-        raise UserError(
-            f"{most} workers cannot share batch.lanes {lanes}{'' if most > lanes else ' equally'}: "
-            f"try {' or '.join(map(str, fitting))} workers, or other batch.lanes."
-        )
 
 
 def rows_of(lanes: range, rows_per_lane: int) -> Tensor:

@@ -14,12 +14,13 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
 from typing import Any, Literal
 
 from lstmgan_dist.addresses import scheme_of
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.runtime.worker_size import WorkerSize
 
 _SECONDS_TO_REACH = 5.0
 
@@ -36,22 +37,6 @@ _ENVIRONMENT = {
 _LOCAL_ENVIRONMENT = _ENVIRONMENT | {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
 
 
-@dataclass(frozen=True)
-class Workers:
-    """How many workers, between `fewest` and `most`, and what each of them takes."""
-
-    fewest: int
-    most: int
-    cpus: float
-    gpus: float
-
-    def __str__(self) -> str:
-        number = str(self.most) if self.fewest == self.most else f"{self.fewest} to {self.most}"
-        each = f"{self.cpus:g} CPU{'s' if self.cpus != 1 else ''}"
-        each += f" and {self.gpus:g} GPU{'s' if self.gpus != 1 else ''}" if self.gpus else ""
-        return f"{number} worker{'s' if self.most != 1 else ''} with {each} each"
-
-
 def _most_resources() -> dict[str, float]:
     import ray
 
@@ -61,17 +46,17 @@ def _most_resources() -> dict[str, float]:
     return {name: max(now.get(name, 0.0), limit.get(name, 0.0)) for name in {*now, *limit}}
 
 
-def check_resources(workers: Workers) -> None:
+def check_resources(size: WorkerSize) -> None:
     """See that the cluster can give so many workers, now or when it has grown.
 
     Raises:
         UserError: if it never can.
     """
     there = _most_resources()
-    for name, each in (("CPU", workers.cpus), ("GPU", workers.gpus)):
-        if workers.fewest * each > there.get(name, 0.0):
+    for name, each in size.resources.items():
+        if size.fewest * each > there.get(name, 0.0):
             raise UserError(
-                f"{workers} need {workers.fewest * each:g} {name}s, but this cluster can only ever give "
+                f"{size} need {size.fewest * each:g} {name}s, but this cluster can only ever give "
                 f"{there.get(name, 0.0):g}: ask for fewer or smaller workers."
             )
 
@@ -113,15 +98,9 @@ def connected(address: str | None, *, cpus: int | None = None) -> Iterator[None]
 
 @contextmanager
 def connected_for(
-    fewest: int,
-    most: int,
-    *,
-    cpus: float | None,
-    gpus: float | None,
-    device: Literal["auto", "cpu", "cuda"],
-    address: str | None,
-) -> Iterator[Workers]:
-    """`connected`, and so many workers that the cluster can give; what each of them takes, if it was not said.
+    size: WorkerSize, *, device: Literal["auto", "cpu", "cuda"], address: str | None
+) -> Iterator[WorkerSize]:
+    """`connected`, and the size with what each worker takes, where it was not said; the cluster can give it.
 
     On a local Ray a worker gets its share of the cores, elsewhere one; and a GPU, where the device allows and there are
     enough.
@@ -130,16 +109,17 @@ def connected_for(
         UserError: as `connected`, or if the cluster can never give the workers or the device.
     """
     cores = os.cpu_count() or 1
+    cpus, gpus = size.cpus, size.gpus
     if cpus is None:
-        cpus = 1 if address else max(1, cores // most)
-    with connected(address, cpus=max(cores, math.ceil(most * cpus))):
+        cpus = 1 if address else max(1, cores // size.most)
+    with connected(address, cpus=max(cores, math.ceil(size.most * cpus))):
         if gpus is None:
-            gpus = 1 if device != "cpu" and _most_resources().get("GPU", 0) >= fewest else 0
+            gpus = 1 if device != "cpu" and _most_resources().get("GPU", 0) >= size.fewest else 0
         if device == "cuda" and not gpus:
             raise UserError("The device cuda is asked for, but the cluster has too few GPUs: try auto.")
-        workers = Workers(fewest, most, cpus, gpus)
-        check_resources(workers)
-        yield workers
+        decided = replace(size, cpus=cpus, gpus=gpus)
+        check_resources(decided)
+        yield decided
 
 
 @contextmanager

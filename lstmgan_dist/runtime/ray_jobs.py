@@ -30,6 +30,7 @@ import lstmgan_dist
 from lstmgan_dist.addresses import WITHOUT_FILE, path_of, scheme_of
 from lstmgan_dist.config import Job, dump_job
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.runtime.worker_size import WorkerSize
 
 try:
     import aiohttp
@@ -58,22 +59,6 @@ _RUN, _JOB, _WORKERS = "lstmgan_run", "lstmgan_job", "lstmgan_workers"
 
 # What Ray writes at the head of each log, which says nothing that the user does not know.
 _RAYS_LINES = re.compile(r"Running entrypoint for job |\S+ \S+\tINFO job_manager\.py:")
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a run asks of the cluster; None leaves it to `lstmgan train`."""
-
-    workers: tuple[int, int] = (1, 1)  # fewest, most; (0, 0) is one process without Ray, somewhere on the cluster
-    gpus_per_worker: float | None = None
-    cpus_per_worker: float | None = None
-    timeout_seconds: float | None = None
-
-    @property
-    def workers_in_words(self) -> str:
-        """As `--workers` takes it."""
-        fewest, most = self.workers
-        return str(fewest) if fewest == most else f"{fewest}..{most}"
 
 
 @dataclass(frozen=True)
@@ -148,13 +133,14 @@ def shared_run_url(url: str | None, job: Job) -> str:
     return posixpath.normpath(path_of(url)) if scheme_of(url) == "file" else url.rstrip("/")
 
 
-def check(job: Job, resources: Resources) -> None:
+def check(job: Job, size: WorkerSize) -> None:
     """See that a job can start on a cluster, as far as can be seen from outside it.
 
     Raises:
-        UserError: if a file that the job names is only on this machine, or it wants a GPU and gets none.
+        UserError: if a file that the job names is only on this machine, it wants a GPU and gets none, or so many
+            workers cannot share its lanes.
     """
-    if job.device == "cuda" and resources.gpus_per_worker == 0:
+    if job.device == "cuda" and size.gpus == 0:
         raise UserError("device: cuda is asked for with --gpus-per-worker 0: try --gpus-per-worker 1.")
     sources = {"corpus.source": job.corpus.sources, "corpus.heldout_source": job.corpus.heldout_sources}
     for setting, addresses in sources.items():
@@ -163,6 +149,7 @@ def check(job: Job, resources: Resources) -> None:
                 _check_shared(address, setting, "Text")
     if job.generator.pretrained_vectors:
         _check_shared(job.generator.pretrained_vectors, "generator.pretrained_vectors", "A file of vectors")
+    size.check_lanes(job.batch.lanes)
 
 
 def _check_shared(url: str, setting: str, what: str) -> None:
@@ -253,14 +240,15 @@ class Cluster:
         raise UserError(f"Which one? These run: {names}." if names else f"Nothing runs on {self.address}.")
 
     def submit(
-        self, job: Job, run_url: str, resources: Resources
+        self, job: Job, run_url: str, size: WorkerSize, *, timeout: float | None
     ) -> tuple[Submission, Literal["new", "unfinished", "finished"]]:
         """Have the cluster train a run, unless it does so or has done so.
 
         Args:
             job: as resolved; it is sent as it is.
             run_url: from `shared_run_url`.
-            resources: what the run asks of the cluster.
+            size: 0 workers are one process somewhere on the cluster; what is not said is left to `lstmgan train`.
+            timeout: seconds after which a silent worker is replaced; None leaves it to `lstmgan train`.
 
         Raises:
             UserError: if the cluster has another Ray, or trains the run with a different job.
@@ -283,27 +271,28 @@ class Cluster:
             if latest and latest.succeeded and latest.job_digest == digest:
                 return latest, "finished"
             name = f"{base_name(run_url)}-{latest.attempt + 1 if latest else 1}"
-            if self._submit_as(name, job_text, digest, run_url, resources):
+            if self._submit_as(name, job_text, digest, run_url, size, timeout):
                 return self.find_exactly(name), "new"
         raise UserError(f"{self.address} has a job called {name} that is none of ours: choose another --run.")
 
-    def _submit_as(self, name: str, job_text: str, digest: str, run_url: str, resources: Resources) -> bool:
+    def _submit_as(
+        self, name: str, job_text: str, digest: str, run_url: str, size: WorkerSize, timeout: float | None
+    ) -> bool:
         """Submit under a name; False if somebody else has just taken it."""
         # One process without Ray needs a place of its own; workers are placed by Ray, and their driver needs little.
-        alone = resources.workers == (0, 0)
-        cpus = (resources.cpus_per_worker or 1) if alone else None
+        alone = not size.most
         patience = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_GRACE_SECONDS)}
         with tempfile.TemporaryDirectory() as folder, self._plainly():
             _pack(Path(folder), job_text)
             try:
                 self._client.submit_job(
                     submission_id=name,
-                    entrypoint=entrypoint(run_url, resources),
-                    entrypoint_num_cpus=cpus,
-                    entrypoint_num_gpus=(resources.gpus_per_worker or None) if alone else None,
+                    entrypoint=entrypoint(run_url, size, timeout=timeout),
+                    entrypoint_num_cpus=(size.cpus or 1) if alone else None,
+                    entrypoint_num_gpus=(size.gpus or None) if alone else None,
                     # Credentials stay out of this: whoever reads the dashboard reads it.
                     runtime_env={"working_dir": folder, "env_vars": patience},
-                    metadata={_RUN: run_url, _JOB: digest, _WORKERS: resources.workers_in_words},
+                    metadata={_RUN: run_url, _JOB: digest, _WORKERS: size.number},
                 )
             except RuntimeError as error:
                 if f"{name} already exists" in str(error):
@@ -430,15 +419,15 @@ class _Client(JobSubmissionClient):
         return str(self._do_request("GET", "/api/version").json()["ray_version"])
 
 
-def entrypoint(run_url: str, resources: Resources) -> str:
+def entrypoint(run_url: str, size: WorkerSize, *, timeout: float | None) -> str:
     """The command that trains a run, as the cluster carries it out in the folder that it was sent."""
     words = ["python", "-m", lstmgan_dist.__name__, "train", _JOB_FILE, "--run", run_url]
-    if resources.workers != (0, 0):
-        words += ["--workers", resources.workers_in_words, "--address", "auto"]
+    if size.most:
+        words += ["--workers", size.number, "--address", "auto"]
         for option, value in (
-            ("--gpus-per-worker", resources.gpus_per_worker),
-            ("--cpus-per-worker", resources.cpus_per_worker),
-            ("--timeout", resources.timeout_seconds),
+            ("--gpus-per-worker", size.gpus),
+            ("--cpus-per-worker", size.cpus),
+            ("--timeout", timeout),
         ):
             if value is not None:
                 words += [option, f"{value:g}"]

@@ -17,7 +17,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.runtime.ray_cluster import Workers
+from lstmgan_dist.runtime.worker_size import WorkerSize
 
 Item = TypeVar("Item")
 Part = TypeVar("Part")
@@ -153,11 +153,9 @@ class RayProcesses:
     Work begins as soon as the first of them has started; they end with the `with` block.
     """
 
-    def __init__(self, workers: Workers) -> None:
-        start = _Process.options(
-            num_cpus=workers.cpus, num_gpus=workers.gpus, max_restarts=-1, max_task_retries=_RETRIES
-        )
-        self._processes: list[Any] = [start.remote() for _ in range(workers.most)]
+    def __init__(self, size: WorkerSize) -> None:
+        start = _Process.options(num_cpus=size.cpus, num_gpus=size.gpus, max_restarts=-1, max_task_retries=_RETRIES)
+        self._processes: list[Any] = [start.remote() for _ in range(size.most)]
         self._has_begun = False
         # What each process is busy with: at first, with starting.
         self._busy: dict[ray.ObjectRef, Any] = {process.begin.remote(): process for process in self._processes}

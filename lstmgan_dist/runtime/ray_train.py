@@ -24,7 +24,7 @@ from lstmgan_dist.errors import UserError, sentence_of
 from lstmgan_dist.runtime.base import Runtime, Wish
 from lstmgan_dist.runtime.distributed import DistributedRuntime
 from lstmgan_dist.runtime.local import StopSignal, stop_signals
-from lstmgan_dist.runtime.ray_cluster import Workers
+from lstmgan_dist.runtime.worker_size import WorkerSize
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ _DRIVER_ENVIRONMENT = {"RAY_CHDIR_TO_TRIAL_DIR": "0", "RAY_TRAIN_METRICS_ENABLED
 def launch(
     function: Callable[[Runtime, Callable[[Any], None]], T],
     *,
-    workers: Workers,
+    size: WorkerSize,
     timeout: float,
     listen: Callable[[Any], None],
     say: Callable[[str], None],
@@ -60,14 +60,14 @@ def launch(
         UserError: if a worker raised one, or the work is given up.
     """
     os.environ.update(_DRIVER_ENVIRONMENT)
-    if workers.fewest < workers.most:
+    if size.fewest < size.most:
         # Ray believes for a while in the workers of a node that is gone; an elastic group then asks for fewer.
         os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = "5"
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     mailbox: Any = _Mailbox.options(num_cpus=0, scheduling_strategy=here).remote()
     with stop_signals() as stop, tempfile.TemporaryDirectory(prefix="lstmgan-") as folder:
-        fit = _Fit(_trainer(function, workers, timeout, mailbox, folder))
-        watch = _Watch(workers, listen, say, furthest)
+        fit = _Fit(_trainer(function, size, timeout, mailbox, folder))
+        watch = _Watch(size, listen, say, furthest)
         try:
             while fit.is_running():
                 watch.take(ray.get(mailbox.collect.remote(stop.number is not None)))
@@ -82,19 +82,18 @@ def launch(
 
 
 def _trainer(
-    function: Callable[..., Any], workers: Workers, timeout: float, mailbox: Any, folder: str
+    function: Callable[..., Any], size: WorkerSize, timeout: float, mailbox: Any, folder: str
 ) -> ray.train.torch.TorchTrainer:
-    resources = {"CPU": workers.cpus} | ({"GPU": workers.gpus} if workers.gpus else {})
     return ray.train.torch.TorchTrainer(
         _attempt,
-        train_loop_config={"function": function, "mailbox": mailbox, "gpus": workers.gpus},
+        train_loop_config={"function": function, "mailbox": mailbox, "gpus": size.gpus},
         torch_config=ray.train.torch.TorchConfig(
-            backend="cpu:gloo,cuda:nccl" if workers.gpus else "gloo", timeout_s=round(timeout)
+            backend="cpu:gloo,cuda:nccl" if size.gpus else "gloo", timeout_s=round(timeout)
         ),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=workers.most if workers.fewest == workers.most else (workers.fewest, workers.most),  # type: ignore[arg-type]
-            use_gpu=workers.gpus > 0,
-            resources_per_worker=resources,
+            num_workers=size.most if size.fewest == size.most else (size.fewest, size.most),  # type: ignore[arg-type]
+            use_gpu=bool(size.gpus),
+            resources_per_worker={name: each for name, each in size.resources.items() if each or name == "CPU"},
         ),
         run_config=ray.train.RunConfig(
             name="lstmgan",
@@ -149,9 +148,9 @@ class _Watch:
     """What the driver makes of the messages; of those that are "sent", the content is the function's own."""
 
     def __init__(
-        self, workers: Workers, listen: Callable[[Any], None], say: Callable[[str], None], furthest: Callable[[], Any]
+        self, size: WorkerSize, listen: Callable[[Any], None], say: Callable[[str], None], furthest: Callable[[], Any]
     ) -> None:
-        self._workers = workers
+        self._size = size
         self._listen = listen
         self._say = say
         self._furthest = furthest
@@ -175,7 +174,7 @@ class _Watch:
             self._waiting_since = None
             free = ray.available_resources()
             self._say(
-                f"Waiting for {self._workers}: {free.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} GPUs of the "
+                f"Waiting for {self._size}: {free.get('CPU', 0):g} CPUs and {free.get('GPU', 0):g} GPUs of the "
                 "cluster are free."
             )
 

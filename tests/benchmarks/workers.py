@@ -24,6 +24,7 @@ import torch.multiprocessing as multiprocessing
 
 from lstmgan_dist.config import Job, parse_job
 from lstmgan_dist.runtime.base import Runtime, Wish
+from lstmgan_dist.runtime.worker_size import WorkerSize
 from lstmgan_dist.training.run import Run, prepared_corpus
 from lstmgan_dist.training.trainer import train_on_worker
 from tests.benchmarks.table import Row
@@ -142,11 +143,10 @@ def _step_times(job: Job, notes: Path) -> dict[str, float]:
 
 def _on_ray(function: Any, workers: int) -> None:
     from lstmgan_dist.runtime import ray_train
-    from lstmgan_dist.runtime.ray_cluster import Workers
 
     ray_train.launch(
         function,
-        workers=Workers(workers, workers, 1, 0),
+        size=WorkerSize(workers, workers, 1, 0),
         timeout=60,
         listen=lambda message: None,
         say=lambda sentence: None,

@@ -8,7 +8,8 @@ import psutil
 import pytest
 
 from lstmgan_dist.config import Job
-from lstmgan_dist.runtime.ray_cluster import Workers, connected
+from lstmgan_dist.runtime.ray_cluster import connected
+from lstmgan_dist.runtime.worker_size import WorkerSize
 from lstmgan_dist.training.run import Run, prepared_corpus
 
 
@@ -47,7 +48,7 @@ def launch(function, workers, *, cpus=0.5, timeout=60.0, heard=None, furthest=la
     fewest, most = workers if isinstance(workers, tuple) else (workers, workers)
     result, _ = ray_train.launch(
         function,
-        workers=Workers(fewest, most, cpus, 0),
+        size=WorkerSize(fewest, most, cpus, 0),
         timeout=timeout,
         listen=(lambda message: None) if heard is None else heard,
         say=(lambda sentence: None) if said is None else said.append,

@@ -5,7 +5,6 @@ import socket
 import pytest
 
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.runtime.base import check_workers, lanes_of
 from lstmgan_dist.runtime.ray_cluster import connected, explain
 
 
@@ -37,15 +36,3 @@ def test_another_version_of_ray_is_named():
     with pytest.raises(RuntimeError) as mismatch:
         check_version_info(metadata, "here")
     assert "1.2.3 there, 2." in explain("head:6379", mismatch.value)
-
-
-@pytest.mark.parametrize(("fewest", "most"), [(3, 3), (9, 9), (2, 9)])
-def test_workers_that_cannot_share_the_lanes_are_refused(fewest, most):
-    with pytest.raises(UserError, match="try 1 or 2 or 4 or 8 workers"):
-        check_workers(fewest, most, 8)
-
-
-@pytest.mark.parametrize("workers", range(1, 9))
-def test_an_elastic_group_of_any_size_owns_every_lane_once(workers):
-    check_workers(1, 8, 8)
-    assert sorted(lane for rank in range(workers) for lane in lanes_of(rank, workers, 8)) == list(range(8))

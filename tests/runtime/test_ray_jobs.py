@@ -22,6 +22,7 @@ from lstmgan_dist.cli import app
 from lstmgan_dist.config import load_job
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime import ray_jobs
+from lstmgan_dist.runtime.worker_size import WorkerSize
 from tests.bare_workers import result_of, train_undisturbed
 from tests.ray_nodes import RayNode, answers, client_environment, free_ports, node_environment, wait_until
 from tests.training.conftest import SENTENCES, job_of
@@ -288,7 +289,7 @@ def test_another_ray_on_the_cluster_is_named_before_anything_is_sent(dashboard, 
     cluster = ray_jobs.Cluster(dashboard.url)
     assert cluster.submissions() == []
     with pytest.raises(UserError, match=r"runs Ray 2\.9\.3, but Ray 2\.\S+ is installed here"):
-        cluster.submit(job_of(SENTENCES, text), "/shared/run", ray_jobs.Resources())
+        cluster.submit(job_of(SENTENCES, text), "/shared/run", WorkerSize(1, 1), timeout=None)
     assert set(dashboard.asked) == {"GET"}
 
 
@@ -363,8 +364,8 @@ def test_a_run_has_an_address_that_every_node_reaches(run, address, text):
 def test_a_file_of_this_machine_is_named_before_the_job_is_sent(override, text):
     key, value = override.split("=")
     with pytest.raises(UserError, match=f"{key} {value} is a place on this machine"):
-        ray_jobs.check(job_of(SENTENCES, text, override), ray_jobs.Resources())
-    ray_jobs.check(job_of(SENTENCES, text, f"{key}=/mnt/shared/{value}"), ray_jobs.Resources())
+        ray_jobs.check(job_of(SENTENCES, text, override), WorkerSize(1, 1))
+    ray_jobs.check(job_of(SENTENCES, text, f"{key}=/mnt/shared/{value}"), WorkerSize(1, 1))
 
 
 @pytest.mark.parametrize(
@@ -393,19 +394,19 @@ def test_a_run_has_one_name_and_other_runs_have_others():
 
 
 def test_the_command_says_what_was_asked_for_and_no_more():
-    assert ray_jobs.entrypoint("s3://bucket/my run", ray_jobs.Resources(workers=(2, 8), cpus_per_worker=1.5)) == (
+    assert ray_jobs.entrypoint("s3://bucket/my run", WorkerSize(2, 8, cpus=1.5), timeout=None) == (
         "python -m lstmgan_dist train job.yaml --run 's3://bucket/my run' --workers 2..8 --address auto "
         "--cpus-per-worker 1.5"
     )
-    assert ray_jobs.entrypoint("/run", ray_jobs.Resources(workers=(0, 0))).endswith("train job.yaml --run /run")
+    assert ray_jobs.entrypoint("/run", WorkerSize(0, 0), timeout=None).endswith("train job.yaml --run /run")
 
 
 @pytest.mark.parametrize("source", ["oracle:length=20,seed=1", "grammar:seed=1", "builtin:python-docs"])
 def test_text_that_every_node_makes_is_no_place_on_this_machine(source, text):
-    ray_jobs.check(job_of(SENTENCES, text, f"corpus.source='{source}'"), ray_jobs.Resources())
+    ray_jobs.check(job_of(SENTENCES, text, f"corpus.source='{source}'"), WorkerSize(1, 1))
     with pytest.raises(UserError, match="there is no storage called"):
         ray_jobs.shared_run_url(source, job_of(SENTENCES, text))
 
 
 def test_the_recipe_of_synthetic_text_can_be_submitted():
-    ray_jobs.check(load_job(RECIPES / "oracle.yaml"), ray_jobs.Resources())
+    ray_jobs.check(load_job(RECIPES / "oracle.yaml"), WorkerSize(1, 1))

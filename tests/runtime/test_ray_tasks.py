@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.runtime.ray_cluster import Workers, check_resources
+from lstmgan_dist.runtime.ray_cluster import check_resources
+from lstmgan_dist.runtime.worker_size import WorkerSize
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(200), pytest.mark.usefixtures("local_ray")]
 
@@ -23,7 +24,7 @@ def tasks():
 def processes(workers, cpus=1.0):
     from lstmgan_dist.runtime.ray_tasks import RayProcesses
 
-    return RayProcesses(Workers(workers, workers, cpus, 0))
+    return RayProcesses(WorkerSize(workers, workers, cpus, 0))
 
 
 def die_once(mark: Path) -> None:
@@ -139,4 +140,4 @@ def test_a_pool_keeps_its_processes_and_ends_them():
 
 def test_more_workers_than_the_cluster_can_give_are_refused_before_anything_starts():
     with pytest.raises(UserError, match="this cluster can only ever give"):
-        check_resources(Workers(100, 100, 1, 0))
+        check_resources(WorkerSize(100, 100, 1, 0))

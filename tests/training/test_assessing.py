@@ -18,6 +18,7 @@ from lstmgan_dist.evaluation.synthetic import read_oracle
 from lstmgan_dist.runtime.base import WorkTogether
 from lstmgan_dist.runtime.local import LocalRuntime
 from lstmgan_dist.runtime.tasks import IN_PROCESS
+from lstmgan_dist.runtime.worker_size import WorkerSize
 from lstmgan_dist.storage import Folder
 from lstmgan_dist.training import assessing
 from lstmgan_dist.training.run_log import read_metrics
@@ -191,7 +192,6 @@ def test_text_of_a_known_source_has_figures_that_are_exact(source, figure, true,
 @pytest.mark.timeout(200)
 @pytest.mark.usefixtures("local_ray")
 def test_figures_are_the_same_for_any_number_of_workers(run, tmp_path):
-    from lstmgan_dist.runtime import ray_cluster
     from lstmgan_dist.runtime.ray_tasks import RayProcesses
 
     (entry,) = assessing.enter_all([run.folder.url], "latest", say=print)
@@ -199,7 +199,7 @@ def test_figures_are_the_same_for_any_number_of_workers(run, tmp_path):
     results = []
     for workers in (0, 2):
         archive.delete()
-        with RayProcesses(ray_cluster.Workers(2, 2, 1, 0)) if workers else nullcontext(IN_PROCESS) as hands:
+        with RayProcesses(WorkerSize(2, 2, 1, 0)) if workers else nullcontext(IN_PROCESS) as hands:
             results.append(
                 assessing.judge([entry], SETTINGS, encoder=None, workers=hands, watch=unwatched, device="cpu")
             )

@@ -15,6 +15,7 @@ from lstmgan_dist.corpus import texts as text_files
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.sampling import BLOCK
 from lstmgan_dist.runtime.tasks import IN_PROCESS, Workers
+from lstmgan_dist.runtime.worker_size import WorkerSize
 from lstmgan_dist.storage import Folder
 from lstmgan_dist.training import generation, result
 from lstmgan_dist.training.generation import generate, request_texts, write_one_file, write_shards
@@ -153,10 +154,9 @@ def test_a_folder_of_other_texts_is_refused(runs, tmp_path):
 
 
 def pool(workers):
-    from lstmgan_dist.runtime import ray_cluster
     from lstmgan_dist.runtime.ray_tasks import RayProcesses
 
-    return RayProcesses(ray_cluster.Workers(workers, workers, 1, 0))
+    return RayProcesses(WorkerSize(workers, workers, 1, 0))
 
 
 @pytest.mark.cluster
