@@ -1,0 +1,166 @@
+"""Judging runs."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lstmgan_dist import config
+from lstmgan_dist.commands.options import (
+    CheckpointName,
+    CpusPerWorker,
+    Device,
+    GpusPerWorker,
+    Processes,
+    RayAddress,
+    wanted_size,
+)
+from lstmgan_dist.commands.terminal import print_rows, print_table, warn, watch
+from lstmgan_dist.commands.workers import result_and_workers, workers_and_device
+from lstmgan_dist.errors import UserError
+from lstmgan_dist.runtime.worker_size import WorkerSize
+
+if TYPE_CHECKING:
+    from lstmgan_dist.evaluation.assessment import Assessment, Estimate
+    from lstmgan_dist.runtime.local import DeviceChoice
+
+EncoderName = Annotated[
+    str | None, typer.Option(metavar="sentence-transformers:MODEL", help="Embeds texts.  (default: the judge)")
+]
+
+_SHOWN_FIGURES = {
+    "lm": "LM score",
+    "reverse_lm": "reverse LM score",
+    "bleu_4": "BLEU-4",
+    "self_bleu_4": "self-BLEU-4",
+    "frechet": "Fréchet",
+    "oracle_nll": "NLL oracle",
+    "test_nll": "held-out NLL",
+    "grammatical": "grammatical",
+    "covered": "covered",
+}
+
+
+def evaluate(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders or URLs of runs of one corpus.")],
+    temperatures: Annotated[
+        str, typer.Option(metavar="A..B|T,T,...", help="Temperatures to sample at: a range, in tenths, or a list.")
+    ] = "0.6..1.3",
+    seeds: Annotated[int, typer.Option(min=1, help="Times that everything is drawn and learnt anew.")] = 3,
+    samples: Annotated[int, typer.Option(min=2, help="Texts drawn for each temperature and seed.")] = 10_000,
+    checkpoint: CheckpointName = "best",
+    encoder: EncoderName = None,
+    brief: Annotated[
+        bool, typer.Option("--brief", help="Only held-out likelihood and n-grams of one run: seconds, and no judges.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    device: Device = "auto",
+    workers: Processes = 0,
+    gpus_per_worker: GpusPerWorker = None,
+    cpus_per_worker: CpusPerWorker = None,
+    address: RayAddress = None,
+) -> None:
+    """Judge runs: quality against diversity over temperatures, beside likelihood training alone and real text.
+
+    A judge that learnt real text which no run has seen reads the samples; models that learnt the samples read real
+    text. Whoever is better at equal diversity is better: the verdict comes with its margin in nats, and a report to
+    look at in the evaluation/ of each run. What was measured is kept with the corpus: the same command goes on where it
+    stopped.
+
+    [dim]
+    lstmgan evaluate runs/quickstart\n
+    lstmgan evaluate runs/coco-scratchgan runs/coco-relgan --temperatures 0.7,0.8,0.9,1,1.1 --seeds 1\n
+    lstmgan evaluate s3://bucket/runs/captions --workers 8 --address auto\n
+    lstmgan evaluate runs/char-lm --brief --json
+    [/dim]
+    """
+    if brief and len(runs) > 1:
+        raise UserError("--brief takes one run: leave it out to compare several.")
+    size = wanted_size(workers, cpus=cpus_per_worker, gpus=gpus_per_worker, address=address)
+    if brief:
+        _evaluate_briefly(runs[0], checkpoint, samples, as_json, device, size, address)
+        return
+    settings = config.check_frontier(temperatures=_temperatures(temperatures), seeds=seeds, samples=samples)
+
+    from lstmgan_dist.evaluation.embedding import encoder_called
+    from lstmgan_dist.training import assessing
+    from lstmgan_dist.training.run import reach_storage_of
+
+    embedding = encoder_called(encoder) if encoder else None
+    for run in runs:
+        reach_storage_of(run)
+    entries = assessing.enter_all(runs, checkpoint, say=warn)
+    with workers_and_device(device, size, address) as (hands, elsewhere):
+        found = assessing.judge(entries, settings, encoder=embedding, workers=hands, watch=watch, device=elsewhere)
+    assessing.write(entries, found)
+    if as_json:
+        typer.echo(found.to_json().decode(), nl=False)
+    else:
+        _print_assessment(found)
+        for entry in entries:
+            typer.echo(f"Report: {entry.run.folder.path('evaluation/report.html')}")
+
+
+def _evaluate_briefly(
+    run: str,
+    checkpoint: str,
+    samples: int,
+    as_json: bool,
+    device: DeviceChoice,
+    size: WorkerSize,
+    address: str | None,
+) -> None:
+    from lstmgan_dist.training import result
+
+    with result_and_workers(run, checkpoint, device, size, address) as (loaded, hands):
+        figures = result.evaluate(loaded, samples=samples, seed=1, watch=watch, workers=hands).to_json()
+    if as_json:
+        typer.echo(json.dumps(figures))
+    else:
+        print_rows({name.replace("_", " "): value for name, value in figures.items() if value is not None})
+
+
+def _temperatures(wanted: str) -> tuple[float, ...]:
+    """The temperatures of `0.6..1.3`, in tenths, or of `0.7,1`."""
+    number = r"\d+(?:\.\d+)?"
+    if match := re.fullmatch(rf"({number})\.\.({number})", wanted):
+        first, last = float(match[1]), float(match[2])
+        return tuple(round(first + step / 10, 6) for step in range(round((last - first) * 10) + 1))
+    if re.fullmatch(rf"{number}(?:,{number})*", wanted):
+        return tuple(map(float, wanted.split(",")))
+    raise UserError(f"--temperatures {wanted}: write a range such as 0.6..1.3, or a list such as 0.7,0.85,1.")
+
+
+def _print_assessment(found: Assessment) -> None:
+    """The figures as a table, and the verdicts."""
+    shown = {
+        name: title for name, title in _SHOWN_FIGURES.items() if any(name in place.figures for place in found.places)
+    }
+
+    def cell(estimate: Estimate | None) -> str:
+        if estimate is None:
+            return ""
+        half = (estimate.high - estimate.low) / 2
+        return f"{estimate.value:.3f}" + (f" ±{half:.3f}" if half else "")
+
+    print_table(
+        ("sampler", "T", *shown.values()),
+        [
+            (
+                place.sampler,
+                "" if place.temperature is None else f"{place.temperature:g}",
+                *(cell(place.figures.get(name)) for name in shown),
+            )
+            for place in found.places
+        ],
+    )
+    typer.echo(
+        "LM score (quality) and reverse LM score (diversity): nats per token, low is good. ±: to the 95 % limits.\n"
+    )
+    for sentence in found.warnings:
+        typer.echo(f"Note: {sentence}")
+    for sentence in (*(verdict.sentence for verdict in found.verdicts), *found.chosen.values()):
+        typer.echo(f"- {sentence}")

@@ -1,0 +1,50 @@
+"""The arguments and options that several commands have, each described once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from lstmgan_dist.errors import UserError
+from lstmgan_dist.runtime.worker_size import WorkerSize
+
+JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="A job file, such as jobs/quickstart.yaml.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the job; repeatable.")
+]
+RunUrl = Annotated[str, typer.Argument(metavar="RUN", help="Folder or URL of a run.")]
+CheckpointName = Annotated[
+    str,
+    typer.Option(
+        "--checkpoint",
+        help="best (of the last phase, by the job's checkpoint.best_by), latest, likelihood (what the game started "
+        "from), or the number of a step.",
+    ),
+]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes a GPU where there is one.")]
+Processes = Annotated[
+    int, typer.Option("--workers", min=0, help="Processes on Ray that share the work; 0: this one, no Ray.")
+]
+GpusPerWorker = Annotated[
+    float | None, typer.Option(min=0, help="GPUs of each worker.  (default: 1 where the cluster has them)")
+]
+CpusPerWorker = Annotated[
+    float | None, typer.Option(min=0, help="CPU cores of each worker.  (default: 1, or its share of this machine)")
+]
+RayAddress = Annotated[
+    str | None, typer.Option(help="Ray cluster to join: auto or HOST:PORT.  (default: one of its own, here)")
+]
+
+
+def wanted_size(number: str | int, *, cpus: float | None, gpus: float | None, address: str | None) -> WorkerSize:
+    """The workers that a command is to have, on a local Ray or on that of an address.
+
+    Raises:
+        UserError: if `number` is none, or is 0 although there is an address.
+    """
+    size = WorkerSize.parse(str(number), cpus=cpus, gpus=gpus)
+    if address and not size.most:
+        raise UserError(f"--address {address} needs --workers, which says how many workers to start there.")
+    return size

@@ -1,0 +1,125 @@
+"""Making a corpus of text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lstmgan_dist import config
+from lstmgan_dist.commands.terminal import preparation_bar, print_rows
+from lstmgan_dist.commands.workers import readers
+from lstmgan_dist.errors import UserError
+
+if TYPE_CHECKING:
+    from lstmgan_dist.storage import Folder
+
+# What the settings of a corpus are called on a command line, and their defaults.
+_CORPUS_OPTIONS = {
+    "source": "SOURCE",
+    "heldout_source": "--heldout",
+    "heldout_fraction": "--heldout-fraction",
+    "layout": "--layout",
+    "tokenizer.kind": "--tokenizer",
+    "tokenizer.lower": "--lower",
+    "tokenizer.vocabulary_size": "--vocabulary-size",
+    "tokenizer.min_count": "--min-count",
+    "max_length": "--max-length",
+    "column": "--column",
+    "on_bad_text": "--on-bad-text",
+    "on_long_text": "--on-long-text",
+}
+_CORPUS = config.Corpus(source="SOURCE")
+
+Sources = Annotated[
+    list[str],
+    typer.Argument(metavar="SOURCE...", help="Files, folders, globs or URLs; or oracle: or grammar:, synthetic text."),
+]
+ReadersAddress = Annotated[
+    str | None,
+    typer.Option(help="Ray cluster whose nodes read the text: auto or HOST:PORT.  (default: this process)"),
+]
+
+
+def _setting(key: str, *names: str) -> Any:
+    """An option for a setting of a corpus, described as in job files; `prepare` has it checked as theirs are."""
+    fields = config.Tokenizer.model_fields if key.startswith("tokenizer.") else config.Corpus.model_fields
+    return typer.Option(*names, help=fields[key.removeprefix("tokenizer.")].description)
+
+
+def prepare(
+    sources: Sources,
+    out: Annotated[str, typer.Option(help="Folder or URL of the corpus to make.")],
+    heldout: Annotated[list[str] | None, typer.Option(help="Separate held-out text; repeatable.")] = None,
+    heldout_fraction: Annotated[float, _setting("heldout_fraction")] = _CORPUS.heldout_fraction,
+    layout: Annotated[config.Layout, _setting("layout")] = _CORPUS.layout,
+    tokenizer: Annotated[config.TokenizerKind, _setting("tokenizer.kind")] = _CORPUS.tokenizer.kind,
+    lower: Annotated[bool, _setting("tokenizer.lower", "--lower")] = _CORPUS.tokenizer.lower,
+    vocabulary_size: Annotated[int | None, _setting("tokenizer.vocabulary_size")] = _CORPUS.tokenizer.vocabulary_size,
+    min_count: Annotated[int, _setting("tokenizer.min_count")] = _CORPUS.tokenizer.min_count,
+    max_length: Annotated[int, _setting("max_length")] = _CORPUS.max_length,
+    column: Annotated[str | None, _setting("column")] = _CORPUS.column,
+    on_bad_text: Annotated[config.OnBadText, _setting("on_bad_text")] = _CORPUS.on_bad_text,
+    on_long_text: Annotated[config.OnLongText, _setting("on_long_text")] = _CORPUS.on_long_text,
+    address: ReadersAddress = None,
+) -> None:
+    """Turn text into a corpus of token shards that jobs can name as their source.
+
+    [dim]
+    lstmgan prepare captions.txt --out corpora/captions --lower --max-length 32\n
+    lstmgan prepare 'books/*.txt.gz' --out corpora/books --layout continuous --tokenizer character\n
+    lstmgan prepare data.parquet --column text --out s3://bucket/corpus --tokenizer bpe --vocabulary-size 8192\n
+    lstmgan prepare s3://bucket/text --out s3://bucket/corpus --address auto\n
+    lstmgan prepare oracle:length=20,seed=1 --out corpora/oracle\n
+    lstmgan prepare grammar:seed=1,count=10000 --out corpora/grammar
+    [/dim]
+    """
+    settings = _settings(
+        sources,
+        {
+            "heldout_source": tuple(heldout) if heldout else None,
+            "heldout_fraction": heldout_fraction,
+            "layout": layout,
+            "max_length": max_length,
+            "column": column,
+            "on_bad_text": on_bad_text,
+            "on_long_text": on_long_text,
+        },
+        {"kind": tokenizer, "lower": lower, "vocabulary_size": vocabulary_size, "min_count": min_count},
+    )
+
+    from lstmgan_dist.corpus.prepare import prepare as prepare_text
+    from lstmgan_dist.evaluation.synthetic import is_synthetic, prepare_synthetic
+    from lstmgan_dist.training.inspection import describe_corpus
+
+    folder = _vacant_folder(out)
+    if len(sources) == 1 and is_synthetic(sources[0]) and not heldout:
+        with preparation_bar() as report:
+            corpus = prepare_synthetic(sources[0], folder, report=report)
+    else:
+        with readers(address) as workers, preparation_bar() as report:
+            corpus = prepare_text(settings, folder, report=report, workers=workers)
+    print_rows(describe_corpus(corpus))
+
+
+def _settings(sources: list[str], of_corpus: dict[str, Any], of_tokenizer: dict[str, Any]) -> config.Corpus:
+    """What the options say, checked as a job's settings are."""
+    # Defaults are not given: which of them have no use depends on the others.
+    given = {
+        "source": tuple(sources),
+        **{key: value for key, value in of_corpus.items() if value != getattr(_CORPUS, key)},
+        "tokenizer": {key: value for key, value in of_tokenizer.items() if value != getattr(_CORPUS.tokenizer, key)},
+    }
+    return config.from_options(config.Corpus, given, _CORPUS_OPTIONS)
+
+
+def _vacant_folder(out: str) -> Folder:
+    from lstmgan_dist.corpus.prepare import is_corpus_file, is_prepared
+    from lstmgan_dist.storage import Folder
+
+    folder = Folder(out)
+    if is_prepared(folder):
+        raise UserError(f"{out} holds a corpus already: choose another folder with --out, or delete it.")
+    if not all(is_corpus_file(name) for name in folder.list()):
+        raise UserError(f"{out} holds other files: choose another folder with --out.")
+    return folder

@@ -1,0 +1,157 @@
+"""Training a job: here, or on workers of a Ray cluster that this machine is a node of."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lstmgan_dist import config
+from lstmgan_dist.commands.options import CpusPerWorker, GpusPerWorker, JobFile, Overrides, RayAddress, wanted_size
+from lstmgan_dist.commands.terminal import preparation_bar, stdout_console
+from lstmgan_dist.runtime.worker_size import WorkerSize
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lstmgan_dist.corpus.manifest import PreparedCorpus
+    from lstmgan_dist.runtime.local import StopSignal
+    from lstmgan_dist.training.run import Run
+    from lstmgan_dist.training.screen import Terminal
+    from lstmgan_dist.training.trainer import Outcome
+
+
+def train(
+    job: JobFile,
+    run: Annotated[str | None, typer.Option(help="Folder or URL of the run.  (default: runs/<name>)")] = None,
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the job, prepare its corpus, show the plan, and start nothing.")
+    ] = False,
+    workers: Annotated[
+        str, typer.Option(metavar="N|MIN..MAX", help="Workers on Ray; MIN..MAX takes what there is; 0: no Ray.")
+    ] = "0",
+    gpus_per_worker: GpusPerWorker = None,
+    cpus_per_worker: CpusPerWorker = None,
+    address: RayAddress = None,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds after which a worker that answers no other is replaced.")
+    ] = 120,
+) -> None:
+    """Train what a job file describes, or resume it where it stopped.
+
+    [dim]
+    lstmgan train jobs/quickstart.yaml\n
+    lstmgan train jobs/char_lm_small.yaml --set corpus.source=input.txt\n
+    lstmgan train jobs/lstm_gan.yaml --set phases.0.epochs=2 --run runs/shorter --dry-run\n
+    lstmgan train jobs/quickstart.yaml --workers 2\n
+    lstmgan train jobs/coco_relgan.yaml --workers 2..8 --address auto --run s3://bucket/runs/coco
+    [/dim]
+    """
+    settings = config.load_job(job, tuple(overrides or ()))
+    url = run or f"runs/{settings.name}"
+    size = wanted_size(workers, cpus=cpus_per_worker, gpus=gpus_per_worker, address=address)
+    size.check_lanes(settings.batch.lanes)
+
+    from lstmgan_dist import storage
+
+    storage.configure(settings.storage)
+    storage.Folder(url).check_writable()
+    corpus = _corpus(settings, url)
+    console = stdout_console()
+    if dry_run:
+        _show_plan(settings, corpus, console)
+        return
+
+    from lstmgan_dist.runtime import local
+    from lstmgan_dist.training.screen import Terminal
+
+    local.choose_device(settings.device if not address else "auto")
+    with Terminal(console) as screen:
+        if size.most:
+            opened, (outcome, stop) = _train_on_ray(url, settings, corpus, screen, size, address, timeout)
+        else:
+            opened, (outcome, stop) = _train_here(url, settings, corpus, screen)
+    if not outcome.finished:
+        assert stop.number is not None
+        console.print(
+            f"Stopped after step {outcome.progress.step}, and the checkpoint is written. The same command resumes it.",
+            highlight=False,
+        )
+        raise typer.Exit(128 + stop.number)
+    _say_where_to_look(opened, corpus, outcome)
+
+
+def _corpus(settings: config.Job, url: str) -> PreparedCorpus:
+    from lstmgan_dist.training.run import prepared_corpus
+
+    with preparation_bar() as report:
+        return prepared_corpus(settings.corpus, url, report)
+
+
+def _show_plan(settings: config.Job, corpus: PreparedCorpus, console: Console) -> None:
+    from lstmgan_dist.training.plan import plan
+    from lstmgan_dist.training.run import check_fit
+
+    check_fit(settings, corpus)
+    console.print(config.dump_job(settings), markup=False, highlight=False)
+    console.print(plan(settings, corpus), markup=False, highlight=False)
+
+
+def _train_here(
+    url: str, settings: config.Job, corpus: PreparedCorpus, screen: Terminal
+) -> tuple[Run, tuple[Outcome, StopSignal]]:
+    from lstmgan_dist.runtime import local
+    from lstmgan_dist.training.run import Run
+    from lstmgan_dist.training.trainer import train as run_training
+
+    opened = Run.create_or_resume(url, settings, corpus)
+    return opened, local.launch(lambda runtime: run_training(opened, corpus, runtime, screen), settings.device)
+
+
+def _train_on_ray(
+    url: str,
+    settings: config.Job,
+    corpus: PreparedCorpus,
+    screen: Terminal,
+    size: WorkerSize,
+    address: str | None,
+    timeout: float,
+) -> tuple[Run, tuple[Outcome, StopSignal]]:
+    from lstmgan_dist.runtime.ray_cluster import connected_for
+    from lstmgan_dist.storage import Folder
+    from lstmgan_dist.training.run import Run
+    from lstmgan_dist.training.screen import replay
+    from lstmgan_dist.training.trainer import train_on_worker
+
+    folder = Folder(url)
+    url = str(folder.local_path or folder)  # absolute, for workers run in folders of their own
+    with connected_for(size, device=settings.device, address=address) as decided:
+        from lstmgan_dist.runtime import ray_train
+
+        opened = Run.create_or_resume(url, settings, corpus)
+        return opened, ray_train.launch(
+            partial(train_on_worker, url, settings),
+            size=decided,
+            timeout=timeout,
+            listen=lambda message: replay(message, screen),
+            say=screen.say,
+            furthest=lambda: screen.furthest,
+        )
+
+
+def _say_where_to_look(run: Run, corpus: PreparedCorpus, outcome: Outcome) -> None:
+    from lstmgan_dist.training.inspection import examples
+
+    best = outcome.progress.best_of_last_phase
+    typer.echo("\nReal text that was held out:")
+    for text in examples(corpus, 4):
+        typer.echo(f"  {text}")
+    if outcome.last_review:
+        typer.echo("Generated text:")
+        for text in outcome.last_review.texts[:4]:
+            typer.echo(f"  {text}")
+    if best:
+        typer.echo(f"\nThe best of the last phase is step {best.step}: {best}.")
+    typer.echo(f"Curves: lstmgan monitor {run.folder}   More text: lstmgan generate {run.folder}")
