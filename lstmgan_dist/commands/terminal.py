@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-_SECONDS_BETWEEN_LINES = 30.0
-
 
 def stdout_console() -> Console:
     """Standard output, whose lines are cut by nobody but the terminal."""
@@ -62,16 +60,13 @@ def watch(items: Iterable[Item], total: int, description: str) -> Iterator[Item]
     if console.is_terminal:
         yield from track(items, total=total, description=description, console=console, transient=True)
         return
-    # A log gets a line now and then.
-    from lstmgan_dist.training.screen import duration
+    from lstmgan_dist.training.screen import LogLines
 
-    started = said = time.monotonic()
+    # What takes seconds needs no line.
+    lines, started = LogLines(warn, first_at_once=False), time.monotonic()
     for done, item in enumerate(items, start=1):
-        now = time.monotonic()
-        if now - said > _SECONDS_BETWEEN_LINES:
-            said = now
-            left = duration((now - started) / done * (total - done))
-            typer.echo(f"{description} {done}/{total}, {left} left", err=True)
+        seconds_each = (time.monotonic() - started) / done
+        lines.offer(f"{description} {done}/{total}, ", seconds_left=seconds_each * (total - done))
         yield item
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, Self
@@ -9,7 +10,7 @@ from typing import Any, Protocol, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-_SECONDS_BETWEEN_PLAIN_LINES = 10.0
+_SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_BETWEEN_TICKS = 0.2
 
 # A call of a screen, on its way from a worker to the terminal: (method, arguments).
@@ -36,15 +37,30 @@ class Screen(Protocol):
         ...
 
 
+class LogLines:
+    """Progress in a log, where no bar can move: a line now and then, with the time that is left."""
+
+    def __init__(self, write: Callable[[str], object], *, first_at_once: bool) -> None:
+        self._write = write
+        self._written_at = -math.inf if first_at_once else time.monotonic()
+
+    def offer(self, progress: str, *, seconds_left: float) -> None:
+        """Write what has been done, such as `1/8, `, and the time left; but not so soon after the last line."""
+        now = time.monotonic()
+        if now - self._written_at > _SECONDS_BETWEEN_LINES:
+            self._written_at = now
+            self._write(f"{progress}{duration(seconds_left)} left")
+
+
 class Terminal:
-    """A bar where there is a terminal, else a line every ten seconds."""
+    """A bar where there is a terminal, else a line now and then."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bar = _bar(console) if console.is_terminal else None
         self._task: Any = None
         self._meter = _Meter()
-        self._said_at = 0.0
+        self._lines = LogLines(self.say, first_at_once=True)
         self._name = ""
         self._total = self._done = 0
         # The phase, and the step of it, that the run has ever got to.
@@ -72,10 +88,9 @@ class Terminal:
         words += f"  {tokens_per_second:,.0f} tokens/s"
         if self._bar:
             self._bar.update(self._task, losses=words)
-        elif time.monotonic() - self._said_at > _SECONDS_BETWEEN_PLAIN_LINES:
-            self._said_at = time.monotonic()
-            left = duration(self._meter.seconds_per_step * (self._total - self._done))
-            self.say(f"{self._name} {self._done}/{self._total}  {words}  {left} left")
+        else:
+            seconds_left = self._meter.seconds_per_step * (self._total - self._done)
+            self._lines.offer(f"{self._name} {self._done}/{self._total}  {words}  ", seconds_left=seconds_left)
 
     def say(self, sentence: str) -> None:
         (self._bar.console if self._bar else self._console).print(
