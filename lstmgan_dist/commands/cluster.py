@@ -49,10 +49,10 @@ def submit(
     settings = config.load_job(job, tuple(overrides or ()))
     size = WorkerSize.parse(workers, cpus=cpus_per_worker, gpus=gpus_per_worker)
 
-    from lstmgan_dist.runtime import ray_jobs
+    from lstmgan_dist.runtime import job_submission, ray_jobs
 
-    url = ray_jobs.shared_run_url(run, settings)
-    ray_jobs.check(settings, size)
+    url = job_submission.shared_run_url(run, settings)
+    job_submission.check(settings, size)
     cluster = ray_jobs.Cluster(address)
     submission, state = cluster.submit(settings, url, size, timeout=timeout)
     name = submission.name

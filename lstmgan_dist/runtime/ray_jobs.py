@@ -11,10 +11,7 @@ import asyncio
 import hashlib
 import logging
 import os
-import posixpath
 import re
-import shlex
-import shutil
 import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
@@ -22,14 +19,11 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
-import fsspec
-
-import lstmgan_dist
-from lstmgan_dist.addresses import WITHOUT_FILE, path_of, scheme_of
+from lstmgan_dist.addresses import scheme_of
 from lstmgan_dist.config import Job, dump_job
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.runtime.job_submission import base_name, entrypoint, pack
 from lstmgan_dist.runtime.worker_size import WorkerSize
 
 try:
@@ -54,7 +48,6 @@ _ANSWER_SECONDS = 60
 _SILENCE_SECONDS = 10  # without a line of the log, the status is asked for
 _LOST_SECONDS = 120  # without an answer, following gives up
 
-_JOB_FILE = "job.yaml"
 _RUN, _JOB, _WORKERS = "lstmgan_run", "lstmgan_job", "lstmgan_workers"
 
 # What Ray writes at the head of each log, which says nothing that the user does not know.
@@ -110,61 +103,6 @@ class Submission:
         mistakes = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")]
         last = mistakes[-1] if mistakes else lines[-1].strip() if len(lines) > 1 else "its log is empty"
         return f"exit code {self.exit_code}: {last.rstrip('.')}"
-
-
-def base_name(run_url: str) -> str:
-    """What the names of a run's submissions begin with: one run has one, whatever its job is called."""
-    label = re.sub(r"[^A-Za-z0-9._-]+", "-", posixpath.basename(run_url)).strip("-.") or "run"
-    return f"{label}-{hashlib.sha256(run_url.encode()).hexdigest()[:6]}"
-
-
-def shared_run_url(url: str | None, job: Job) -> str:
-    """A run's address in one form, once it is one that every node can reach.
-
-    Raises:
-        UserError: if it is absent, or only this machine can reach it.
-    """
-    if url is None:
-        raise UserError(
-            "The run needs an address that every node of the cluster reaches: "
-            f"--run s3://bucket/runs/{job.name}, or --run /mnt/shared/runs/{job.name} on a mount that all nodes have."
-        )
-    _check_shared(url, "--run", "The run")
-    return posixpath.normpath(path_of(url)) if scheme_of(url) == "file" else url.rstrip("/")
-
-
-def check(job: Job, size: WorkerSize) -> None:
-    """See that a job can start on a cluster, as far as can be seen from outside it.
-
-    Raises:
-        UserError: if a file that the job names is only on this machine, it wants a GPU and gets none, or so many
-            workers cannot share its lanes.
-    """
-    if job.device == "cuda" and size.gpus == 0:
-        raise UserError("device: cuda is asked for with --gpus-per-worker 0: try --gpus-per-worker 1.")
-    sources = {"corpus.source": job.corpus.sources, "corpus.heldout_source": job.corpus.heldout_sources}
-    for setting, addresses in sources.items():
-        for address in addresses:
-            if scheme_of(address) not in WITHOUT_FILE:
-                _check_shared(address, setting, "Text")
-    if job.generator.pretrained_vectors:
-        _check_shared(job.generator.pretrained_vectors, "generator.pretrained_vectors", "A file of vectors")
-    size.check_lanes(job.batch.lanes)
-
-
-def _check_shared(url: str, setting: str, what: str) -> None:
-    scheme = scheme_of(url)
-    if scheme == "file" and posixpath.isabs(path_of(url)):
-        return
-    if scheme in ("file", "memory"):
-        raise UserError(
-            f"{setting} {url} is a place on this machine, and only the job is sent to the cluster. {what} must be "
-            "where every node reaches it: at a URL such as s3://bucket/…, or at the absolute path of a shared mount."
-        )
-    if urlsplit(url).password:
-        raise UserError(f"{setting} holds a password, which would be shown to all: give it to the cluster's nodes.")
-    if scheme not in fsspec.available_protocols():
-        raise UserError(f"{setting} {url}: there is no storage called {scheme}://: try s3:// or gs://.")
 
 
 def find_address(address: str | None) -> str:
@@ -246,7 +184,7 @@ class Cluster:
 
         Args:
             job: as resolved; it is sent as it is.
-            run_url: from `shared_run_url`.
+            run_url: from `job_submission.shared_run_url`.
             size: 0 workers are one process somewhere on the cluster; what is not said is left to `lstmgan train`.
             timeout: seconds after which a silent worker is replaced; None leaves it to `lstmgan train`.
 
@@ -283,7 +221,7 @@ class Cluster:
         alone = not size.most
         patience = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_GRACE_SECONDS)}
         with tempfile.TemporaryDirectory() as folder, self._plainly():
-            _pack(Path(folder), job_text)
+            pack(Path(folder), job_text)
             try:
                 self._client.submit_job(
                     submission_id=name,
@@ -417,28 +355,6 @@ class _Client(JobSubmissionClient):
 
     def ray_version(self) -> str:
         return str(self._do_request("GET", "/api/version").json()["ray_version"])
-
-
-def entrypoint(run_url: str, size: WorkerSize, *, timeout: float | None) -> str:
-    """The command that trains a run, as the cluster carries it out in the folder that it was sent."""
-    words = ["python", "-m", lstmgan_dist.__name__, "train", _JOB_FILE, "--run", run_url]
-    if size.most:
-        words += ["--workers", size.number, "--address", "auto"]
-        for option, value in (
-            ("--gpus-per-worker", size.gpus),
-            ("--cpus-per-worker", size.cpus),
-            ("--timeout", timeout),
-        ):
-            if value is not None:
-                words += [option, f"{value:g}"]
-    return shlex.join(words)
-
-
-def _pack(folder: Path, job_text: str) -> None:
-    """Put into a folder what is sent: the job and this package's source. Ray names it by its content."""
-    (folder / _JOB_FILE).write_text(job_text, encoding="utf-8")
-    package = Path(lstmgan_dist.__file__).parent
-    shutil.copytree(package, folder / package.name, ignore=shutil.ignore_patterns("__pycache__", "*.pyc", ".*"))
 
 
 def _submission(detail: JobDetails) -> Submission:

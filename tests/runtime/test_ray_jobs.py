@@ -19,16 +19,15 @@ import pytest
 from typer.testing import CliRunner
 
 from lstmgan_dist.cli import app
-from lstmgan_dist.config import load_job
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime import ray_jobs
+from lstmgan_dist.runtime.job_submission import base_name
 from lstmgan_dist.runtime.worker_size import WorkerSize
 from tests.bare_workers import result_of, train_undisturbed
 from tests.ray_nodes import RayNode, answers, client_environment, free_ports, node_environment, wait_until
 from tests.training.conftest import SENTENCES, job_of
 
 COMMAND = [sys.executable, "-m", "lstmgan_dist"]
-RECIPES = Path(__file__).parents[2] / "jobs"
 
 # Long enough to be killed on the way, with checkpoints and evaluations as rare as in a real run.
 RARELY = ("evaluate.every=40 steps", "checkpoint.every=10 steps", "log.every=10 steps")
@@ -117,7 +116,7 @@ def site(text, tmp_path_factory):
 def run(site, text):
     """A run that two people submitted at the same moment, whose driver was killed, and that one submitted again."""
     run = site.folder / "disturbed"
-    name = ray_jobs.base_name(str(run))
+    name = base_name(str(run))
     command = [*site.submission(run, LONG), "--follow"]
     both = [site.start(*command), site.start(*command)]
     driver = wait_until(lambda: driver_of(run), seconds=90, what="the driver")
@@ -183,7 +182,7 @@ def test_status_and_logs_tell_what_became_of_a_run(site, run):
 @pytest.mark.cluster
 def test_a_run_that_goes_on_is_not_started_twice_and_stops_with_a_checkpoint(site):
     run = site.folder / "endless"
-    name = f"{ray_jobs.base_name(str(run))}-1"
+    name = f"{base_name(str(run))}-1"
     assert f"{name} is submitted" in site.submit(run, ENDLESS)
     follower = site.start("logs", name, "--follow")
     assert f"is being trained already, by {name}" in site.submit(run, ENDLESS)
@@ -334,41 +333,6 @@ def test_the_address_is_that_of_the_dashboard_or_the_right_one_is_named(address,
 
 
 @pytest.mark.parametrize(
-    ("run", "address"),
-    [
-        ("s3://bucket/runs/tiny/", "s3://bucket/runs/tiny"),
-        ("/mnt/runs//tiny/", "/mnt/runs/tiny"),
-        ("file:///mnt/runs/tiny", "/mnt/runs/tiny"),
-        ("runs/tiny", "is a place on this machine"),
-        ("file://runs/tiny", "is a place on this machine"),
-        ("memory://tiny", "is a place on this machine"),
-        ("s3x://bucket/tiny", "there is no storage called s3x://"),
-        ("s3://key:secret@bucket/tiny", "holds a password"),
-        (None, "--run s3://bucket/runs/tiny"),
-    ],
-)
-def test_a_run_has_an_address_that_every_node_reaches(run, address, text):
-    job = job_of(SENTENCES, text)
-    if "://" in address[:6] or address.startswith("/"):
-        assert ray_jobs.shared_run_url(run, job) == address
-    else:
-        with pytest.raises(UserError, match=re.escape(address)) as caught:
-            ray_jobs.shared_run_url(run, job)
-        assert "secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "override",
-    ["corpus.source=a.txt", "corpus.heldout_source=b.txt", "generator.pretrained_vectors=~/glove.txt"],
-)
-def test_a_file_of_this_machine_is_named_before_the_job_is_sent(override, text):
-    key, value = override.split("=")
-    with pytest.raises(UserError, match=f"{key} {value} is a place on this machine"):
-        ray_jobs.check(job_of(SENTENCES, text, override), WorkerSize(1, 1))
-    ray_jobs.check(job_of(SENTENCES, text, f"{key}=/mnt/shared/{value}"), WorkerSize(1, 1))
-
-
-@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--set", "batch.size=9"], "must be divisible by 4 lanes"),
@@ -385,28 +349,3 @@ def test_a_bad_job_is_refused_before_the_cluster_is_asked(arguments, words, dash
     assert isinstance(error, UserError)
     assert words in str(error)
     assert dashboard.asked == []
-
-
-def test_a_run_has_one_name_and_other_runs_have_others():
-    assert ray_jobs.base_name("s3://bucket/runs/coco") == ray_jobs.base_name("s3://bucket/runs/coco")
-    assert ray_jobs.base_name("s3://bucket/runs/coco") != ray_jobs.base_name("s3://other/runs/coco")
-    assert re.fullmatch(r"my-run-[0-9a-f]{6}", ray_jobs.base_name("/mnt/shared/my run"))
-
-
-def test_the_command_says_what_was_asked_for_and_no_more():
-    assert ray_jobs.entrypoint("s3://bucket/my run", WorkerSize(2, 8, cpus=1.5), timeout=None) == (
-        "python -m lstmgan_dist train job.yaml --run 's3://bucket/my run' --workers 2..8 --address auto "
-        "--cpus-per-worker 1.5"
-    )
-    assert ray_jobs.entrypoint("/run", WorkerSize(0, 0), timeout=None).endswith("train job.yaml --run /run")
-
-
-@pytest.mark.parametrize("source", ["oracle:length=20,seed=1", "grammar:seed=1", "builtin:python-docs"])
-def test_text_that_every_node_makes_is_no_place_on_this_machine(source, text):
-    ray_jobs.check(job_of(SENTENCES, text, f"corpus.source='{source}'"), WorkerSize(1, 1))
-    with pytest.raises(UserError, match="there is no storage called"):
-        ray_jobs.shared_run_url(source, job_of(SENTENCES, text))
-
-
-def test_the_recipe_of_synthetic_text_can_be_submitted():
-    ray_jobs.check(load_job(RECIPES / "oracle.yaml"), WorkerSize(1, 1))
