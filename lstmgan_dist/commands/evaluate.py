@@ -93,8 +93,8 @@ def evaluate(
     for run in runs:
         reach_storage_of(run)
     entries = assessing.enter_all(runs, checkpoint, say=warn)
-    with workers_and_device(device, size, address) as (hands, elsewhere):
-        found = assessing.judge(entries, settings, encoder=embedding, workers=hands, watch=watch, device=elsewhere)
+    with workers_and_device(device, size, address) as (pool, their_device):
+        found = assessing.judge(entries, settings, encoder=embedding, workers=pool, watch=watch, device=their_device)
     assessing.write(entries, found)
     if as_json:
         typer.echo(found.to_json().decode(), nl=False)
@@ -115,8 +115,8 @@ def _evaluate_briefly(
 ) -> None:
     from lstmgan_dist.training import result
 
-    with result_and_workers(run, checkpoint, device, size, address) as (loaded, hands):
-        figures = result.evaluate(loaded, samples=samples, seed=1, watch=watch, workers=hands).to_json()
+    with result_and_workers(run, checkpoint, device, size, address) as (loaded, pool):
+        figures = result.evaluate(loaded, samples=samples, seed=1, watch=watch, workers=pool).to_json()
     if as_json:
         typer.echo(json.dumps(figures))
     else:

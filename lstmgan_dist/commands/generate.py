@@ -80,7 +80,7 @@ def generate(
     if out is not None and not is_folder:
         check_name(out)
     size = wanted_size(workers, cpus=cpus_per_worker, gpus=gpus_per_worker, address=address)
-    with result_and_workers(run, checkpoint, device, size, address) as (loaded, hands):
+    with result_and_workers(run, checkpoint, device, size, address) as (loaded, pool):
         request = request_texts(
             loaded,
             count=count,
@@ -93,7 +93,7 @@ def generate(
             on_unknown=unknown,
             without_unknown=no_unknown,
         )
-        _write(request, out, shards, hands, is_folder=is_folder)
+        _write(request, out, shards, pool, is_folder=is_folder)
 
 
 def _write(request: Request, out: str | None, shards: Format, workers: Workers, *, is_folder: bool) -> None:

@@ -43,8 +43,8 @@ def result_and_workers(
     # What is wrong with the run is found out before anything is started.
     reach_storage_of(run)
     loaded = load_result(run, checkpoint, device="cpu" if size.most else device, say=warn)
-    with workers_and_device(device, size, address) as (hands, elsewhere):
-        yield replace(loaded, elsewhere=elsewhere), hands
+    with workers_and_device(device, size, address) as (pool, their_device):
+        yield replace(loaded, elsewhere=their_device), pool
 
 
 @contextmanager
