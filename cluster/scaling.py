@@ -20,14 +20,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lstmgan_dist.config import (
-    AdversarialPhase,
-    DiscriminatorPhase,
-    GumbelSoftmax,
-    Job,
-    LikelihoodPhase,
-    load_job,
-)
+from lstmgan_dist.config import Job, load_job
+from lstmgan_dist.config.phases import AdversarialPhase, DiscriminatorPhase, GumbelSoftmax, LikelihoodPhase
 from lstmgan_dist.models.discriminators import ConvolutionalDiscriminator, LSTMDiscriminator
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.training.game import build_discriminator, build_generator

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lstmgan_dist.config import Interval, Job, Schedule, differences, dump_job, load_job, parse_job
+from lstmgan_dist.config import Job, differences, dump_job, load_job, parse_job
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.settings import Interval, Schedule
 
 JOBS = Path(__file__).parent.parent / "jobs"
 

@@ -12,10 +12,12 @@ from torch import Tensor, nn
 from lstmgan_dist import config
 from lstmgan_dist.adversarial import credit, objectives
 from lstmgan_dist.adversarial.losses import LOSSES
+from lstmgan_dist.config import networks, phases
 from lstmgan_dist.models.discriminators import ConvolutionalDiscriminator, Discriminator, LSTMDiscriminator
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.randomness import derive
+from lstmgan_dist.settings import Schedule
 from lstmgan_dist.training.checkpoint import Checkpoint
 from lstmgan_dist.training.players import Objective, Player
 
@@ -37,23 +39,23 @@ class Game:
         """Make the players of a phase, with fresh optimisers."""
         self.players = {}
         match self._job.phases[number]:
-            case config.LikelihoodPhase() as phase:
+            case phases.LikelihoodPhase() as phase:
                 carries_state = self._job.corpus.layout == "continuous"
                 objective = objectives.LikelihoodObjective(self.generator, carries_state=carries_state)
                 self._add("generator", self.generator, objective, phase.optimizer, steps)
-            case config.DiscriminatorPhase() as phase:
+            case phases.DiscriminatorPhase() as phase:
                 self._add_discriminator(phase.loss, phase.optimizer, steps)
-            case config.AdversarialPhase() as phase:
+            case phases.AdversarialPhase() as phase:
                 self._add_discriminator(phase.loss, phase.discriminator_optimizer, steps)
                 objective = self._generator_objective(phase)
                 schedules = {}
-                if isinstance(phase.estimator, config.GumbelSoftmax):
+                if isinstance(phase.estimator, phases.GumbelSoftmax):
                     schedules = {"inverse_temperature": phase.estimator.inverse_temperature}
                 self._add("generator", self.generator, objective, phase.generator_optimizer, steps, schedules)
 
-    def _generator_objective(self, phase: config.AdversarialPhase) -> Objective:
+    def _generator_objective(self, phase: phases.AdversarialPhase) -> Objective:
         loss, max_length = LOSSES[phase.loss], self._job.corpus.max_length
-        if isinstance(phase.estimator, config.GumbelSoftmax):
+        if isinstance(phase.estimator, phases.GumbelSoftmax):
             return objectives.GumbelSoftmaxObjective(
                 self.generator,
                 loss,
@@ -70,7 +72,7 @@ class Game:
             likelihood_weight=phase.likelihood_weight,
         )
 
-    def _add_discriminator(self, loss: config.LossName, optimizer: config.Optimizer, steps: int) -> None:
+    def _add_discriminator(self, loss: phases.LossName, optimizer: phases.Optimizer, steps: int) -> None:
         assert self.discriminator is not None
         objective = objectives.DiscriminatorObjective(
             self.discriminator, LOSSES[loss], max_length=self._job.corpus.max_length
@@ -82,9 +84,9 @@ class Game:
         name: str,
         network: nn.Module,
         objective: Objective,
-        optimizer: config.Optimizer,
+        optimizer: phases.Optimizer,
         steps: int,
-        schedules: Mapping[str, float | config.Schedule] | None = None,
+        schedules: Mapping[str, float | Schedule] | None = None,
     ) -> None:
         self.players[name] = Player(
             name,
@@ -167,19 +169,19 @@ def build_discriminator(job: config.Job, vocabulary_size: int) -> Discriminator:
     assert settings is not None
     arguments = settings.model_dump(exclude={"kind", "embedding_from_generator"})
     seed = derive(job.seed, "discriminator")
-    if isinstance(settings, config.LSTMDiscriminator):
+    if isinstance(settings, networks.LSTMDiscriminator):
         return LSTMDiscriminator(vocabulary_size=vocabulary_size, seed=seed, **arguments)
     del arguments["scores"]
     return ConvolutionalDiscriminator(vocabulary_size=vocabulary_size, seed=seed, **arguments)
 
 
-def _credit(estimator: config.ScoreFunction) -> Callable[[Tensor, Tensor], Tensor]:
+def _credit(estimator: phases.ScoreFunction) -> Callable[[Tensor, Tensor], Tensor]:
     if estimator.credit == "sentence":
         return credit.sentence
     return partial(credit.discounted, discount=estimator.discount)
 
 
-def _baseline(settings: config.Baseline, max_length: int) -> nn.Module:
+def _baseline(settings: phases.Baseline, max_length: int) -> nn.Module:
     match settings.kind:
         case "none":
             return credit.NoBaseline()

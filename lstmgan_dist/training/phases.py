@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from lstmgan_dist.config import AdversarialPhase, AnyPhase
+from lstmgan_dist.config.phases import AdversarialPhase, AnyPhase
 from lstmgan_dist.corpus.stream import Batch
 from lstmgan_dist.training.game import Game
 from lstmgan_dist.training.players import Moment, Report

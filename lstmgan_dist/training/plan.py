@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from lstmgan_dist.config import AdversarialPhase, Job
+from lstmgan_dist.config import Job
+from lstmgan_dist.config.phases import AdversarialPhase
 from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.training.game import build_discriminator, build_generator
 from lstmgan_dist.training.progress import batches_per_epoch, steps_of

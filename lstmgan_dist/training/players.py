@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from lstmgan_dist.adversarial.objectives import LikelihoodObjective, Objective, ScoreFunctionObjective
-from lstmgan_dist.config import Optimizer, Schedule, Synchronisation, value_at
+from lstmgan_dist.config import Synchronisation
+from lstmgan_dist.config.phases import Optimizer
 from lstmgan_dist.corpus.stream import Batch
 from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.randomness import Noise
+from lstmgan_dist.settings import Schedule, value_at
 
 # Worker's shares of global means: shares of parts and of workers add up.
 Report = dict[str, Tensor]

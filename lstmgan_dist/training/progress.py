@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from lstmgan_dist.config import AnyPhase
+from lstmgan_dist.config.phases import AnyPhase
 from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.corpus.order import TextOrder
 

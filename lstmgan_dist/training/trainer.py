@@ -11,13 +11,14 @@ from typing import TypeVar
 
 import torch
 
-from lstmgan_dist.config import Frontier, Interval, Job
+from lstmgan_dist.config import Frontier, Job
 from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.corpus.stream import Batch, Stream
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.models.vectors import read_vectors
 from lstmgan_dist.runtime.base import Runtime, Wish, WorkTogether, lanes_of, rows_of
 from lstmgan_dist.runtime.randomness import Noise, derive
+from lstmgan_dist.settings import Interval
 from lstmgan_dist.storage import Folder, configure
 from lstmgan_dist.training import assessing
 from lstmgan_dist.training.background import OneAtATime

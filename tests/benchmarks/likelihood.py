@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lstmgan_dist.adversarial.objectives import LikelihoodObjective
-from lstmgan_dist.config import Optimizer, Synchronisation
+from lstmgan_dist.config import Synchronisation
+from lstmgan_dist.config.phases import Optimizer
 from lstmgan_dist.corpus.stream import Batch
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.local import LocalRuntime, choose_device

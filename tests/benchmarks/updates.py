@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from lstmgan_dist.adversarial import credit
 from lstmgan_dist.adversarial.losses import LOSSES
 from lstmgan_dist.adversarial.objectives import DiscriminatorObjective, GumbelSoftmaxObjective, ScoreFunctionObjective
-from lstmgan_dist.config import Optimizer, Synchronisation
+from lstmgan_dist.config import Synchronisation
+from lstmgan_dist.config.phases import Optimizer
 from lstmgan_dist.corpus.stream import Batch
 from lstmgan_dist.models.discriminators import ConvolutionalDiscriminator, Discriminator, LSTMDiscriminator
 from lstmgan_dist.models.generator import Generator

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from lstmgan_dist import config
 from lstmgan_dist.corpus.prepare import prepare
+from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.corpus.stream import Batch, heldout_batches
 from lstmgan_dist.evaluation.likelihood import Likelihood, heldout_likelihood
 from lstmgan_dist.models.generator import Generator
@@ -51,7 +51,7 @@ def test_state_is_carried_along_a_continuous_text():
 
 @pytest.mark.parametrize("latent_size", [0, 3])
 def test_heldout_loss_depends_on_neither_the_batch_size_nor_the_number_of_workers(latent_size, text, tmp_path):
-    settings = config.Corpus(source=str(text), heldout_fraction=0.3)
+    settings = Corpus(source=str(text), heldout_fraction=0.3)
     corpus = prepare(settings, Folder(tmp_path), report=lambda progress: None)
     torch.manual_seed(1)
     generator = Generator(

@@ -6,8 +6,10 @@ import math
 import pytest
 import torch
 
-from lstmgan_dist.config import AdversarialPhase, Interval, LossName, load_job
+from lstmgan_dist.config import load_job
+from lstmgan_dist.config.phases import AdversarialPhase, LossName
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.settings import Interval
 from lstmgan_dist.training import trainer
 from lstmgan_dist.training.run import prepared_corpus
 from lstmgan_dist.training.run_log import read_metrics
