@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     SerializerFunctionWrapHandler,
     ValidationInfo,
     model_serializer,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 # Whether the settings validated are those of a resolved job, in which nobody has chosen what has its default.
 RESOLVED = "resolved"
@@ -43,7 +46,7 @@ class Settings(BaseModel):
             if name in given and info.context != RESOLVED:
                 others = [
                     other
-                    for other in get_args(cls.model_fields[setting].annotation)
+                    for other in choices(cls.model_fields[setting])
                     if name not in cls.without_use.get((setting, other), ())
                 ]
                 raise PydanticCustomError(
@@ -141,6 +144,46 @@ class Interval(Settings):
 
 # A word of a file or a command line that may not be empty.
 Name = Annotated[str, Field(min_length=1)]
+
+
+@dataclass(frozen=True, eq=False)  # hashed as itself, as annotations are
+class OneOf:
+    """Annotates a setting that is a block of one of the kinds of a table.
+
+    default: the kind of a block that names none; without one, it has to.
+    """
+
+    kinds: Mapping[str, type[Settings]]
+    default: str | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        blocks = list(self.kinds.values())
+        if len(blocks) == 1:
+            return handler.generate_schema(blocks[0])
+        union = handler.generate_schema(Annotated[Union[tuple(blocks)], Field(discriminator="kind")])  # noqa: UP007
+        return core_schema.no_info_before_validator_function(self._named, union)
+
+    def _named(self, given: Any) -> Any:
+        if self.default is not None and isinstance(given, dict) and "kind" not in given:
+            return {"kind": self.default, **given}
+        return given
+
+
+@dataclass(frozen=True, eq=False)  # hashed as itself, as annotations are
+class KeyOf:
+    """Annotates a setting that is one of the words of a table."""
+
+    table: Mapping[str, Any]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.literal_schema(list(self.table))
+
+
+def choices(field: FieldInfo) -> list[str]:
+    """The words that a setting may be."""
+    return [word for one in field.metadata if isinstance(one, KeyOf) for word in one.table] or list(
+        get_args(field.annotation)
+    )
 
 
 def either(words: Iterable[str]) -> str:

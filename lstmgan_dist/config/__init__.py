@@ -14,13 +14,12 @@ from lstmgan_dist.config.reading import (
     load_job,
     parse_job,
 )
-from lstmgan_dist.config.training import BatchSettings, Frontier, Synchronisation
+from lstmgan_dist.config.training import BatchSettings, Frontier
 
 __all__ = [
     "BatchSettings",
     "Frontier",
     "Job",
-    "Synchronisation",
     "check_frontier",
     "differences",
     "dump_job",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
-from lstmgan_dist.settings import Settings, either
+from lstmgan_dist.settings import OneOf, Settings, either
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -82,7 +82,7 @@ def _within(annotation: Any, key: int | str) -> tuple[Any, ...]:
     """What may stand under a key of a block, a tuple or a dictionary."""
     if _is_block(annotation):
         field = annotation.model_fields.get(str(key))
-        return _members(field.annotation) if field else ()
+        return (_blocks_of(field.metadata) or _members(field.annotation)) if field else ()
     arguments = get_args(annotation)
     return _members(arguments[-1 if get_origin(annotation) is dict else 0]) if arguments else ()
 
@@ -91,10 +91,15 @@ def _members(annotation: Any) -> tuple[Any, ...]:
     """What an annotation allows, None left out."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _members(arguments[0])
+        return _blocks_of(arguments[1:]) or _members(arguments[0])
     if origin in (Union, UnionType):
         return tuple(inner for member in arguments if member is not NoneType for inner in _members(member))
     return (annotation,)
+
+
+def _blocks_of(metadata: Sequence[Any]) -> tuple[Any, ...]:
+    """The blocks of a table of kinds, where an annotation names one."""
+    return next((tuple(one.kinds.values()) for one in metadata if isinstance(one, OneOf)), ())
 
 
 def _is_block(annotation: Any) -> bool:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, model_validator
 
-from lstmgan_dist.config.networks import ConvolutionalDiscriminator, Discriminator, Generator, LSTMDiscriminator
-from lstmgan_dist.config.phases import AdversarialPhase, AnyPhase, DiscriminatorPhase, ScoreFunction
 from lstmgan_dist.config.training import (
     BatchSettings,
     CheckpointSettings,
     EvaluationSettings,
     Guard,
     Logging,
-    Synchronisation,
 )
 from lstmgan_dist.corpus.settings import Corpus
-from lstmgan_dist.settings import RESOLVED, Settings
+from lstmgan_dist.models.discriminators import DISCRIMINATORS
+from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
+from lstmgan_dist.models.generators import GENERATORS
+from lstmgan_dist.models.generators.kind import GeneratorKind
+from lstmgan_dist.phases import PHASES
+from lstmgan_dist.phases.kind import Phase
+from lstmgan_dist.phases.optimizer import Synchronisation
+from lstmgan_dist.settings import RESOLVED, OneOf, Settings
 from lstmgan_dist.storage_settings import Storage
 
 
@@ -31,11 +35,13 @@ class Job(Settings):
     synchronisation: Synchronisation = Field(
         default_factory=Synchronisation, description="How workers keep together over a slow network."
     )
-    generator: Generator = Field(default_factory=Generator, description="The LSTM language model that writes.")
-    discriminator: Discriminator | None = Field(
+    generator: Annotated[GeneratorKind, OneOf(GENERATORS, default="lstm")] = Field(
+        default_factory=GENERATORS["lstm"], description="The LSTM language model that writes."
+    )
+    discriminator: Annotated[DiscriminatorKind, OneOf(DISCRIMINATORS)] | None = Field(
         default=None, description="The network that judges; none for likelihood only."
     )
-    phases: tuple[AnyPhase, ...] = Field(min_length=1, description="What happens, in order.")
+    phases: tuple[Annotated[Phase, OneOf(PHASES)], ...] = Field(min_length=1, description="What happens, in order.")
     evaluate: EvaluationSettings = Field(
         default_factory=EvaluationSettings, description="What is measured while training."
     )
@@ -65,50 +71,31 @@ class Job(Settings):
         if self.corpus.layout == "continuous" and self.generator.latent:
             raise ValueError("generator.latent needs corpus.layout: sentences, for z belongs to one sentence")
         for number, phase in enumerate(self.phases):
-            if isinstance(phase, DiscriminatorPhase | AdversarialPhase):
+            if phase.plays:
                 self._check_game(f"phases.{number}", phase)
-        discriminator = self.discriminator
-        if discriminator is not None:
-            if discriminator.embedding_from_generator and discriminator.embedding != self.generator.embedding:
-                raise ValueError(
-                    f"discriminator.embedding {discriminator.embedding} must equal generator.embedding "
-                    f"{self.generator.embedding} when it is taken from the generator"
-                )
-            if isinstance(discriminator, ConvolutionalDiscriminator):
-                widest = max(discriminator.filters)
-                if widest > self.corpus.max_length:
-                    raise ValueError(
-                        f"discriminator.filters has width {widest}, more than corpus.max_length "
-                        f"{self.corpus.max_length}: drop that width"
-                    )
+        if self.discriminator is not None:
+            self._check_discriminator(self.discriminator)
         return self
 
-    def _check_game(self, where: str, phase: DiscriminatorPhase | AdversarialPhase) -> None:
-        discriminator = self.discriminator
-        if discriminator is None:
+    def _check_game(self, where: str, phase: Phase) -> None:
+        if self.discriminator is None:
             raise ValueError(f"{where} is {phase.kind}, which needs a discriminator: add a discriminator block")
         if self.corpus.layout != "sentences":
             raise ValueError(
                 f"{where} is {phase.kind}, which needs corpus.layout: sentences, for it scores whole texts"
             )
-        if phase.loss == "relativistic" and discriminator.scores == "per_token":
+        objection = phase.objection(self.discriminator)
+        if objection:
+            raise ValueError(f"{where}.{objection}")
+
+    def _check_discriminator(self, discriminator: DiscriminatorKind) -> None:
+        if discriminator.embedding_taken not in (None, self.generator.embedding):
             raise ValueError(
-                f"{where}.loss relativistic pairs whole texts, but the discriminator scores tokens: "
-                "set discriminator.scores: per_sentence"
+                f"discriminator.embedding {discriminator.embedding_taken} must equal generator.embedding "
+                f"{self.generator.embedding} when it is taken from the generator"
             )
-        if not isinstance(phase, AdversarialPhase) or not isinstance(phase.estimator, ScoreFunction):
-            return
-        if phase.estimator.credit == "discounted" and discriminator.scores == "per_sentence":
+        if discriminator.narrowest_text > self.corpus.max_length:
             raise ValueError(
-                f"{where}.estimator.credit discounted needs a reward for every token: "
-                "set discriminator.scores: per_token or credit: sentence"
-            )
-        if (
-            phase.estimator.credit == "discounted"
-            and isinstance(discriminator, LSTMDiscriminator)
-            and discriminator.bidirectional
-        ):
-            raise ValueError(
-                f"{where}.estimator.credit discounted is biased when a bidirectional discriminator's score of a token "
-                "depends on later ones: set discriminator.bidirectional: false or credit: sentence"
+                f"discriminator.filters has width {discriminator.narrowest_text}, more than corpus.max_length "
+                f"{self.corpus.max_length}: drop that width"
             )

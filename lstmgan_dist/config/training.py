@@ -36,29 +36,6 @@ class BatchSettings(Settings):
         return self
 
 
-class Synchronisation(Settings):
-    """How the workers of a run keep together where the network between them is slow; one worker has nothing to do.
-
-    Either setting makes the numbers depend on how many workers there are.
-    """
-
-    compression: Literal["none", "bf16"] = Field(
-        default="none", description="What gradients travel as: float32, or bf16 in half the bytes."
-    )
-    every: int = Field(
-        default=1,
-        ge=1,
-        description="Updates of a player between synchronisations. 1: gradients are averaged at every update; "
-        "more: each worker applies its own, and the weights are averaged (local SGD, Stich 2019).",
-    )
-
-    @model_validator(mode="after")
-    def _one_of_them(self) -> Self:
-        if self.compression != "none" and self.every > 1:
-            raise ValueError("compression is of gradients, and with every above 1 none travel: try compression: none")
-        return self
-
-
 class Frontier(Settings):
     """How thoroughly quality and diversity are judged: see lstmgan evaluate."""
 
