@@ -111,7 +111,7 @@ def test_carried_state_equals_reading_the_text_at_once_and_a_fresh_batch_forgets
     *_, report = (update(objective, generator, None, continuous(number), noise_of())[1] for number in range(3))
     text = torch.cat([continuous(number).inputs_BT for number in range(3)], dim=1)
     features, state = generator(text)
-    torch.testing.assert_close(objective.row_memory(), state, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(tuple(objective.row_memory().values()), state, atol=1e-6, rtol=1e-5)
     logs = generator.log_likelihoods(features[:, 12:].flatten(0, 1), continuous(2).targets_BT.flatten())
     assert report["likelihood/nll"] == pytest.approx(-logs.mean().item(), abs=1e-5)
     _, fresh, _ = update(objective, generator, None, continuous(0), noise_of())
@@ -195,7 +195,7 @@ def test_the_gumbel_cost_is_the_loss_of_the_drawn_text_when_straight_through(los
     objective = make_objective("straight_through", loss, "per_sentence", generator, discriminator)
     real = sentences()
     prepared = objective.prepare(
-        real, opponent=discriminator, noise=noise_of(), runtime=RUNTIME, inverse_temperature=2.0
+        real, opponent=discriminator, noise=noise_of(), runtime=RUNTIME, schedules={"inverse_temperature": 2.0}
     )
     _, report = objective(prepared, opponent=discriminator, noise=noise_of())
     fake = discriminator(discriminator.embed(prepared["tokens_BT"]), prepared["lengths_B"])

@@ -117,6 +117,6 @@ def conditioned_gumbel(logits_NV: Tensor, tokens_N: Tensor, noise_N: Noise) -> T
     drawn_N1 = tokens_N[:, None]
     exponential_of_drawn_N1 = exponential_NV.gather(1, drawn_N1)
     exponential_NV.scatter_(1, drawn_N1, 0.0)
-    # A probability that float32 rounds to zero must not make the noise infinite.
-    probabilities_NV = logits_NV.softmax(dim=-1).clamp_(min=torch.finfo(torch.float32).tiny)
+    # A probability that float32 rounds to zero must not make the noise infinite, nor may its product with E_k be zero.
+    probabilities_NV = logits_NV.softmax(dim=-1).clamp_(min=1e-30)
     return exponential_NV.addcmul_(probabilities_NV, exponential_of_drawn_N1).log_().neg_()
