@@ -20,16 +20,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lstmgan_dist.config import (
-    AdversarialPhase,
-    DiscriminatorPhase,
-    GumbelSoftmax,
-    Job,
-    LikelihoodPhase,
-    load_job,
-)
-from lstmgan_dist.models.discriminators import ConvolutionalDiscriminator, LSTMDiscriminator
+from lstmgan_dist.adversarial.losses import LOSSES
+from lstmgan_dist.config import Job, load_job
+from lstmgan_dist.models.discriminator import TokenReader
 from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.phases.adversarial import AdversarialPhase
 from lstmgan_dist.training.game import build_discriminator, build_generator
 
 JOBS = Path(__file__).parents[1] / "jobs"
@@ -160,7 +155,6 @@ def phases(job: Job) -> Iterator[tuple[str, list[tuple[int, str, Update]]]]:
     """Each kind of phase, and its updates: how many in a step, of which player, and what one takes."""
     text = TEXTS[job.corpus.sources[0]]
     generator = build_generator(job, text.vocabulary)
-    discriminator = build_discriminator(job, text.vocabulary) if job.discriminator else None
     rows = job.batch.size
     length = text.length or job.corpus.max_length
     tokens, longest = rows * length, min(job.corpus.max_length, 2 * length)
@@ -168,30 +162,25 @@ def phases(job: Job) -> Iterator[tuple[str, list[tuple[int, str, Update]]]]:
         longest = job.corpus.max_length
     read = {"rows": rows, "tokens": tokens}
     # Forward, and twice as much backward.
-    learn, steps = 3 * per_token(generator) * tokens, 3 * longest * len(generator.layers)
-    draw, drawn = per_token(generator) * tokens, longest * len(generator.layers)
+    learn, steps = 3 * per_token(generator) * tokens, 3 * longest * job.generator.depth
+    draw, drawn = per_token(generator) * tokens, longest * job.generator.depth
     likelihood = Update(size(generator), 1, learn, steps, **read)
     for phase in job.phases:
-        if isinstance(phase, LikelihoodPhase):
+        if not phase.plays:
             yield phase.kind, [(1, "generator", likelihood)]
             continue
-        assert isinstance(phase, DiscriminatorPhase | AdversarialPhase)
-        assert isinstance(discriminator, LSTMDiscriminator | ConvolutionalDiscriminator)
-        judge = scoring(discriminator, rows, length)
-        judging = longest * len(discriminator.layers) if isinstance(discriminator, LSTMDiscriminator) else 0
-        study = Update(size(discriminator), 2, draw + 3 * 2 * judge, drawn + 3 * judging, **read)
-        if isinstance(phase, DiscriminatorPhase):
+        assert job.discriminator is not None
+        network, judge = build_discriminator(job, text.vocabulary), rows * job.discriminator.operations(length)
+        judging = longest * job.discriminator.depth
+        study = Update(size(network), 2, draw + 3 * 2 * judge, drawn + 3 * judging, **read)
+        if not isinstance(phase, AdversarialPhase):
             yield phase.kind, [(1, "discriminator", study)]
             continue
-        pair = judge if phase.loss == "relativistic" else 0
-        flop, positions, sums = draw + learn + pair, drawn + steps, 2
-        if isinstance(phase.estimator, GumbelSoftmax):
-            soft = 3 * 2 * tokens * text.vocabulary * discriminator.embedding.embedding_dim
-            flop, positions = flop + 3 * judge + soft, positions + 3 * judging
-        else:
-            flop, positions = flop + judge, positions + judging
-            # A moving average of rewards takes their sum and their number from all workers.
-            sums += phase.estimator.baseline.kind != "none"
+        passes = 3 if phase.estimator.reads_gradients else 1
+        pair = judge if LOSSES[phase.loss].compares != "nothing" else 0
+        seen = network.embedding.embedding_dim if isinstance(network, TokenReader) else 0
+        flop = draw + learn + pair + passes * judge + phase.estimator.operations(tokens, text.vocabulary, seen)
+        positions, sums = drawn + steps + passes * judging, 2 + phase.estimator.sums()
         if phase.likelihood_weight:
             flop, positions, sums = flop + learn, positions + steps, sums + 1
         answer = Update(size(generator), sums, flop, positions, **read)
@@ -214,18 +203,6 @@ def per_token(generator: Generator) -> float:
     matrices = sum(parameter.numel() for parameter in generator.parameters() if parameter.dim() == 2)
     # To look a token up costs nothing, but a tied embedding is the output's matrix as well.
     return 2 * (matrices - (0 if generator.output_weight is None else generator.embedding.weight.numel()))
-
-
-def scoring(discriminator: LSTMDiscriminator | ConvolutionalDiscriminator, rows: int, length: float) -> float:
-    """Floating-point operations of scoring so many texts."""
-    if isinstance(discriminator, LSTMDiscriminator):
-        matrices = sum(parameter.numel() for parameter in discriminator.parameters() if parameter.dim() == 2)
-        return 2 * (matrices - discriminator.embedding.weight.numel()) * rows * length
-    each = sum(weight.numel() for weight in discriminator.filters) * length
-    each += discriminator.highway.weight.numel() if discriminator.highway else 0
-    # The features' mean over the representations is what the last layers see.
-    last = sum(layer.weight.numel() for layer in (discriminator.dense, discriminator.output) if layer)
-    return 2 * rows * (discriminator.representations * each + last)
 
 
 # --- the tables ------------------------------------------------------------------------------------------------------

@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 import fsspec
 
 from lstmgan_dist.addresses import WITHOUT_FILE, scheme_of
-from lstmgan_dist.config import Storage
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.storage_settings import Storage
 
 S3 = ("s3", "s3a")
 GOOGLE = ("gs", "gcs")

@@ -13,8 +13,8 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from lstmgan_dist import config
 from lstmgan_dist.cli import app
+from lstmgan_dist.corpus.settings import Corpus, TokenizerSettings
 from lstmgan_dist.errors import UserError
 from tests.training.conftest import CONTINUOUS, SENTENCES, everything_in
 
@@ -274,12 +274,12 @@ def test_an_option_of_prepare_is_checked_as_the_setting_of_a_job_is(options, wor
 def test_prepare_describes_its_options_as_a_job_does_and_has_its_defaults():
     group: Any = get_command(app)
     options = {option.name: option for option in group.commands["prepare"].params}
-    corpus = config.Corpus(source="x")
+    corpus = Corpus(source="x")
     for name in ("heldout_fraction", "layout", "max_length", "column", "on_bad_text", "on_long_text"):
-        assert options[name].help == config.Corpus.model_fields[name].description
+        assert options[name].help == Corpus.model_fields[name].description
         assert options[name].default == getattr(corpus, name)
     for name in ("lower", "vocabulary_size", "min_count"):
-        assert options[name].help == config.Tokenizer.model_fields[name].description
+        assert options[name].help == TokenizerSettings.model_fields[name].description
         assert options[name].default == getattr(corpus.tokenizer, name)
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lstmgan_dist.config import Interval, Job, Schedule, differences, dump_job, load_job, parse_job
+from lstmgan_dist.config import Job, differences, dump_job, load_job, parse_job
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.models.generators.lstm import LSTMGeneratorKind
+from lstmgan_dist.settings import Interval, Schedule
 
 JOBS = Path(__file__).parent.parent / "jobs"
 
@@ -130,6 +132,7 @@ def test_overrides_reach_into_lists_and_keep_their_order():
     changed = job("phases.0.epochs=5", "batch.size=32", "batch.size=16", "generator.dropout=0.3")
     assert changed.phases[0].epochs == 5
     assert changed.batch.size == 16
+    assert isinstance(changed.generator, LSTMGeneratorKind)
     assert changed.generator.dropout.between == 0.3
 
 

@@ -12,9 +12,9 @@ from contextlib import suppress
 import pytest
 
 from lstmgan_dist import storage
-from lstmgan_dist.config import Storage
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.storage import Folder, content_mark, file_size, matching_files, open_file
+from lstmgan_dist.storage_settings import Storage
 from tests.servers import READ_ONLY, faulty_proxy, free_port, s3_server
 
 pytestmark = pytest.mark.cluster

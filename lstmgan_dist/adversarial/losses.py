@@ -1,17 +1,20 @@
-"""Discriminator losses and the generator costs that belong to them.
+"""Discriminator losses and the generator costs that belong to them, by their word in a job file.
 
-A score is a logit for "real": of a token or of a sentence. All functions work element by element; who averages over
-what is the objective's business. Shapes are any, equal for real and fake where they are paired.
+A score is a logit for "real": of a token, of a sentence or of one of its representations. All functions say something
+of every score; who averages over what is the objective's business. Shapes are any, equal for real and fake where these
+are compared.
+
+To add one: a function of each side, with its source, and a line in `LOSSES`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -19,18 +22,16 @@ class Loss:
     """One game.
 
     discriminator: (real scores, fake scores) -> (loss of each real score, loss of each fake score).
-    generator: (fake scores, real scores) -> cost of each fake score. Only a paired loss looks at the real scores.
-    middle: the score between real and fake; None where only the difference of a pair means anything.
+    generator: (fake scores, real scores) -> cost of each fake score; the real ones are there if it compares.
+    middle: the score between real and fake; None where only differences mean anything.
+    compares: nothing; each pair of a real and a fake score; or each score with all of the global batch, rows first,
+        which then takes part as a whole.
     """
 
     discriminator: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     generator: Callable[[Tensor, Tensor | None], Tensor]
     middle: float | None = 0.0
-
-    @property
-    def paired(self) -> bool:
-        """Whether real and fake scores are compared pair by pair, so that a cost needs real scores too."""
-        return self.middle is None
+    compares: Literal["nothing", "pairs", "batch"] = "nothing"
 
     def reward(self, fake: Tensor, real: Tensor | None) -> Tensor:
         """How much less each fake score costs than an undecided one: the middle, or where paired an equal score.
@@ -38,13 +39,20 @@ class Loss:
         So a discriminator that sees no difference rewards nothing. Minus the cost itself is the same for every sentence
         then, but it is earned once a token: to write longer, or shorter, would pay.
         """
-        undecided = torch.zeros_like(fake) if self.middle is None else torch.full_like(fake, self.middle)
+        undecided = fake.new_full(fake.shape, self.middle or 0.0)
         return self.generator(undecided, undecided) - self.generator(fake, real)
+
+
+def _softplus(score: Tensor) -> Tensor:
+    """log(1 + e^score). Names of losses are read by commands that do without torch."""
+    from torch.nn.functional import softplus
+
+    return softplus(score)
 
 
 def _cross_entropy(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     """-log D(real), -log(1 - D(fake)), with D the sigmoid of the score (Goodfellow et al. 2014, equation 1)."""
-    return F.softplus(-real), F.softplus(fake)
+    return _softplus(-real), _softplus(fake)
 
 
 def _least_squares(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,28 +62,28 @@ def _least_squares(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
 
 def _hinge(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     """Distances to the margins at 1 and -1 (Lim and Ye 2017; Miyato et al. 2018, equation 16)."""
-    return F.relu(1 - real), F.relu(1 + fake)
+    return (1 - real).relu(), (1 + fake).relu()
 
 
 def _relativistic(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     """-log sigmoid(real - fake) of each pair (RSGAN, Jolicoeur-Martineau 2019), all of it with the real score."""
-    return F.softplus(fake - real), torch.zeros_like(fake)
+    return _softplus(fake - real), fake.new_zeros(fake.shape)
 
 
 def _relativistic_cost(fake: Tensor, real: Tensor | None) -> Tensor:
     """-log sigmoid(fake - real) of each pair."""
     assert real is not None
-    return F.softplus(real - fake)
+    return _softplus(real - fake)
 
 
 LOSSES = {
     # log(1 - D(fake)): the minimax cost, which is flat where the discriminator wins.
-    "cross_entropy": Loss(_cross_entropy, lambda fake, real: -F.softplus(fake)),
+    "cross_entropy": Loss(_cross_entropy, lambda fake, real: -_softplus(fake)),
     # -log D(fake) (Goodfellow et al. 2014, section 3).
-    "non_saturating": Loss(_cross_entropy, lambda fake, real: F.softplus(-fake)),
+    "non_saturating": Loss(_cross_entropy, lambda fake, real: _softplus(-fake)),
     # 1 - 2 D(fake): minus ScratchGAN's reward (de Masson d'Autume et al. 2019, section 2.2).
-    "probability": Loss(_cross_entropy, lambda fake, real: 1 - 2 * torch.sigmoid(fake)),
+    "probability": Loss(_cross_entropy, lambda fake, real: 1 - 2 * fake.sigmoid()),
     "least_squares": Loss(_least_squares, lambda fake, real: (fake - 1).square() / 2, middle=0.5),
     "hinge": Loss(_hinge, lambda fake, real: -fake),
-    "relativistic": Loss(_relativistic, _relativistic_cost, middle=None),
+    "relativistic": Loss(_relativistic, _relativistic_cost, middle=None, compares="pairs"),
 }

@@ -9,6 +9,7 @@ import typer
 from lstmgan_dist import config
 from lstmgan_dist.commands.terminal import preparation_bar, print_rows
 from lstmgan_dist.commands.workers import readers
+from lstmgan_dist.corpus.settings import Corpus, Layout, OnBadText, OnLongText, TokenizerKind, TokenizerSettings
 from lstmgan_dist.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _CORPUS_OPTIONS = {
     "on_bad_text": "--on-bad-text",
     "on_long_text": "--on-long-text",
 }
-_CORPUS = config.Corpus(source="SOURCE")
+_CORPUS = Corpus(source="SOURCE")
 
 Sources = Annotated[
     list[str],
@@ -43,7 +44,7 @@ ReadersAddress = Annotated[
 
 def _setting(key: str, *names: str) -> Any:
     """An option for a setting of a corpus, described as in job files; `prepare` has it checked as theirs are."""
-    fields = config.Tokenizer.model_fields if key.startswith("tokenizer.") else config.Corpus.model_fields
+    fields = TokenizerSettings.model_fields if key.startswith("tokenizer.") else Corpus.model_fields
     return typer.Option(*names, help=fields[key.removeprefix("tokenizer.")].description)
 
 
@@ -52,15 +53,15 @@ def prepare(
     out: Annotated[str, typer.Option(help="Folder or URL of the corpus to make.")],
     heldout: Annotated[list[str] | None, typer.Option(help="Separate held-out text; repeatable.")] = None,
     heldout_fraction: Annotated[float, _setting("heldout_fraction")] = _CORPUS.heldout_fraction,
-    layout: Annotated[config.Layout, _setting("layout")] = _CORPUS.layout,
-    tokenizer: Annotated[config.TokenizerKind, _setting("tokenizer.kind")] = _CORPUS.tokenizer.kind,
+    layout: Annotated[Layout, _setting("layout")] = _CORPUS.layout,
+    tokenizer: Annotated[TokenizerKind, _setting("tokenizer.kind")] = _CORPUS.tokenizer.kind,
     lower: Annotated[bool, _setting("tokenizer.lower", "--lower")] = _CORPUS.tokenizer.lower,
     vocabulary_size: Annotated[int | None, _setting("tokenizer.vocabulary_size")] = _CORPUS.tokenizer.vocabulary_size,
     min_count: Annotated[int, _setting("tokenizer.min_count")] = _CORPUS.tokenizer.min_count,
     max_length: Annotated[int, _setting("max_length")] = _CORPUS.max_length,
     column: Annotated[str | None, _setting("column")] = _CORPUS.column,
-    on_bad_text: Annotated[config.OnBadText, _setting("on_bad_text")] = _CORPUS.on_bad_text,
-    on_long_text: Annotated[config.OnLongText, _setting("on_long_text")] = _CORPUS.on_long_text,
+    on_bad_text: Annotated[OnBadText, _setting("on_bad_text")] = _CORPUS.on_bad_text,
+    on_long_text: Annotated[OnLongText, _setting("on_long_text")] = _CORPUS.on_long_text,
     address: ReadersAddress = None,
 ) -> None:
     """Turn text into a corpus of token shards that jobs can name as their source.
@@ -102,7 +103,7 @@ def prepare(
     print_rows(describe_corpus(corpus))
 
 
-def _settings(sources: list[str], of_corpus: dict[str, Any], of_tokenizer: dict[str, Any]) -> config.Corpus:
+def _settings(sources: list[str], of_corpus: dict[str, Any], of_tokenizer: dict[str, Any]) -> Corpus:
     """What the options say, checked as a job's settings are."""
     # Defaults are not given: which of them have no use depends on the others.
     given = {
@@ -110,7 +111,7 @@ def _settings(sources: list[str], of_corpus: dict[str, Any], of_tokenizer: dict[
         **{key: value for key, value in of_corpus.items() if value != getattr(_CORPUS, key)},
         "tokenizer": {key: value for key, value in of_tokenizer.items() if value != getattr(_CORPUS.tokenizer, key)},
     }
-    return config.from_options(config.Corpus, given, _CORPUS_OPTIONS)
+    return config.from_options(Corpus, given, _CORPUS_OPTIONS)
 
 
 def _vacant_folder(out: str) -> Folder:

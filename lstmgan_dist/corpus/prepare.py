@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from lstmgan_dist import __version__, config
+from lstmgan_dist import __version__
 from lstmgan_dist.corpus.manifest import (
     FORMAT,
     MANIFEST,
@@ -32,6 +32,7 @@ from lstmgan_dist.corpus.manifest import (
     open_corpus,
     write_manifest,
 )
+from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.corpus.shards import SplitWriter
 from lstmgan_dist.corpus.sources import Case, Chunk, Findings, Rows, Source, clean, find_sources, read_chunks
 from lstmgan_dist.corpus.splits import Cut, Purpose, Texts, split
@@ -63,7 +64,7 @@ class Progress:
 
 
 def prepare(
-    settings: config.Corpus,
+    settings: Corpus,
     out: Folder,
     *,
     report: Callable[[Progress], None],
@@ -102,7 +103,7 @@ def is_corpus_file(name: str) -> bool:
     return name == MANIFEST or _OUR_FILES.fullmatch(name) is not None
 
 
-def content_key(settings: config.Corpus) -> str:
+def content_key(settings: Corpus) -> str:
     """A key for a cache of prepared corpora: equal text under equal settings has an equal key.
 
     Local files are hashed; of remote ones the key knows their address and what the storage says of their version.
@@ -131,7 +132,7 @@ def _clear(out: Folder) -> None:
 class _Preparation:
     """The passes over the sources of one corpus."""
 
-    def __init__(self, settings: config.Corpus, report: Callable[[Progress], None], workers: ReadingWorkers) -> None:
+    def __init__(self, settings: Corpus, report: Callable[[Progress], None], workers: ReadingWorkers) -> None:
         self._settings = settings
         self._report = report
         self._workers = workers
@@ -267,7 +268,7 @@ def _size(sources: list[Source]) -> int:
 # --- what is done to each source and chunk: pure functions -----------------------------------------------------------
 
 
-def _numbered_chunks(settings: config.Corpus, source: Source) -> Iterator[tuple[int, Chunk]]:
+def _numbered_chunks(settings: Corpus, source: Source) -> Iterator[tuple[int, Chunk]]:
     """The chunks of a source, from 0: read where this runs, which may be another machine than the one that found it.
 
     Raises:
@@ -293,13 +294,13 @@ def _with_place(function: Callable[[int, Chunk], Result], numbered: tuple[int, C
     return chunk.source.url, chunk.bytes_read, function(number, chunk)
 
 
-def _measure(settings: config.Corpus, number: int, chunk: Chunk) -> int:
+def _measure(settings: Corpus, number: int, chunk: Chunk) -> int:
     """Characters of a chunk."""
     texts = split(clean(chunk, settings), number, settings, "train", None)["train"].texts
     return int(character_counts(texts).sum())
 
 
-def _count(settings: config.Corpus, purpose: Purpose, cut: Cut | None, number: int, chunk: Chunk) -> Counted:
+def _count(settings: Corpus, purpose: Purpose, cut: Cut | None, number: int, chunk: Chunk) -> Counted:
     """What the vocabulary is made from: the training text of a chunk."""
     parts = split(clean(chunk, settings), number, settings, purpose, cut)
     texts = parts["train"].texts if "train" in parts else pa.array([], pa.string())
@@ -322,7 +323,7 @@ class _EncodedChunk:
 
 
 def _encode(
-    settings: config.Corpus, purpose: Purpose, cut: Cut | None, tokenizer: Tokenizer, number: int, chunk: Chunk
+    settings: Corpus, purpose: Purpose, cut: Cut | None, tokenizer: Tokenizer, number: int, chunk: Chunk
 ) -> _EncodedChunk:
     """The tokens of a chunk by split, none longer than allowed."""
     rows = clean(chunk, settings)
@@ -339,7 +340,7 @@ def _encode(
 
 
 def _limited(
-    encoded: Encoded, characters_N: np.ndarray, part: Texts, rows: Rows, settings: config.Corpus
+    encoded: Encoded, characters_N: np.ndarray, part: Texts, rows: Rows, settings: Corpus
 ) -> tuple[Encoded, np.ndarray]:
     """Sentences of at most max_length tokens; one that is cut short keeps its share of the characters."""
     lengths_N, limit = encoded.lengths_N, settings.max_length

@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lstmgan_dist import config
 from lstmgan_dist.addresses import SYNTHETIC, scheme_of
 from lstmgan_dist.corpus import python_docs
+from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.corpus.tokenizer import byte_counts
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.storage import Folder, file_size, matching_files, open_file
@@ -214,7 +214,7 @@ def _source(url: str) -> Source:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def read_chunks(source: Source, settings: config.Corpus) -> Iterator[Chunk]:
+def read_chunks(source: Source, settings: Corpus) -> Iterator[Chunk]:
     """The text of a source from beginning to end.
 
     Raises:
@@ -328,7 +328,7 @@ def _refuse_binary(source: Source, sample: bytes) -> None:
         raise UserError(f"{source.url}: this is a binary file, or text in another encoding: give UTF-8 text.")
 
 
-def _table_chunks(source: Source, raw: IO[bytes], settings: config.Corpus) -> Iterator[Chunk]:
+def _table_chunks(source: Source, raw: IO[bytes], settings: Corpus) -> Iterator[Chunk]:
     name = settings.column or "text"
     first = 1
     try:
@@ -398,7 +398,7 @@ def _portions(column: pa.Array) -> Iterator[pa.Array]:
 # --- cleaning --------------------------------------------------------------------------------------------------------
 
 
-def clean(chunk: Chunk, settings: config.Corpus) -> Rows:
+def clean(chunk: Chunk, settings: Corpus) -> Rows:
     """The texts of a chunk that are fit for use: a pure function.
 
     Sentences lose the white space around them, and those that are empty then are left out. Text that is not valid
@@ -448,7 +448,7 @@ def _lines(content: bytes) -> pa.Array:
 
 
 def _parsed(
-    source: Source, lines: pa.Array, numbers: np.ndarray, settings: config.Corpus, findings: Findings
+    source: Source, lines: pa.Array, numbers: np.ndarray, settings: Corpus, findings: Findings
 ) -> tuple[pa.Array, np.ndarray]:
     """The column's text of every JSON line. Lines without it cannot be mended, only skipped."""
     name = settings.column or "text"
@@ -491,7 +491,7 @@ def _field(line: bytes, name: str, policy: Literal["error", "skip", "replace"]) 
 
 
 def _without_endless(
-    source: Source, lines: pa.Array, numbers: np.ndarray, settings: config.Corpus, findings: Findings
+    source: Source, lines: pa.Array, numbers: np.ndarray, settings: Corpus, findings: Findings
 ) -> tuple[pa.Array, np.ndarray, frozenset[int]]:
     """Without what must not be held in memory; also the numbers of what was cut short instead."""
     sentences = settings.layout == "sentences"
@@ -517,7 +517,7 @@ def _head(line: bytes, length: int) -> bytes:
 
 
 def _without_bad(
-    source: Source, lines: pa.Array, numbers: np.ndarray, settings: config.Corpus, findings: Findings
+    source: Source, lines: pa.Array, numbers: np.ndarray, settings: Corpus, findings: Findings
 ) -> tuple[pa.StringArray, np.ndarray]:
     try:
         texts = lines.cast(pa.large_string()).cast(pa.string())
@@ -543,7 +543,7 @@ def _holds_nul(texts: pa.StringArray) -> bool:
     return not np.frombuffer(data or b"", np.uint8)[bounds[0] : bounds[1]].all()
 
 
-def _mended(line: bytes, case: Case, settings: config.Corpus, findings: Findings) -> str | None:
+def _mended(line: bytes, case: Case, settings: Corpus, findings: Findings) -> str | None:
     """A line as text; None where it is bad and to be skipped."""
     try:
         text = line.decode("utf-8")
@@ -558,7 +558,7 @@ def _mended(line: bytes, case: Case, settings: config.Corpus, findings: Findings
     return line.decode("utf-8", errors="replace").replace("\0", "\ufffd")
 
 
-def _clean_text(chunk: Chunk, content: bytes, settings: config.Corpus, findings: Findings) -> str:
+def _clean_text(chunk: Chunk, content: bytes, settings: Corpus, findings: Findings) -> str:
     try:
         text = content.decode("utf-8")
         if "\0" not in text:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from lstmgan_dist import config
+from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.corpus.sources import Rows
 from lstmgan_dist.corpus.tokenizer import character_counts, lowered, piece_borders
 
@@ -38,7 +38,7 @@ class Cut:
     character: int
 
 
-def split(rows: Rows, number: int, settings: config.Corpus, purpose: Purpose, cut: Cut | None) -> Mapping[str, Texts]:
+def split(rows: Rows, number: int, settings: Corpus, purpose: Purpose, cut: Cut | None) -> Mapping[str, Texts]:
     """The texts of chunk `number` of a source by split, lowered if so set; a split that gets none may be absent."""
     whole = Texts(lowered(rows.texts) if settings.tokenizer.lower else rows.texts, rows.numbers, rows.ends)
     if purpose != "both":

@@ -76,7 +76,7 @@ class Stream:
         shuffle_window: int,
         sequences_read: int = 0,
     ) -> None:
-        assert batch_size % total_lanes == 0, "config.Batch has checked this"
+        assert batch_size % total_lanes == 0, "BatchSettings has checked this"
         assert sequences_read % batch_size == 0, "a position is a whole number of batches"
         self.sequences_read = sequences_read
         self._batch_size = batch_size

@@ -13,7 +13,7 @@ import pyarrow as pa
 from tokenizers import Tokenizer as LibraryTokenizer
 from tokenizers import models, pre_tokenizers, trainers
 
-from lstmgan_dist import config
+from lstmgan_dist.corpus.settings import TokenizerSettings
 from lstmgan_dist.corpus.tokenizer import (
     END,
     UNKNOWN,
@@ -54,7 +54,7 @@ class Counter(Protocol):
         ...
 
 
-def counter_for(settings: config.Tokenizer) -> Counter | None:
+def counter_for(settings: TokenizerSettings) -> Counter | None:
     """The counter that a tokenizer is made from; None for bytes, which need none.
 
     Raises:
@@ -78,7 +78,7 @@ def count(texts: pa.StringArray, kind: str) -> Counted:
 class CharacterCounter:
     """Counts code points."""
 
-    def __init__(self, settings: config.Tokenizer) -> None:
+    def __init__(self, settings: TokenizerSettings) -> None:
         self._settings = settings
         self._counts = np.zeros(0x110000, np.int64)
 
@@ -94,7 +94,7 @@ class CharacterCounter:
 class PieceCounter:
     """Counts pieces, which words and byte pairs are then counted from."""
 
-    def __init__(self, settings: config.Tokenizer) -> None:
+    def __init__(self, settings: TokenizerSettings) -> None:
         self._settings = settings
         self._pieces = pa.table({"values": pa.array([], pa.string()), "counts": pa.array([], pa.int64())})
         self._pending: list[pa.Table] = []
@@ -187,7 +187,7 @@ def _bytes(pieces: pa.Table) -> int:
     return pieces["values"].nbytes
 
 
-def _most_frequent(counts: dict[str, int], settings: config.Tokenizer) -> list[str]:
+def _most_frequent(counts: dict[str, int], settings: TokenizerSettings) -> list[str]:
     """The most frequent first, ties in the order of code points."""
     kept = sorted(token for token, times in counts.items() if times >= settings.min_count)
     kept.sort(key=counts.__getitem__, reverse=True)  # stable

@@ -17,6 +17,7 @@ from torch import Tensor
 from lstmgan_dist.evaluation.texts import Texts
 from lstmgan_dist.models.drawing import END
 from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.models.generators.lstm import GeneratorDropout, LSTMGeneratorKind
 from lstmgan_dist.runtime.randomness import Noise, derive, permutation
 
 # Texts of like length share a batch: of so many batches' worth of shuffled texts, those next to each other in length.
@@ -62,14 +63,9 @@ class Trained:
 
 def build(vocabulary_size: int, recipe: Recipe, *, seed: int) -> Generator:
     """The language model before it has learnt, on the CPU."""
-    return Generator(
-        vocabulary_size=vocabulary_size,
-        embedding=recipe.embedding,
-        hidden=recipe.hidden,
-        embedding_dropout=recipe.dropout,
-        output_dropout=recipe.dropout,
-        seed=derive(seed, "language model"),
-    )
+    dropout = GeneratorDropout(embedding=recipe.dropout, output=recipe.dropout)
+    kind = LSTMGeneratorKind(embedding=recipe.embedding, hidden=recipe.hidden, dropout=dropout)
+    return kind.build(vocabulary_size=vocabulary_size, seed=derive(seed, "language model"))
 
 
 def fit(

@@ -17,7 +17,7 @@ from torch import Tensor
 from lstmgan_dist.corpus.tokenizer import END_ID, UNKNOWN_ID
 from lstmgan_dist.evaluation.sampling import BLOCK, Sampling, sample
 from lstmgan_dist.evaluation.texts import Texts, join_texts
-from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.models.generators.lstm import LSTMGeneratorKind
 from lstmgan_dist.models.initialise import normal_
 from lstmgan_dist.runtime.randomness import derive
 
@@ -45,7 +45,8 @@ class Oracle:
         self.length = length
         self.words = tuple(map(str, range(vocabulary)))
         size = vocabulary + len(_MARKS)
-        self.generator = Generator(vocabulary_size=size, embedding=EMBEDDING, hidden=HIDDEN, tied=False).eval()
+        kind = LSTMGeneratorKind(embedding=EMBEDDING, hidden=HIDDEN, tied=False)
+        self.generator = kind.build(vocabulary_size=size, seed=seed).eval()
         self.generator.requires_grad_(False)
         for name, weight in self.generator.named_parameters():
             normal_(weight, 1, seed, f"oracle {name}")

@@ -1,7 +1,7 @@
 """Text from a generator: free running, without gradient.
 
 Shapes: B rows, T positions, P prompt tokens, S slots that are worked on together, V vocabulary, F features,
-K candidates, J blocks of the vocabulary, H hidden units, L layers, Z latent dimensions.
+K candidates, J blocks of the vocabulary, Z latent dimensions.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def draw(
             return generator.initial_state(slots, latent_SZ)
         # Without latent vectors the prompt leads every row to the same state.
         inputs_SP = torch.tensor([prompt[:-1]], device=device).expand(1 if latent_SZ is None else slots, -1)
-        _, (h_SLH, c_SLH) = generator(inputs_SP, latent_BZ=latent_SZ)
-        return h_SLH.expand(slots, -1, -1), c_SLH.expand(slots, -1, -1)
+        _, state = generator(inputs_SP, latent_BZ=latent_SZ)
+        return tuple(tensor.expand(slots, *tensor.shape[1:]) for tensor in state)
 
     def pick(features_SF: Tensor, output_VF: Tensor, bias_V: Tensor, uniforms_S: Tensor) -> Tensor:
         """The next token of every slot."""
@@ -114,9 +114,9 @@ def _draw_in_slots(
     token_S = torch.full_like(row_S, first_token)
     state = begin(latent_of(row_S), entered)
     while len(row_S):
-        features_S1F, state = generator(token_S[:, None], state, latent_BZ=latent_of(row_S))
+        features_SF, state = generator.step(latent_of(row_S), torch.float32)(token_S, state)
         uniforms_S = uniforms_BT[row_S, position_S]
-        token_S = pick(features_S1F[:, 0], generator.output_matrix, generator.output_bias, uniforms_S)
+        token_S = pick(features_SF, generator.output_matrix, generator.output_bias, uniforms_S)
         tokens_BT[row_S, position_S] = token_S
         position_S += 1
         lengths_B[row_S] = position_S
@@ -127,15 +127,15 @@ def _draw_in_slots(
         if len(refill):
             row_S[refill] = torch.arange(entered, entered + len(refill))
             token_S[refill] = first_token
-            for old_SLH, new_SLH in zip(state, begin(latent_of(row_S[refill]), len(refill)), strict=True):
-                old_SLH[refill] = new_SLH
+            for old, new in zip(state, begin(latent_of(row_S[refill]), len(refill)), strict=True):
+                old[refill] = new
             entered += len(refill)
         row_S[over[len(refill) :]] = nowhere
         slots = -(-int((row_S != nowhere).sum()) // _SLOT_STEP) * _SLOT_STEP
         if slots < len(row_S):
             keep = (row_S == nowhere).argsort(stable=True)[:slots]
             row_S, position_S, token_S = row_S[keep], position_S[keep], token_S[keep]
-            state = state[0][keep], state[1][keep]
+            state = tuple(tensor[keep] for tensor in state)
     return Drawn(tokens_BT[:rows], lengths_B[:rows])
 
 
@@ -149,27 +149,17 @@ def _draw_in_step(
     dtype: torch.dtype,
 ) -> Drawn:
     """Draw all rows to the last position, without ever asking the device for a value: what a CUDA graph can hold."""
-    embedding_VE, output_VF = generator.embedding.weight.to(dtype), generator.output_matrix.to(dtype)
-    cells = [[weight.to(dtype) for weight in layer.weights] for layer in generator.lstm_layers()]
-    projection = None if generator.projection is None else generator.projection.weight.to(dtype)
-    latent_BZ = latent_BZ.to(dtype) if generator.feeds_every_step and latent_BZ is not None else None
-    states = [
-        (h_BH.to(dtype), c_BH.to(dtype)) for h_BH, c_BH in zip(state[0].unbind(1), state[1].unbind(1), strict=True)
-    ]
+    step = generator.step(latent_BZ, dtype)
+    state = tuple(tensor.to(dtype) for tensor in state)
+    output_VF, bias_V = generator.output_matrix.to(dtype), generator.output_bias.to(dtype)
     rows, positions = uniforms_BT.shape
     token_B = torch.full((rows,), first_token, device=uniforms_BT.device)
     running_B = torch.ones(rows, dtype=torch.bool, device=uniforms_BT.device)
     lengths_B = torch.zeros(rows, dtype=torch.int64, device=uniforms_BT.device)
     drawn = []
     for t in range(positions):
-        x_BI = F.embedding(token_B, embedding_VE)
-        if latent_BZ is not None:
-            x_BI = torch.cat([x_BI, latent_BZ], dim=-1)
-        for number, weights in enumerate(cells):
-            states[number] = torch.lstm_cell(x_BI, states[number], *weights)
-            x_BI = states[number][0]
-        features_BF = x_BI if projection is None else F.linear(x_BI, projection)
-        token_B = pick(features_BF, output_VF, generator.output_bias.to(dtype), uniforms_BT[:, t])
+        features_BF, state = step(token_B, state)
+        token_B = pick(features_BF, output_VF, bias_V, uniforms_BT[:, t])
         drawn.append(token_B.where(running_B, END))
         lengths_B = lengths_B + running_B
         running_B = running_B & (token_B != END)
@@ -219,11 +209,11 @@ def _replay(
 
 
 def _capture(generator: Generator, inputs: list[Tensor], first_token: int, pick: Pick, dtype: torch.dtype) -> _Graph:
-    uniforms_BT, h_BLH, c_BLH, *latents = inputs
-    latent_BZ = latents[0] if latents else None
+    uniforms_BT, *state = inputs
+    latent_BZ = state.pop() if generator.latent_size else None
 
     def run() -> Drawn:
-        return _draw_in_step(generator, uniforms_BT, latent_BZ, (h_BLH, c_BLH), first_token, pick, dtype)
+        return _draw_in_step(generator, uniforms_BT, latent_BZ, tuple(state), first_token, pick, dtype)
 
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from lstmgan_dist.config import AdversarialPhase, Job
+from lstmgan_dist.config import Job
 from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.training.game import build_discriminator, build_generator
 from lstmgan_dist.training.progress import batches_per_epoch, steps_of
@@ -42,18 +42,13 @@ def plan(job: Job, corpus: PreparedCorpus) -> str:
 def _bytes(job: Job, networks: dict[str, nn.Module], vocabulary_size: int) -> int:
     """Weights, gradients and Adam's two moments, and the activations of the widest update."""
     weights = sum(parameter.numel() for network in networks.values() for parameter in network.parameters())
-    positions = job.batch.size // job.batch.accumulate * job.corpus.max_length
-    settings = job.generator
-    # Gates and states that a fused LSTM keeps for its backward pass, and logits with their gradient and softmax.
-    generator = positions * (settings.embedding + settings.layers * 7 * settings.hidden + 3 * vocabulary_size)
-    discriminator = 0
-    if any(isinstance(phase, AdversarialPhase) for phase in job.phases):
-        if job.discriminator and job.discriminator.kind == "lstm":
-            directions = 2 if job.discriminator.bidirectional else 1
-            discriminator = 2 * positions * directions * job.discriminator.layers * 7 * job.discriminator.hidden
-        elif job.discriminator:
-            rows = job.batch.size // job.batch.accumulate * job.discriminator.representations
-            discriminator = 2 * rows * 4 * sum(job.discriminator.filters.values())
-        # Soft samples: perturbed logits, their softmax and its gradient.
-        discriminator += 3 * positions * vocabulary_size
-    return (4 * weights + generator + discriminator) * _FLOAT
+    rows, longest = job.batch.size // job.batch.accumulate, job.corpus.max_length
+    positions = rows * longest
+    # Logits with their gradient and softmax.
+    generator = positions * (job.generator.activations() + 3 * vocabulary_size)
+    of_phases = [0]
+    for phase in job.phases:
+        if phase.plays and phase.moves_generator and job.discriminator:
+            of_texts = 2 * rows * job.discriminator.activations(longest)  # real and drawn ones
+            of_phases.append(of_texts + phase.activations(positions, vocabulary_size))
+    return (4 * weights + generator + max(of_phases)) * _FLOAT

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from lstmgan_dist.config import AnyPhase
 from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.corpus.order import TextOrder
-
-HELDOUT_NLL, DISCRIMINATOR_ACCURACY = "heldout/nll", "heldout/discriminator_accuracy"
+from lstmgan_dist.phases.kind import HELDOUT_NLL, Phase
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class Progress:
         else:
             self.evaluations_since_best += 1
 
-    def phase_is_over(self, phase: AnyPhase, steps: int) -> bool:
+    def phase_is_over(self, phase: Phase, steps: int) -> bool:
         """Whether the phase has run its steps, or stopped getting better."""
         patience = phase.early_stop
         return self.phase_step >= steps or (patience is not None and self.evaluations_since_best >= patience)
@@ -93,9 +91,9 @@ class Progress:
         """The best evaluation of the phase that the last step belongs to; None before its first."""
         return self.best if self.phase_step or not self.ended else self.ended[-1].best
 
-    def likelihood_end(self, phases: Sequence[AnyPhase]) -> int | None:
+    def likelihood_end(self, phases: Sequence[Phase]) -> int | None:
         """The step whose weights the first game starts from; None before it, and where there is none."""
-        first_game = next((number for number, phase in enumerate(phases) if phase.kind != "likelihood"), 0)
+        first_game = next((number for number, phase in enumerate(phases) if phase.plays), 0)
         return self.ended[first_game - 1].step if 0 < first_game <= len(self.ended) else None
 
     def protected_steps(self) -> set[int]:
@@ -118,7 +116,7 @@ def _score(values: dict[str, Any] | None) -> Score | None:
     return Score(**values) if values else None
 
 
-def steps_of(phase: AnyPhase, batches_per_epoch: float) -> int:
+def steps_of(phase: Phase, batches_per_epoch: float) -> int:
     """The most steps that a phase takes, where an epoch is over when as many batches were read as the text holds."""
     if phase.steps is not None:
         return phase.steps

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from lstmgan_dist.adversarial.objectives import DiscriminatorObjective
+from lstmgan_dist.adversarial.discrimination import DiscriminatorObjective
 from lstmgan_dist.config import Job
 from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.corpus.stream import Batch, heldout_batches, read_sentences
@@ -18,9 +18,10 @@ from lstmgan_dist.evaluation.ngrams import NgramIndex, distinct, repetition, sel
 from lstmgan_dist.evaluation.sampling import Sampling, rows, sample_shared
 from lstmgan_dist.evaluation.texts import Texts
 from lstmgan_dist.models.drawing import END, Drawn
+from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.phases.kind import DISCRIMINATOR_ACCURACY, HELDOUT_NLL
 from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.training.game import Game
-from lstmgan_dist.training.progress import DISCRIMINATOR_ACCURACY, HELDOUT_NLL
 
 CONTINUOUS_SAMPLE_LENGTH = 500
 
@@ -72,14 +73,19 @@ def review(game: Game, corpus: PreparedCorpus, job: Job, runtime: Runtime) -> Re
     if "discriminator" in game.players:
         objective = game.players["discriminator"].objective
         assert isinstance(objective, DiscriminatorObjective)
-        figures, histograms = _discriminator_figures(objective, batches, drawn, most_sequences, runtime)
+        figures, histograms = _discriminator_figures(objective, game.generator, batches, drawn, most_sequences, runtime)
         scalars |= figures
     return Review(scalars, histograms, texts)
 
 
 @torch.no_grad()
 def _discriminator_figures(
-    objective: DiscriminatorObjective, real: Sequence[Batch], drawn: Drawn, most_sequences: int, runtime: Runtime
+    objective: DiscriminatorObjective,
+    generator: Generator,
+    real: Sequence[Batch],
+    drawn: Drawn,
+    most_sequences: int,
+    runtime: Runtime,
 ) -> tuple[dict[str, float], dict[str, Tensor]]:
     """How well the discriminator tells held-out text from as much drawn text, and its scores of both, one a sentence.
 
@@ -97,8 +103,8 @@ def _discriminator_figures(
             continue
         count = here.stop - here.start
         real_lengths_B, fake_lengths_B = batch.lengths_B[:count], drawn.lengths_B[here]
-        real_scores = discriminator(discriminator.embed(batch.targets_BT[:count]), real_lengths_B)
-        fake_scores = discriminator(discriminator.embed(drawn.tokens_BT[here]), fake_lengths_B)
+        real_scores = discriminator(discriminator.see(batch.targets_BT[:count], generator), real_lengths_B)
+        fake_scores = discriminator(discriminator.see(drawn.tokens_BT[here], generator), fake_lengths_B)
         totals[0] += objective.total_loss(real_scores, fake_scores, real_lengths_B, fake_lengths_B)
         totals[1] += discriminator.count(real_lengths_B)
         totals[2] += discriminator.count(fake_lengths_B)

@@ -11,24 +11,24 @@ from typing import TypeVar
 
 import torch
 
-from lstmgan_dist.config import Frontier, Interval, Job
+from lstmgan_dist.adversarial.objective import Report
+from lstmgan_dist.config import Frontier, Job
 from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.corpus.stream import Batch, Stream
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.models.vectors import read_vectors
+from lstmgan_dist.phases.kind import DISCRIMINATOR_ACCURACY, HELDOUT_NLL
+from lstmgan_dist.phases.player import Moment
 from lstmgan_dist.runtime.base import Runtime, Wish, WorkTogether, lanes_of, rows_of
 from lstmgan_dist.runtime.randomness import Noise, derive
+from lstmgan_dist.settings import Interval
 from lstmgan_dist.storage import Folder, configure
 from lstmgan_dist.training import assessing
 from lstmgan_dist.training.background import OneAtATime
 from lstmgan_dist.training.checkpoint import Checkpoint, digest_of, snapshot
 from lstmgan_dist.training.environment import note_environment
 from lstmgan_dist.training.game import Game, build_generator
-from lstmgan_dist.training.phases import ROUNDS
-from lstmgan_dist.training.players import Moment, Report
 from lstmgan_dist.training.progress import (
-    DISCRIMINATOR_ACCURACY,
-    HELDOUT_NLL,
     Progress,
     batches_per_epoch,
     steps_of,
@@ -151,9 +151,9 @@ class _Training:
 
     def _hand_embedding_over(self) -> None:
         """What the first phase with a discriminator begins with, if the job says so."""
-        games = [number for number, phase in enumerate(self.job.phases) if phase.kind != "likelihood"]
+        games = [number for number, phase in enumerate(self.job.phases) if phase.plays]
         settings = self.job.discriminator
-        if settings and settings.embedding_from_generator and games[:1] == [self.progress.phase]:
+        if settings and settings.embedding_taken and games[:1] == [self.progress.phase]:
             self.game.hand_embedding_over()
 
     def _run_phase(self, real: CountedTokens, log: Log) -> bool:
@@ -165,7 +165,7 @@ class _Training:
         wish = Wish.GO_ON
         while progress.phase == number:
             moment = Moment(progress.phase_step, progress.learning_rate_scale, self.noise.at("step", progress.step))
-            report = ROUNDS[phase.kind](self.game, real, phase, moment)
+            report = phase.play(self.game.players, self.game.sides, real, moment)
             progress.advance(real.stream.sequences_read)
             self.screen.tick(done=progress.phase_step)
             self.commits.check()
@@ -236,8 +236,7 @@ class _Training:
         if not math.isfinite(result.scalars[HELDOUT_NLL]):
             raise FailedUpdateError(f"{HELDOUT_NLL} is {result.scalars[HELDOUT_NLL]}")
         # A discriminator phase leaves the generator, and with it the held-out loss, as it was.
-        plays = self.job.phases[self.progress.phase].kind
-        figure = DISCRIMINATOR_ACCURACY if plays == "discriminator" else HELDOUT_NLL
+        figure = self.job.phases[self.progress.phase].judged_by
         self.progress.record(figure, result.scalars[figure])
 
     def _roll_back(self, failure: FailedUpdateError) -> None:
@@ -282,7 +281,7 @@ class _Training:
         if phase.finish_with == "best" and best and best.step != progress.step:
             self.game.load_networks(self._committed(best.step))
             self.screen.say(f"The {phase.kind} phase ends with its best weights, those of step {best.step}: {best}.")
-        if self.job.evaluate.frontier and phase.kind != "discriminator":  # which leaves the generator as it was
+        if self.job.evaluate.frontier and phase.moves_generator:
             self._judge(self.job.evaluate.frontier, log)
         progress.next_phase()
 

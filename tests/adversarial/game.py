@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lstmgan_dist.adversarial import credit
+from lstmgan_dist.adversarial.baselines import MovingAverage
+from lstmgan_dist.adversarial.credits import CREDITS
+from lstmgan_dist.adversarial.discrimination import DiscriminatorObjective
+from lstmgan_dist.adversarial.estimators.gumbel_softmax_objective import GumbelSoftmaxObjective
+from lstmgan_dist.adversarial.estimators.score_function_objective import ScoreFunctionObjective
+from lstmgan_dist.adversarial.likelihood import LikelihoodObjective
 from lstmgan_dist.adversarial.losses import LOSSES
-from lstmgan_dist.adversarial.objectives import (
-    DiscriminatorObjective,
-    GumbelSoftmaxObjective,
-    LikelihoodObjective,
-    ScoreFunctionObjective,
-)
 from lstmgan_dist.corpus.stream import Batch
-from lstmgan_dist.models.discriminators import ConvolutionalDiscriminator, Discriminator, LSTMDiscriminator
+from lstmgan_dist.models.discriminator import Discriminator, TokenReader
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.local import LocalRuntime
 from lstmgan_dist.runtime.randomness import Noise
+from tests.networks import convolutional_discriminator, lstm_discriminator, lstm_generator
 
 V, B, MAX_LENGTH = 19, 8, 7
 RUNTIME = LocalRuntime(torch.device("cpu"))
@@ -45,19 +44,19 @@ def continuous(number: int, rows: int = B) -> Batch:
 
 
 def make_generator(**settings: Any) -> Generator:
-    generator = Generator(**{"vocabulary_size": V, "embedding": 6, "hidden": 10, "seed": 2, **settings})
+    generator = lstm_generator(V, **{"embedding": 6, "hidden": 10, "seed": 2, **settings})
     with torch.no_grad():
         generator.output_bias[0] = 0.5
     return generator
 
 
-def make_discriminator(kind: str, dropout: float = 0.2) -> Discriminator:
+def make_discriminator(kind: str, dropout: float = 0.2) -> TokenReader:
     if kind == "convolutional":
-        return ConvolutionalDiscriminator(
-            vocabulary_size=V, embedding=4, representations=4, filters={2: 3, 3: 4}, dropout=dropout, dense=5
+        return convolutional_discriminator(
+            V, embedding=4, representations=4, filters={2: 3, 3: 4}, dropout=dropout, dense=5
         )
     scores = "per_token" if kind == "per_token" else "per_sentence"
-    return LSTMDiscriminator(vocabulary_size=V, scores=scores, embedding=6, hidden=8, dropout=dropout)
+    return lstm_discriminator(V, scores=scores, embedding=6, hidden=8, dropout=dropout)
 
 
 def make_objective(name: str, loss: str, scores: str, generator: Generator, discriminator: Discriminator) -> Any:
@@ -70,8 +69,9 @@ def make_objective(name: str, loss: str, scores: str, generator: Generator, disc
             generator,
             LOSSES[loss],
             max_length=MAX_LENGTH,
-            credit=partial(credit.discounted, discount=0.7) if scores == "per_token" else credit.sentence,
-            baseline=credit.MovingAverage(decay=0.8, positions=MAX_LENGTH),
+            credit=CREDITS["discounted" if scores == "per_token" else "sentence"],
+            discount=0.7,
+            baseline=MovingAverage(decay=0.8, positions=MAX_LENGTH),
             likelihood_weight=0.3,
         )
     return GumbelSoftmaxObjective(
@@ -89,10 +89,6 @@ def extra(name: str) -> dict[str, float]:
 
 def noise_of(rows: Tensor | None = None, key: int = 7) -> Noise:
     return Noise(key, torch.arange(B) if rows is None else rows)
-
-
-def cut(prepared: dict[str, Tensor], rows: slice) -> dict[str, Tensor]:
-    return {name: value[rows] if value.dim() else value for name, value in prepared.items()}
 
 
 def gradients_of(network: torch.nn.Module) -> dict[str, Tensor]:

@@ -1,25 +1,25 @@
 """Where the discriminator sees no difference: nothing moves the generator, and equal beginnings have an even score."""
 
-from collections.abc import Callable
-from functools import partial
-
 import pytest
 import torch
 from torch import Tensor, nn
 
-from lstmgan_dist.adversarial import credit, objectives
+from lstmgan_dist.adversarial import texts as drawing_of_objectives
+from lstmgan_dist.adversarial.baselines import NoBaseline
+from lstmgan_dist.adversarial.credits import CREDITS
+from lstmgan_dist.adversarial.discrimination import DiscriminatorObjective
+from lstmgan_dist.adversarial.estimators.score_function_objective import ScoreFunctionObjective
 from lstmgan_dist.adversarial.losses import LOSSES
-from lstmgan_dist.adversarial.objectives import DiscriminatorObjective, ScoreFunctionObjective
-from lstmgan_dist.models.discriminators import Discriminator, Scores
+from lstmgan_dist.models.discriminator import Scores, TokenReader
 from lstmgan_dist.models.drawing import Drawn
-from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.randomness import Noise
+from tests.networks import lstm_generator
 
 from .game import RUNTIME, sentences
 from .test_estimators import TINY_T, TINY_V, all_texts, log_probabilities
 
 
-class ByToken(Discriminator):
+class ByToken(TokenReader):
     """A score for each token of the vocabulary, wherever it stands: a tabular discriminator."""
 
     def __init__(self, scores: Scores, score: float) -> None:
@@ -28,36 +28,41 @@ class ByToken(Discriminator):
         self.representations = 3 if scores == "per_representation" else 1
         nn.init.constant_(self.embedding.weight, score)
 
-    def forward(self, embedded_BTE: Tensor, lengths_B: Tensor, *, noise: Noise | None = None) -> Tensor:
+    def forward(self, seen_BTD: Tensor, lengths_B: Tensor, *, noise: Noise | None = None) -> Tensor:
         if self.scores == "per_token":
-            return embedded_BTE.squeeze(-1)
+            return seen_BTD.squeeze(-1)
         if self.scores == "per_sentence":
-            return embedded_BTE[:, 0, 0]
-        return embedded_BTE[:, 0].expand(-1, self.representations)
+            return seen_BTD[:, 0, 0]
+        return seen_BTD[:, 0].expand(-1, self.representations)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("give_credit", [credit.sentence, partial(credit.discounted, discount=0.9)])
+@pytest.mark.parametrize("give_credit", CREDITS)
 def test_an_undecided_discriminator_moves_no_token_whatever_the_lengths(
-    loss: str, give_credit: Callable[[Tensor, Tensor], Tensor], monkeypatch: pytest.MonkeyPatch
+    loss: str, give_credit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The expected gradient over every text, each as often as it is probable, is zero: length does not pay."""
-    generator = Generator(vocabulary_size=TINY_V, embedding=5, hidden=6, seed=4)
+    generator = lstm_generator(TINY_V, embedding=5, hidden=6, seed=4)
     texts = all_texts()
     assert texts.lengths_B.unique().tolist() == list(range(1, TINY_T + 1))
     middle = LOSSES[loss].middle
     for scores in ("per_token", "per_sentence", "per_representation"):
-        if LOSSES[loss].paired and scores == "per_token":
+        if LOSSES[loss].compares != "nothing" and scores == "per_token":
             continue
         discriminator = ByToken(scores, 0.3 if middle is None else middle)
         objective = ScoreFunctionObjective(
-            generator, LOSSES[loss], max_length=TINY_T, credit=give_credit, baseline=credit.NoBaseline()
+            generator,
+            LOSSES[loss],
+            max_length=TINY_T,
+            credit=CREDITS[give_credit],
+            discount=0.9,
+            baseline=NoBaseline(),
         )
-        monkeypatch.setattr(objectives, "draw", lambda *args, **settings: texts)
+        monkeypatch.setattr(drawing_of_objectives, "draw", lambda *args, **settings: texts)
         noise = Noise(1, torch.arange(len(texts.lengths_B)))
         real = sentences(rows=len(texts.lengths_B))
         real.targets_BT.clamp_(max=TINY_V - 1)
-        prepared = objective.prepare(real, opponent=discriminator, noise=noise, runtime=RUNTIME)
+        prepared = objective.prepare(real, opponent=discriminator, noise=noise, runtime=RUNTIME, schedules={})
         probability_B1 = log_probabilities(generator, texts).sum(1, keepdim=True).exp().detach()
         # One batch of all texts, in which each weighs as much as it is probable.
         prepared["advantages_BT"] = prepared["advantages_BT"] * probability_B1
@@ -75,14 +80,14 @@ def test_a_beginning_as_frequent_in_both_texts_has_the_score_of_an_undecided_one
     real.targets_BT.zero_()
     real.targets_BT[:, 0] = 1
     real.lengths_B.fill_(2)
-    monkeypatch.setattr(objectives, "draw", lambda *args, **settings: drawn)
+    monkeypatch.setattr(drawing_of_objectives, "draw", lambda *args, **settings: drawn)
     for name, loss in LOSSES.items():
         if loss.middle is None:
             continue
         discriminator = ByToken("per_token", loss.middle)
         objective = DiscriminatorObjective(discriminator, loss, max_length=4)
-        generator, noise = Generator(vocabulary_size=TINY_V, embedding=2, hidden=2), Noise(1, torch.arange(4))
-        prepared = objective.prepare(real, opponent=generator, noise=noise, runtime=RUNTIME)
+        generator, noise = lstm_generator(TINY_V, embedding=2, hidden=2), Noise(1, torch.arange(4))
+        prepared = objective.prepare(real, opponent=generator, noise=noise, runtime=RUNTIME, schedules={})
         loss_value, _ = objective(prepared, opponent=generator, noise=noise)
         (gradient_V1,) = torch.autograd.grad(loss_value, [discriminator.embedding.weight])
         assert gradient_V1[1].item() == pytest.approx(0, abs=1e-7), name

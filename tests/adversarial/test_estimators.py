@@ -1,18 +1,20 @@
 import itertools
-from collections.abc import Callable
-from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from lstmgan_dist.adversarial import credit, estimators, objectives
+from lstmgan_dist.adversarial import texts as drawing_of_objectives
+from lstmgan_dist.adversarial.baselines import BASELINES
+from lstmgan_dist.adversarial.credits import CREDITS
+from lstmgan_dist.adversarial.estimators.gumbel_softmax_objective import conditioned_gumbel, gumbel_softmax
+from lstmgan_dist.adversarial.estimators.score_function_objective import ScoreFunctionObjective, score_function
 from lstmgan_dist.adversarial.losses import LOSSES
-from lstmgan_dist.adversarial.objectives import ScoreFunctionObjective
 from lstmgan_dist.models.drawing import Drawn
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.randomness import Noise
+from tests.networks import lstm_generator
 
 from .game import RUNTIME, V, make_discriminator, make_generator, sentences
 
@@ -58,23 +60,20 @@ def test_score_function_gradient_equals_exact_enumeration(
     kind: str, baseline: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The estimate's mean over all texts, each as often as it is probable, equals the gradient of the expectation."""
-    generator = Generator(vocabulary_size=TINY_V, embedding=5, hidden=6, seed=4)
+    generator = lstm_generator(TINY_V, embedding=5, hidden=6, seed=4)
     with torch.no_grad():
         generator.output_bias.copy_(torch.tensor([0.5, -0.4, 0.1]))
     texts = all_texts()
     valid = torch.arange(TINY_T) < texts.lengths_B[:, None]
     discriminator = make_discriminator("per_sentence" if kind == "sentence" else "per_token")
     scores = discriminator(discriminator.embed(texts.tokens_BT), texts.lengths_B).detach()
-    rewards = 2 * scores.sigmoid() - 1
-    give_credit: Callable[[Tensor, Tensor], Tensor] = credit.sentence
+    rewards, discount = 2 * scores.sigmoid() - 1, 0.6 if kind == "discounted" else 1.0
     if kind == "sentence":
         # The sentence's reward comes with its last token.
         rewards_BT = torch.zeros_like(valid, dtype=torch.float32)
         rewards_BT[torch.arange(len(valid)), texts.lengths_B - 1] = rewards
         expected = exact_gradient(generator, texts, rewards_BT, discount=1.0)
     else:
-        discount = 0.6 if kind == "discounted" else 1.0
-        give_credit = partial(credit.discounted, discount=discount)
         expected = exact_gradient(generator, texts, rewards * valid, discount)
     if kind != "discounted":
         # The same by differentiating the expectation itself, without any log-probability trick.
@@ -83,17 +82,22 @@ def test_score_function_gradient_equals_exact_enumeration(
         direct = torch.autograd.grad(-expectation, list(generator.parameters()))
         torch.testing.assert_close(expected, list(direct), atol=1e-6, rtol=1e-4)
 
-    module: nn.Module = credit.NoBaseline()
+    learning = BASELINES[baseline](0.7, TINY_T)
     if baseline != "none":
-        module = credit.MovingAverage(decay=0.7, positions=TINY_T if baseline == "per_position" else 1)
-        module(torch.randn(6, TINY_T) + 1, torch.ones(6, TINY_T, dtype=torch.bool), lambda tensor: tensor)
+        returns_BT = torch.randn(6, TINY_T) + 1
+        learning.advantages(returns_BT, torch.ones(6, TINY_T, dtype=torch.bool), lambda tensor: tensor)
     objective = ScoreFunctionObjective(
-        generator, LOSSES["probability"], max_length=TINY_T, credit=give_credit, baseline=module
+        generator,
+        LOSSES["probability"],
+        max_length=TINY_T,
+        credit=CREDITS["sentence" if kind == "sentence" else "discounted"],
+        discount=discount,
+        baseline=learning,
     )
-    monkeypatch.setattr(objectives, "draw", lambda *args, **settings: texts)
+    monkeypatch.setattr(drawing_of_objectives, "draw", lambda *args, **settings: texts)
     noise = Noise(1, torch.arange(len(valid)))
     real = sentences(rows=len(valid))
-    prepared = objective.prepare(real, opponent=discriminator, noise=noise, runtime=RUNTIME)
+    prepared = objective.prepare(real, opponent=discriminator, noise=noise, runtime=RUNTIME, schedules={})
     probability_B = log_probabilities(generator, texts).sum(1).exp().detach()
     found = [torch.zeros_like(parameter) for parameter in generator.parameters()]
     for row, probability in enumerate(probability_B.tolist()):
@@ -115,21 +119,21 @@ def drawn_with_logits(rows: int = 40_000) -> tuple[Tensor, Tensor, Noise]:
 
 def test_the_drawn_token_is_always_the_argmax_of_logits_and_noise() -> None:
     logits, tokens, noise = drawn_with_logits()
-    perturbed = logits + estimators.conditioned_gumbel(logits, tokens, noise)
+    perturbed = logits + conditioned_gumbel(logits, tokens, noise)
     assert torch.equal(perturbed.argmax(-1), tokens)
     assert perturbed.isfinite().all()
 
 
 def test_even_of_an_impossible_token_the_noise_is_finite() -> None:
     logits = torch.tensor([[0.0, -500.0, 3.0]]).expand(1000, -1)
-    gumbel = estimators.conditioned_gumbel(logits, torch.ones(1000, dtype=torch.int64), Noise(3, torch.arange(1000)))
+    gumbel = conditioned_gumbel(logits, torch.ones(1000, dtype=torch.int64), Noise(3, torch.arange(1000)))
     assert gumbel.isfinite().all()
 
 
 def test_over_draws_the_conditioned_noise_is_gumbel_noise() -> None:
     """Kolmogorov and Smirnov's distance for each token, independence of tokens, mean and variance."""
     logits, tokens, noise = drawn_with_logits()
-    gumbel = estimators.conditioned_gumbel(logits, tokens, noise).double()
+    gumbel = conditioned_gumbel(logits, tokens, noise).double()
     rows = len(gumbel)
     ordered = torch.exp(-torch.exp(-gumbel)).sort(dim=0).values
     steps = torch.arange(1, rows + 1, dtype=torch.float64)[:, None] / rows
@@ -158,7 +162,7 @@ def softened() -> dict[str, object]:
 def explicit(softened: dict) -> tuple[Tensor, Tensor]:
     """The relaxed sample and its embedding, written out."""
     logits = softened["features_NF"] @ softened["generator"].output_matrix.T + softened["generator"].output_bias
-    gumbel = estimators.conditioned_gumbel(logits.detach(), softened["tokens_N"], softened["noise_N"])
+    gumbel = conditioned_gumbel(logits.detach(), softened["tokens_N"], softened["noise_N"])
     exponentials = torch.exp(softened["inverse_temperature"] * (logits + gumbel))
     soft = exponentials / exponentials.sum(-1, keepdim=True)
     return soft, soft @ softened["discriminator"].embedding.weight
@@ -171,14 +175,14 @@ def gradients(value: Tensor, softened: dict) -> list[Tensor]:
 
 
 def test_relaxed_gradient_equals_autograd_through_the_formula(softened: dict) -> None:
-    found = estimators.gumbel_softmax(**softened, straight_through=False)
+    found = gumbel_softmax(**softened, straight_through=False)
     _, expected = explicit(softened)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(gradients(found, softened), gradients(expected, softened), atol=1e-6, rtol=1e-4)
 
 
 def test_straight_through_has_the_hard_value_and_the_soft_gradient(softened: dict) -> None:
-    found = estimators.gumbel_softmax(**softened, straight_through=True)
+    found = gumbel_softmax(**softened, straight_through=True)
     embedding = softened["discriminator"].embedding.weight
     torch.testing.assert_close(found, embedding[softened["tokens_N"]], atol=1e-6, rtol=1e-6)
     soft, _ = explicit(softened)
@@ -189,12 +193,12 @@ def test_straight_through_has_the_hard_value_and_the_soft_gradient(softened: dic
 
 def test_the_softened_sample_hardens_as_the_inverse_temperature_grows(softened: dict) -> None:
     softened["inverse_temperature"] = torch.tensor(1e4)
-    found = estimators.gumbel_softmax(**softened, straight_through=False)
+    found = gumbel_softmax(**softened, straight_through=False)
     torch.testing.assert_close(found, softened["discriminator"].embed(softened["tokens_N"]), atol=1e-3, rtol=1e-3)
 
 
 def test_score_function_weighs_log_likelihoods() -> None:
     logs, advantages = torch.tensor([-1.0, -2.0], requires_grad=True), torch.tensor([3.0, -4.0])
-    estimators.score_function(logs, advantages).sum().backward()
+    score_function(logs, advantages).sum().backward()
     assert logs.grad is not None
     assert logs.grad.tolist() == [-3.0, 4.0]

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
+from lstmgan_dist.adversarial.likelihood import LikelihoodObjective
 from lstmgan_dist.adversarial.losses import LOSSES
-from lstmgan_dist.adversarial.objectives import LikelihoodObjective
 from lstmgan_dist.corpus.stream import Batch
 from lstmgan_dist.runtime.randomness import Noise
 
@@ -22,7 +22,6 @@ from .game import (
     RUNTIME,
     B,
     continuous,
-    cut,
     extra,
     gradients_of,
     make_discriminator,
@@ -32,7 +31,7 @@ from .game import (
     sentences,
 )
 
-DROPOUT = {"embedding_dropout": 0.2, "output_dropout": 0.3, "weight_dropout": 0.2}
+DROPOUT = {"dropout": {"embedding": 0.2, "output": 0.3, "weight": 0.2, "between": 0.2}}
 
 
 @contextmanager
@@ -50,16 +49,14 @@ def update(
     noise: Noise,
     parts: int = 1,
     runtime: Any = RUNTIME,
-    **settings: float,
+    schedules: dict[str, float] | None = None,
 ) -> tuple[float, dict[str, float], dict[str, Tensor]]:
     """One update as a player makes it: loss, report and gradients."""
     player.zero_grad()
-    prepared = objective.prepare(real, opponent=opponent, noise=noise, runtime=runtime, **settings)
-    rows = len(noise.rows_B) // parts
+    prepared = objective.prepare(real, opponent=opponent, noise=noise, runtime=runtime, schedules=schedules or {})
     total, report = 0.0, {}
-    for part in range(parts):
-        some = slice(part * rows, (part + 1) * rows)
-        loss, shares = objective(cut(prepared, some), opponent=opponent, noise=noise.part(some))
+    for part, some in objective.parts(prepared, len(noise.rows_B), parts):
+        loss, shares = objective(part, opponent=opponent, noise=noise.part(some))
         loss.backward()
         total += loss.item()
         for name, share in shares.items():
@@ -78,7 +75,9 @@ def play(game: tuple[str, str, str], parts: int) -> list[Any]:
     with frozen(opponent):
         for number in range(2):
             noise = noise_of().at(number)
-            results.append(update(objective, player, opponent, sentences(seed=number), noise, parts, **extra(name)))
+            results.append(
+                update(objective, player, opponent, sentences(seed=number), noise, parts, schedules=extra(name))
+            )
     assert all(parameter.grad is None for parameter in opponent.parameters())
     return results
 
@@ -95,12 +94,12 @@ def test_the_number_of_parts_changes_neither_loss_nor_report_nor_gradient(game: 
 @pytest.mark.parametrize("parts", [1, 2, 4])
 def test_likelihood_in_parts_carries_the_state_of_every_row(parts: int) -> None:
     def run(parts: int) -> list[Any]:
-        generator = make_generator(layers=2, between_dropout=0.2, **DROPOUT)
+        generator = make_generator(layers=2, **DROPOUT)
         objective = LikelihoodObjective(generator, carries_state=True)
         results: list[Any] = []
         for number in (0, 1, 2, 0):
             result = update(objective, generator, None, continuous(number), noise_of().at(number), parts)
-            results.append((*result, objective.state))
+            results.append((*result, objective.row_memory()))
         return results
 
     torch.testing.assert_close(run(parts), run(1), atol=1e-6, rtol=1e-5)
@@ -112,7 +111,7 @@ def test_carried_state_equals_reading_the_text_at_once_and_a_fresh_batch_forgets
     *_, report = (update(objective, generator, None, continuous(number), noise_of())[1] for number in range(3))
     text = torch.cat([continuous(number).inputs_BT for number in range(3)], dim=1)
     features, state = generator(text)
-    torch.testing.assert_close(objective.state, state, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(tuple(objective.row_memory().values()), state, atol=1e-6, rtol=1e-5)
     logs = generator.log_likelihoods(features[:, 12:].flatten(0, 1), continuous(2).targets_BT.flatten())
     assert report["likelihood/nll"] == pytest.approx(-logs.mean().item(), abs=1e-5)
     _, fresh, _ = update(objective, generator, None, continuous(0), noise_of())
@@ -125,7 +124,7 @@ def test_a_restored_state_goes_on_like_the_one_kept() -> None:
     kept = LikelihoodObjective(generator, carries_state=True)
     update(kept, generator, None, continuous(0), noise_of())
     restored = LikelihoodObjective(generator, carries_state=True)
-    restored.state = kept.state
+    restored.load_row_memory(kept.row_memory())
     results = [update(objective, generator, None, continuous(1), noise_of()) for objective in (kept, restored)]
     torch.testing.assert_close(results[0], results[1], rtol=0, atol=0)
     assert not list(kept.buffers())
@@ -164,7 +163,7 @@ def test_padding_never_changes_a_loss(name: str, kind: str) -> None:
                 Batch(wide[0], wide[1], real.lengths_B, fresh=True),
                 noise_of(),
                 parts=1,
-                **extra(name),
+                schedules=extra(name),
             )
         )
     torch.testing.assert_close(results[0], results[1], atol=1e-6, rtol=1e-5)
@@ -174,7 +173,7 @@ def test_the_discriminator_report_is_what_its_names_say() -> None:
     generator, discriminator = make_generator(), make_discriminator("per_sentence", dropout=0.0)
     objective = make_objective("discriminator", "hinge", "per_sentence", generator, discriminator)
     real = sentences()
-    prepared = objective.prepare(real, opponent=generator, noise=noise_of(), runtime=RUNTIME)
+    prepared = objective.prepare(real, opponent=generator, noise=noise_of(), runtime=RUNTIME, schedules={})
     loss, report = objective(prepared, opponent=generator, noise=noise_of())
     fake_BT, fake_lengths_B = prepared["fake_BT"], prepared["fake_lengths_B"]
     real_scores = discriminator(discriminator.embed(real.targets_BT), real.lengths_B)
@@ -196,7 +195,7 @@ def test_the_gumbel_cost_is_the_loss_of_the_drawn_text_when_straight_through(los
     objective = make_objective("straight_through", loss, "per_sentence", generator, discriminator)
     real = sentences()
     prepared = objective.prepare(
-        real, opponent=discriminator, noise=noise_of(), runtime=RUNTIME, inverse_temperature=2.0
+        real, opponent=discriminator, noise=noise_of(), runtime=RUNTIME, schedules={"inverse_temperature": 2.0}
     )
     _, report = objective(prepared, opponent=discriminator, noise=noise_of())
     fake = discriminator(discriminator.embed(prepared["tokens_BT"]), prepared["lengths_B"])
@@ -208,10 +207,10 @@ def test_the_gumbel_cost_is_the_loss_of_the_drawn_text_when_straight_through(los
 
 def test_latent_noise_is_drawn_for_both_texts_and_kept_for_the_second_pass() -> None:
     for feed in ("every_step", "initial_state"):
-        generator, discriminator = make_generator(latent_size=3, latent_feed=feed), make_discriminator("per_token")
+        generator, discriminator = make_generator(latent={"size": 3, "feed": feed}), make_discriminator("per_token")
         objective = make_objective("score_function", "probability", "per_token", generator, discriminator)
         real = sentences()
-        prepared = objective.prepare(real, opponent=discriminator, noise=noise_of(), runtime=RUNTIME)
+        prepared = objective.prepare(real, opponent=discriminator, noise=noise_of(), runtime=RUNTIME, schedules={})
         assert prepared["latent_BZ"].shape == prepared["real_latent_BZ"].shape == (B, 3)
         assert not torch.equal(prepared["latent_BZ"], prepared["real_latent_BZ"])
         loss, _ = objective(prepared, opponent=discriminator, noise=noise_of())
@@ -265,7 +264,7 @@ def play_as(rank: int, world_size: int) -> list[Any]:
                 noise = noise_of(torch.arange(B)[mine]).at(number)
                 player.zero_grad()
                 prepared = objective.prepare(
-                    real, opponent=opponent_or_none, noise=noise, runtime=runtime, **extra(name)
+                    real, opponent=opponent_or_none, noise=noise, runtime=runtime, schedules=extra(name)
                 )
                 value, report = forward(prepared, opponent=opponent_or_none, noise=noise)
                 value.backward()
@@ -300,5 +299,5 @@ def test_drawn_text_is_cut_to_the_longest() -> None:
     with torch.no_grad():
         generator.output_bias[0] = 50
     objective = make_objective("score_function", "probability", "per_token", generator, discriminator)
-    prepared = objective.prepare(sentences(), opponent=discriminator, noise=noise_of(), runtime=RUNTIME)
+    prepared = objective.prepare(sentences(), opponent=discriminator, noise=noise_of(), runtime=RUNTIME, schedules={})
     assert prepared["tokens_BT"].shape == (B, 1)

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from lstmgan_dist.models.drawing import draw
-from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.models.generators.lstm_network import LSTMGenerator
 from lstmgan_dist.runtime.local import choose_device
 from lstmgan_dist.runtime.randomness import Noise
 from tests.benchmarks.table import Row
 from tests.benchmarks.timing import fastest
+from tests.networks import lstm_generator
 
 _VOCABULARY, _EMBEDDING, _HIDDEN, _MAX_LENGTH, _SENTENCES = 4700, 256, 512, 37, 10_000
 # With this logit the end is as likely everywhere as it takes for captions' mean length of 11.5 tokens.
@@ -23,7 +24,7 @@ _NAIVE_POSITIONS = 6  # of the loop that are timed on CPUs: each costs the same
 def rows() -> Iterator[Row]:
     """Sentences a second, in one large draw and, on CUDA, in one of a training update's size as well."""
     device = choose_device("auto")
-    generator = Generator(vocabulary_size=_VOCABULARY, embedding=_EMBEDDING, hidden=_HIDDEN).to(device)
+    generator = lstm_generator(_VOCABULARY, embedding=_EMBEDDING, hidden=_HIDDEN).to(device)
     with torch.no_grad():
         generator.output_bias[0] = _END_BIAS
     if device.type == "cpu":
@@ -33,7 +34,7 @@ def rows() -> Iterator[Row]:
     yield _row(generator, _SENTENCES, "eager loop", 10.0, _MAX_LENGTH)
 
 
-def _row(generator: Generator, sentences: int, reference: str, target: float, positions: int) -> Row:
+def _row(generator: LSTMGenerator, sentences: int, reference: str, target: float, positions: int) -> Row:
     numbers = torch.arange(sentences, device=generator.output_bias.device)
     uniforms_BT = Noise(1, numbers).uniform("tokens", _MAX_LENGTH)
     ours, some = fastest(
@@ -54,7 +55,7 @@ def _row(generator: Generator, sentences: int, reference: str, target: float, po
 
 
 @torch.no_grad()
-def _naive(generator: Generator, sentences: int, positions: int) -> Tensor:
+def _naive(generator: LSTMGenerator, sentences: int, positions: int) -> Tensor:
     """nn.LSTM on one position, softmax, multinomial, for all sentences to the last position."""
     (layer,) = generator.lstm_layers()
     assert generator.projection is not None

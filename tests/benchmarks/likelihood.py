@@ -9,15 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lstmgan_dist.adversarial.objectives import LikelihoodObjective
-from lstmgan_dist.config import Optimizer, Synchronisation
+from lstmgan_dist.adversarial.likelihood import LikelihoodObjective
 from lstmgan_dist.corpus.stream import Batch
-from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.phases.optimizer import Optimizer, Synchronisation
+from lstmgan_dist.phases.player import Moment, Player
 from lstmgan_dist.runtime.local import LocalRuntime, choose_device
 from lstmgan_dist.runtime.randomness import Noise
-from lstmgan_dist.training.players import Moment, Player
 from tests.benchmarks.table import Row
 from tests.benchmarks.timing import fastest
+from tests.networks import lstm_generator
 
 _VOCABULARY, _EMBEDDING, _HIDDEN, _BATCH, _LENGTH = 65, 256, 1024, 128, 100
 _ROUNDS = 5
@@ -58,7 +58,7 @@ def rows() -> Iterator[Row]:
 
 
 def _our_step(tokens_BT: Tensor, device: torch.device) -> Callable[[], object]:
-    generator = Generator(vocabulary_size=_VOCABULARY, embedding=_EMBEDDING, hidden=_HIDDEN, tied=False).to(device)
+    generator = lstm_generator(_VOCABULARY, embedding=_EMBEDDING, hidden=_HIDDEN, tied=False).to(device)
     objective: Any = LikelihoodObjective(generator, carries_state=True)
     player = Player(
         "generator",

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import tokenizers
 
-from lstmgan_dist import config
 from lstmgan_dist.corpus.prepare import prepare
+from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.storage import Folder
 from tests.benchmarks.memory import peak_resident_bytes
 from tests.benchmarks.table import Row
@@ -87,7 +87,7 @@ def peak_memory(size: int, kind: str) -> tuple[int, float]:
 
 def _prepare_seconds(path: Path, kind: str, out: Folder) -> float:
     vocabulary = {"vocabulary_size": 20_000} if kind == "word" else {}
-    settings = config.Corpus.model_validate(
+    settings = Corpus.model_validate(
         {"source": str(path), "on_long_text": "truncate", "tokenizer": {"kind": kind, **vocabulary}}
     )
     start = time.perf_counter()

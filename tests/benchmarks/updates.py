@@ -7,24 +7,27 @@ ours for texts that are as long, and with the day and the machine.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from lstmgan_dist.adversarial import credit
+from lstmgan_dist.adversarial.baselines import MovingAverage
+from lstmgan_dist.adversarial.credits import CREDITS
+from lstmgan_dist.adversarial.discrimination import DiscriminatorObjective
+from lstmgan_dist.adversarial.estimators.gumbel_softmax_objective import GumbelSoftmaxObjective
+from lstmgan_dist.adversarial.estimators.score_function_objective import ScoreFunctionObjective
 from lstmgan_dist.adversarial.losses import LOSSES
-from lstmgan_dist.adversarial.objectives import DiscriminatorObjective, GumbelSoftmaxObjective, ScoreFunctionObjective
-from lstmgan_dist.config import Optimizer, Synchronisation
 from lstmgan_dist.corpus.stream import Batch
-from lstmgan_dist.models.discriminators import ConvolutionalDiscriminator, Discriminator, LSTMDiscriminator
+from lstmgan_dist.models.discriminator import Discriminator
 from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.phases.optimizer import Optimizer, Synchronisation
+from lstmgan_dist.phases.player import Moment, Player
 from lstmgan_dist.runtime.local import LocalRuntime, choose_device
 from lstmgan_dist.runtime.randomness import Noise
-from lstmgan_dist.training.players import Moment, Player
 from tests.benchmarks.table import Row
 from tests.benchmarks.timing import fastest
+from tests.networks import convolutional_discriminator, lstm_discriminator, lstm_generator
 
 _VOCABULARY, _BATCH, _MAX_LENGTH = 4683, 64, 37
 # Logits of the end mark: drawn texts of 11.5 tokens in the mean, as captions have, and such as never end.
@@ -60,8 +63,8 @@ def _updates(length: str) -> dict[str, float]:
     device = choose_device("auto")
     text = _real_text(length)
     generator = _generator(length, embedding=32, hidden=256, tied=False).to(device)
-    discriminator = ConvolutionalDiscriminator(
-        vocabulary_size=_VOCABULARY,
+    discriminator = convolutional_discriminator(
+        _VOCABULARY,
         embedding=64,
         representations=64,
         filters={2: 300, 3: 300, 4: 300, 5: 300},
@@ -71,15 +74,14 @@ def _updates(length: str) -> dict[str, float]:
     relaxed = GumbelSoftmaxObjective(generator, loss, max_length=_MAX_LENGTH, straight_through=False)
     scoring = DiscriminatorObjective(discriminator, loss, max_length=_MAX_LENGTH)
     small = _generator(length, embedding=32, hidden=32).to(device)
-    judge: Discriminator = LSTMDiscriminator(
-        vocabulary_size=_VOCABULARY, scores="per_token", embedding=32, hidden=32
-    ).to(device)
+    judge: Discriminator = lstm_discriminator(_VOCABULARY, scores="per_token", embedding=32, hidden=32).to(device)
     reinforce = ScoreFunctionObjective(
         small,
         LOSSES["probability"],
         max_length=_MAX_LENGTH,
-        credit=partial(credit.discounted, discount=0.23),
-        baseline=credit.MovingAverage(decay=0.08),
+        credit=CREDITS["discounted"],
+        discount=0.23,
+        baseline=MovingAverage(decay=0.08),
     ).to(device)
     return {
         "RelGAN's generator update": _seconds(generator, relaxed, discriminator, text, inverse_temperature=10.0),
@@ -90,7 +92,7 @@ def _updates(length: str) -> dict[str, float]:
 
 
 def _generator(length: str, **settings: Any) -> Generator:
-    generator = Generator(vocabulary_size=_VOCABULARY, **settings)
+    generator = lstm_generator(_VOCABULARY, **settings)
     with torch.no_grad():
         generator.output_bias[0] = _END_LOGITS[length]
     return generator

@@ -8,10 +8,10 @@ import torch
 
 from lstmgan_dist.config import load_job
 from lstmgan_dist.corpus.stream import Batch
+from lstmgan_dist.phases.player import Moment
 from lstmgan_dist.runtime.local import LocalRuntime
 from lstmgan_dist.runtime.randomness import Noise
 from lstmgan_dist.training.game import Game
-from lstmgan_dist.training.players import Moment
 from tests.cluster.commands import CLUSTER, ROOT
 
 spec = importlib.util.spec_from_file_location("scaling", CLUSTER / "scaling.py")

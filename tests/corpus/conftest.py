@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from lstmgan_dist import config
 from lstmgan_dist.corpus.prepare import PreparedCorpus, prepare
+from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.runtime.tasks import LOCAL_THREADS, ReadingWorkers
 from lstmgan_dist.storage import Folder
 
@@ -30,7 +30,7 @@ def prepared(tmp_path: Path) -> Callable[..., PreparedCorpus]:
     """Prepares a corpus with the settings given; all sentences train unless these say otherwise."""
 
     def make(out: str | None = None, *, workers: ReadingWorkers = LOCAL_THREADS, **settings: Any) -> PreparedCorpus:
-        wanted = config.Corpus.model_validate({"heldout_fraction": 0.0, **settings})
+        wanted = Corpus.model_validate({"heldout_fraction": 0.0, **settings})
         return prepare(wanted, Folder(out or tmp_path / "corpus"), report=lambda progress: None, workers=workers)
 
     return make

@@ -17,9 +17,9 @@ import pytest
 import tokenizers
 
 import lstmgan_dist.corpus.prepare as prepare_module
-from lstmgan_dist import config
 from lstmgan_dist.corpus import shards, sources
 from lstmgan_dist.corpus.prepare import PreparedCorpus, Progress, content_key, is_prepared, open_corpus, prepare
+from lstmgan_dist.corpus.settings import Corpus, TokenizerSettings
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.tasks import Threads
 from lstmgan_dist.storage import Folder
@@ -296,7 +296,7 @@ def test_a_folder_that_cannot_be_written_to_is_found_out_before_any_text_is_read
     (tmp_path / "corpus").write_text("a file where the folder should be")
     reports: list[Progress] = []
     with pytest.raises(OSError, match="corpus"):
-        prepare(config.Corpus(source=text_file("a\nb\n")), Folder(tmp_path / "corpus"), report=reports.append)
+        prepare(Corpus(source=text_file("a\nb\n")), Folder(tmp_path / "corpus"), report=reports.append)
     assert reports == []
 
 
@@ -317,7 +317,7 @@ def test_progress_counts_all_passes_up_to_the_end(text_file: Write, tmp_path: Pa
     for layout, passes in (("sentences", 2), ("continuous", 3)):
         reports: list[Progress] = []
         prepare(
-            config.Corpus.model_validate({"source": path, "layout": layout}),
+            Corpus.model_validate({"source": path, "layout": layout}),
             Folder(tmp_path / "corpus"),
             report=reports.append,
         )
@@ -331,7 +331,7 @@ def _prepare_slowly(source: str, out: str) -> None:
     shards.SHARD_BYTES = 1000
     shards.FIRST_BLOCK_ROWS = 16
     sources.CHUNK_BYTES = 1000
-    settings = config.Corpus(source=source, max_length=100, tokenizer=config.Tokenizer(kind="byte"))
+    settings = Corpus(source=source, max_length=100, tokenizer=TokenizerSettings(kind="byte"))
     prepare(settings, Folder(out), report=lambda progress: time.sleep(0.003))
 
 
@@ -364,7 +364,7 @@ def test_an_interrupted_preparation_leaves_nothing_that_looks_finished(
 
 def test_the_content_key_follows_the_text_and_the_settings_that_shape_it(text_file: Write):
     def key(path: str, **settings: Any) -> str:
-        return content_key(config.Corpus(source=path, **settings))
+        return content_key(Corpus(source=path, **settings))
 
     one, copy, other = text_file("a b\n", "1.txt"), text_file("a b\n", "2.txt"), text_file("a c\n", "3.txt")
     assert key(one) == key(copy) == key(one, shuffle_window=7)
@@ -469,7 +469,7 @@ def test_parquet_and_text_of_the_same_sentences_make_the_same_tokens(
 def test_a_file_that_is_another_one_where_it_is_read_is_an_error(text_file: Write):
     path = text_file("a b\n")
     (found,) = sources.find_sources([path])
-    settings = config.Corpus(source=path)
+    settings = Corpus(source=path)
     assert len(list(prepare_module._numbered_chunks(settings, found))) == 1
     text_file("a b c\n")
     with pytest.raises(UserError, match=r"text\.txt has 6 bytes instead of 4 on .* has to lie where each of them"):

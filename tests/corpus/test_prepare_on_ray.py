@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lstmgan_dist import config
 from lstmgan_dist.corpus import sources
 from lstmgan_dist.corpus.prepare import PreparedCorpus, Progress, prepare
+from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.tasks import LOCAL_THREADS
 from lstmgan_dist.storage import Folder
@@ -134,7 +134,7 @@ def test_a_mistake_is_told_as_in_one_process(text_file: Write, prepared: Prepare
 
 
 def test_killed_workers_change_nothing(prepared: Prepare, tmp_path: Path):
-    settings = config.Corpus(source=stored(tmp_path / "text", "text"))
+    settings = Corpus(source=stored(tmp_path / "text", "text"))
     here = everything_in(prepare(settings, Folder(tmp_path / "here"), report=lambda progress: None))
     reports: list[Progress] = []
     killed: list[int] = []

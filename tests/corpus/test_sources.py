@@ -11,8 +11,8 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
-from lstmgan_dist import config
 from lstmgan_dist.corpus import sources
+from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.corpus.sources import Findings, clean, find_sources, read_chunks
 from lstmgan_dist.errors import UserError
 
@@ -21,7 +21,7 @@ Write = Callable[..., str]
 
 def read(names: str | list[str], **settings: object) -> tuple[list[str], Findings]:
     """All texts of some sources, and what was wrong with others; texts that go on are joined."""
-    wanted = config.Corpus.model_validate({"source": "unused", **settings})
+    wanted = Corpus.model_validate({"source": "unused", **settings})
     texts, findings, goes_on = [], Findings(), False
     for source in find_sources([names] if isinstance(names, str) else names):
         for chunk in read_chunks(source, wanted):
@@ -175,7 +175,7 @@ def test_lines_are_counted_across_chunks(text_file: Write, monkeypatch: pytest.M
 def test_a_line_without_end_is_never_held_in_memory(text_file: Write, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sources, "CHUNK_BYTES", 2**16)
     path = text_file(b"first\n" + b"word " * 2_000_000 + b"\nlast\n")
-    largest = max(len(chunk.content) for chunk in read_chunks(find_sources([path])[0], config.Corpus(source=path)))
+    largest = max(len(chunk.content) for chunk in read_chunks(find_sources([path])[0], Corpus(source=path)))
     assert largest < 2**20 + 2**18
     with pytest.raises(UserError, match=r"text\.txt, line 2: a sentence of more than 1 MiB: set corpus.on_long_text"):
         lines_of(path)

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 import tokenizers
 
-from lstmgan_dist import config
+from lstmgan_dist.corpus.settings import TokenizerSettings
 from lstmgan_dist.corpus.tokenizer import Tokenizer, byte_alphabet, byte_tokenizer, piece_borders
 from lstmgan_dist.corpus.vocabulary import count, counter_for
 from lstmgan_dist.errors import UserError
@@ -29,7 +29,7 @@ TEXTS = [
 
 
 def tokenizer_of(texts: list[str], **settings: object) -> Tokenizer:
-    counter = counter_for(config.Tokenizer.model_validate(settings))
+    counter = counter_for(TokenizerSettings.model_validate(settings))
     if counter is None:
         return byte_tokenizer(lower=bool(settings.get("lower")))
     counter.add(count(pa.array(texts, pa.string()), str(settings["kind"])))
@@ -159,8 +159,8 @@ def test_counting_in_little_memory_keeps_the_frequent_words(monkeypatch: pytest.
     monkeypatch.setattr("lstmgan_dist.corpus.vocabulary.MOST_DISTINCT", 100)
     monkeypatch.setattr("lstmgan_dist.corpus.vocabulary.MOST_PENDING", 50)
     frequent = [f"often{index}" for index in range(10)]
-    counter = counter_for(config.Tokenizer(kind="word", vocabulary_size=12))
-    everything = counter_for(config.Tokenizer(kind="word"))
+    counter = counter_for(TokenizerSettings(kind="word", vocabulary_size=12))
+    everything = counter_for(TokenizerSettings(kind="word"))
     assert counter
     assert everything
     for chunk in range(40):
@@ -174,7 +174,7 @@ def test_counting_in_little_memory_keeps_the_frequent_words(monkeypatch: pytest.
 
 def test_byte_pairs_are_learnt_from_text_without_spaces_in_little_memory(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("lstmgan_dist.corpus.vocabulary.MOST_DISTINCT_BYTES", 5000)
-    counter = counter_for(config.Tokenizer(kind="bpe", vocabulary_size=400))
+    counter = counter_for(TokenizerSettings(kind="bpe", vocabulary_size=400))
     assert counter
     chooser = random.Random(1)
     for _ in range(50):
@@ -187,4 +187,4 @@ def test_byte_pairs_are_learnt_from_text_without_spaces_in_little_memory(monkeyp
 
 def test_byte_pairs_need_room_for_all_bytes():
     with pytest.raises(UserError, match="vocabulary_size 100 is too small for bpe"):
-        counter_for(config.Tokenizer(kind="bpe", vocabulary_size=100))
+        counter_for(TokenizerSettings(kind="bpe", vocabulary_size=100))

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lstmgan_dist import config
 from lstmgan_dist.corpus.prepare import prepare
+from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.corpus.stream import heldout_batches, read_sentences
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.heldout import _check_apart, digest, divide, fingerprints, training_texts, validation_rows
@@ -26,7 +26,7 @@ def corpus(tmp_path):
     def make(training, heldout):
         for name, numbers in (("train", [DIGITS, *training]), ("heldout", heldout)):
             (tmp_path / name).write_text("".join(" ".join(str(number)) + "\n" for number in numbers))
-        settings = config.Corpus(source=str(tmp_path / "train"), heldout_source=str(tmp_path / "heldout"))
+        settings = Corpus(source=str(tmp_path / "train"), heldout_source=str(tmp_path / "heldout"))
         return prepare(settings, Folder(tmp_path / "corpus"), report=lambda progress: None)
 
     return make

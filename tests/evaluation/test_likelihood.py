@@ -5,19 +5,19 @@ import math
 import pytest
 import torch
 
-from lstmgan_dist import config
 from lstmgan_dist.corpus.prepare import prepare
+from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.corpus.stream import Batch, heldout_batches
 from lstmgan_dist.evaluation.likelihood import Likelihood, heldout_likelihood
-from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.local import LocalRuntime
 from lstmgan_dist.storage import Folder
+from tests.networks import lstm_generator
 
 RUNTIME = LocalRuntime(torch.device("cpu"))
 
 
 def test_likelihood_is_the_sum_over_tokens_whatever_the_padding():
-    generator = Generator(vocabulary_size=7, embedding=4, hidden=5, output_dropout=0.5)
+    generator = lstm_generator(7, embedding=4, hidden=5, dropout={"output": 0.5})
     sentences = [[3, 4, 0], [5, 0], [6, 6, 2, 1, 0]]
     expected = 0.0
     for sentence in sentences:
@@ -38,7 +38,7 @@ def test_likelihood_is_the_sum_over_tokens_whatever_the_padding():
 
 
 def test_state_is_carried_along_a_continuous_text():
-    generator = Generator(vocabulary_size=7, embedding=4, hidden=5)
+    generator = lstm_generator(7, embedding=4, hidden=5)
     text = torch.tensor([[1, 2, 3, 4, 5, 6, 5, 4, 3]])
     whole = Batch(text[:, :-1], text[:, 1:], torch.tensor([8]), fresh=True)
     halves = [
@@ -51,12 +51,11 @@ def test_state_is_carried_along_a_continuous_text():
 
 @pytest.mark.parametrize("latent_size", [0, 3])
 def test_heldout_loss_depends_on_neither_the_batch_size_nor_the_number_of_workers(latent_size, text, tmp_path):
-    settings = config.Corpus(source=str(text), heldout_fraction=0.3)
+    settings = Corpus(source=str(text), heldout_fraction=0.3)
     corpus = prepare(settings, Folder(tmp_path), report=lambda progress: None)
     torch.manual_seed(1)
-    generator = Generator(
-        vocabulary_size=corpus.tokenizer.vocabulary_size, embedding=4, hidden=5, latent_size=latent_size
-    )
+    latent = {"size": latent_size} if latent_size else None
+    generator = lstm_generator(corpus.tokenizer.vocabulary_size, embedding=4, hidden=5, latent=latent)
 
     def nll(batch_size, world_size):
         parts = [

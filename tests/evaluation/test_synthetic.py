@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import safetensors.torch
 
-from lstmgan_dist import config
 from lstmgan_dist.corpus.prepare import is_corpus_file, is_prepared, open_corpus, prepare
+from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.corpus.shards import SplitWriter
 from lstmgan_dist.corpus.stream import Stream, heldout_batches
 from lstmgan_dist.errors import UserError
@@ -128,7 +128,7 @@ def test_the_oracle_is_read_from_its_weights_and_the_grammar_from_its_rules(tmp_
 def test_a_corpus_of_text_has_no_oracle_even_where_one_was(text, tmp_path):
     corpus = made(LSTM, tmp_path)
     corpus.folder.write("judges/one.safetensors", b"of the older text")
-    prepare(config.Corpus(source=str(text)), corpus.folder, report=lambda progress: None)
+    prepare(Corpus(source=str(text)), corpus.folder, report=lambda progress: None)
     assert read_oracle(corpus.folder) is None
     assert not corpus.folder.exists("oracle.safetensors")
     assert not corpus.folder.exists("judges")

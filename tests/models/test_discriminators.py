@@ -3,36 +3,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lstmgan_dist.models import representations
-from lstmgan_dist.models.discriminators import ConvolutionalDiscriminator, Discriminator, LSTMDiscriminator
+from lstmgan_dist.models.discriminator import TokenReader
+from lstmgan_dist.models.discriminators import convolution_on_cpu
+from lstmgan_dist.models.discriminators.convolutional_network import ConvolutionalDiscriminator
 from lstmgan_dist.runtime.randomness import Noise
+from tests.networks import convolutional_discriminator, lstm_discriminator
 
 V, B, T = 31, 6, 9
 LENGTHS = torch.tensor([9, 1, 2, 4, 7, 9])
 KINDS = {
-    "per token": lambda: LSTMDiscriminator(
-        vocabulary_size=V, scores="per_token", embedding=8, hidden=8, layers=2, layer_norm=True, position_features=4
+    "per token": lambda: lstm_discriminator(
+        V, scores="per_token", embedding=8, hidden=8, layers=2, layer_norm=True, position_features=4
     ),
-    "per sentence": lambda: LSTMDiscriminator(
-        vocabulary_size=V, scores="per_sentence", embedding=8, hidden=8, layers=2, bidirectional=True, dropout=0.3
+    "per sentence": lambda: lstm_discriminator(
+        V, scores="per_sentence", embedding=8, hidden=8, layers=2, bidirectional=True, dropout=0.3
     ),
-    "bidirectional per token": lambda: LSTMDiscriminator(
-        vocabulary_size=V, scores="per_token", embedding=8, hidden=8, bidirectional=True, dropout=0.3
+    "bidirectional per token": lambda: lstm_discriminator(
+        V, scores="per_token", embedding=8, hidden=8, bidirectional=True, dropout=0.3
     ),
-    "convolutional": lambda: ConvolutionalDiscriminator(
-        vocabulary_size=V, embedding=8, filters={3: 5, 2: 4}, dropout=0.3
+    "convolutional": lambda: convolutional_discriminator(V, embedding=8, filters={3: 5, 2: 4}, dropout=0.3),
+    "one-dimensional representations": lambda: convolutional_discriminator(
+        V, embedding=8, representations=8, filters={2: 4, 3: 5, 5: 3}, dropout=0.3
     ),
-    "one-dimensional representations": lambda: ConvolutionalDiscriminator(
-        vocabulary_size=V, embedding=8, representations=8, filters={2: 4, 3: 5, 5: 3}, dropout=0.3
-    ),
-    "convolutional without highway and dense": lambda: ConvolutionalDiscriminator(
-        vocabulary_size=V, embedding=8, representations=4, filters={2: 4}, highway=False, dense=0, dropout=0.3
+    "convolutional without highway and dense": lambda: convolutional_discriminator(
+        V, embedding=8, representations=4, filters={2: 4}, highway=False, dense=0, dropout=0.3
     ),
 }
 
 
 @pytest.fixture(params=KINDS.values(), ids=list(KINDS))
-def discriminator(request: pytest.FixtureRequest) -> Discriminator:
+def discriminator(request: pytest.FixtureRequest) -> TokenReader:
     return request.param()
 
 
@@ -40,7 +40,7 @@ def text() -> Tensor:
     return torch.randint(0, V, (B, T), generator=torch.Generator().manual_seed(1))
 
 
-def test_padding_never_changes_a_score_nor_its_gradient(discriminator: Discriminator) -> None:
+def test_padding_never_changes_a_score_nor_its_gradient(discriminator: TokenReader) -> None:
     noise = Noise(1, torch.arange(B))
     valid = torch.arange(T) < LENGTHS[:, None]
     results = []
@@ -61,7 +61,7 @@ def test_padding_never_changes_a_score_nor_its_gradient(discriminator: Discrimin
         assert (scores[:, :T][~valid] == 0).all()
 
 
-def test_a_row_is_scored_the_same_alone_and_in_a_batch(discriminator: Discriminator) -> None:
+def test_a_row_is_scored_the_same_alone_and_in_a_batch(discriminator: TokenReader) -> None:
     noise = Noise(1, torch.arange(B))
     together = discriminator(discriminator.embed(text()), LENGTHS, noise=noise)
     for row in range(B):
@@ -70,7 +70,7 @@ def test_a_row_is_scored_the_same_alone_and_in_a_batch(discriminator: Discrimina
         torch.testing.assert_close(alone[0], together[row], atol=1e-6, rtol=1e-5)
 
 
-def test_a_certain_distribution_embeds_like_its_token(discriminator: Discriminator) -> None:
+def test_a_certain_distribution_embeds_like_its_token(discriminator: TokenReader) -> None:
     tokens = text().flatten()
     torch.testing.assert_close(
         discriminator.embed_distribution(F.one_hot(tokens, V).float()),
@@ -80,7 +80,7 @@ def test_a_certain_distribution_embeds_like_its_token(discriminator: Discriminat
     )
 
 
-def test_dropout_depends_on_the_noise_alone(discriminator: Discriminator) -> None:
+def test_dropout_depends_on_the_noise_alone(discriminator: TokenReader) -> None:
     embedded = discriminator.embed(text())
     torch.testing.assert_close(discriminator(embedded, LENGTHS), discriminator.eval()(embedded, LENGTHS))
     first, second = (discriminator(embedded, LENGTHS, noise=Noise(key, torch.arange(B))) for key in (1, 2))
@@ -88,14 +88,14 @@ def test_dropout_depends_on_the_noise_alone(discriminator: Discriminator) -> Non
     assert torch.allclose(first, second) != has_dropout
 
 
-def test_every_parameter_has_a_gradient(discriminator: Discriminator) -> None:
+def test_every_parameter_has_a_gradient(discriminator: TokenReader) -> None:
     discriminator(discriminator.embed(text()), LENGTHS, noise=Noise(1, torch.arange(B))).sum().backward()
     for name, parameter in discriminator.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
 
 
-def test_the_same_seed_gives_the_same_weights(discriminator: Discriminator, request: pytest.FixtureRequest) -> None:
+def test_the_same_seed_gives_the_same_weights(discriminator: TokenReader, request: pytest.FixtureRequest) -> None:
     again = KINDS[request.node.callspec.id]()
     torch.rand(1)
     for one, other in zip(discriminator.parameters(), again.parameters(), strict=True):
@@ -112,9 +112,7 @@ def test_scores_of_tokens_read_left_to_right_do_not_know_the_future() -> None:
 
 
 def test_bidirectional_reads_the_sentence_backwards_from_its_own_end() -> None:
-    discriminator = LSTMDiscriminator(
-        vocabulary_size=V, scores="per_sentence", embedding=8, hidden=8, bidirectional=True
-    )
+    discriminator = lstm_discriminator(V, scores="per_sentence", embedding=8, hidden=8, bidirectional=True)
     forwards, backwards = next(discriminator.directions())
     scores = discriminator(discriminator.embed(text()), LENGTHS)
     for row, length in enumerate(LENGTHS.tolist()):
@@ -159,9 +157,9 @@ def reference_scores(discriminator: ConvolutionalDiscriminator, embedded_BTE: Te
 def test_convolutional_scores_equal_plain_convolutions_with_their_gradients(
     channels: int, with_noise: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(representations, "_TEXTS", 20)  # several slices
-    discriminator = ConvolutionalDiscriminator(
-        vocabulary_size=V, embedding=8, representations=8 // channels, filters={3: 5, 2: 4, 5: 7}, dropout=0.3, dense=6
+    monkeypatch.setattr(convolution_on_cpu, "_TEXTS", 20)  # several slices
+    discriminator = convolutional_discriminator(
+        V, embedding=8, representations=8 // channels, filters={3: 5, 2: 4, 5: 7}, dropout=0.3, dense=6
     )
     with torch.no_grad():
         for bias in discriminator.biases:

@@ -8,12 +8,13 @@ from lstmgan_dist.models import drawing
 from lstmgan_dist.models.drawing import Drawn, draw
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.randomness import Noise
+from tests.networks import lstm_generator
 
 V = 150  # more than one block, and no multiple of it
 
 
 def make(**settings: Any) -> Generator:
-    generator = Generator(**{"vocabulary_size": V, "embedding": 8, "hidden": 16, **settings})
+    generator = lstm_generator(V, **{"embedding": 8, "hidden": 16, **settings})
     with torch.no_grad():
         generator.embedding.weight *= 3
         generator.output_bias[0] = 2
@@ -55,8 +56,8 @@ def assert_same(one: Drawn, other: Drawn) -> None:
     [
         {},
         {"layers": 2, "tied": False},
-        {"latent_size": 3},
-        {"latent_size": 3, "latent_feed": "initial_state", "layers": 2},
+        {"latent": {"size": 3}},
+        {"latent": {"size": 3, "feed": "initial_state"}, "layers": 2},
     ],
     ids=str,
 )
@@ -68,19 +69,19 @@ def test_drawing_equals_the_naive_loop(
     monkeypatch.setattr(drawing, "_SLOTS", 6)  # so that rows wait for slots, and slots run out of rows
     monkeypatch.setattr(drawing, "_SLOT_STEP", 2)
     generator = make(**settings)
-    latent = Noise(2, torch.arange(21)).normal("z", 3) if "latent_size" in settings else None
+    latent = Noise(2, torch.arange(21)).normal("z", 3) if "latent" in settings else None
     drawn = draw(generator, uniforms(21), latent_BZ=latent, prompt=prompt)
     assert_same(drawn, naive(generator, uniforms(21), latent, prompt))
     assert 1 < drawn.lengths_B.float().mean() < 12
 
 
-@pytest.mark.parametrize("settings", [{"layers": 2}, {"latent_size": 3}], ids=str)
+@pytest.mark.parametrize("settings", [{"layers": 2}, {"latent": {"size": 3}}], ids=str)
 def test_the_draw_of_cuda_graphs_equals_that_of_cpus(
     settings: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a graph captures, without the capture."""
     generator = make(**settings)
-    latent = Noise(2, torch.arange(30)).normal("z", 3) if "latent_size" in settings else None
+    latent = Noise(2, torch.arange(30)).normal("z", 3) if "latent" in settings else None
     expected = draw(generator, uniforms(30), latent_BZ=latent)
 
     def without_slots(generator, uniforms_BT, latent_BZ, first_token, begin, pick):

@@ -10,32 +10,27 @@ from torch.profiler import ProfilerActivity, profile
 from lstmgan_dist.models.fused import LSTMLayer, linear
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.randomness import Noise
+from tests.networks import lstm_generator
 
 V, B, T = 23, 5, 7
 KINDS: dict[str, dict[str, Any]] = {
     "tied": {"embedding": 16, "hidden": 16},
     "tied with projection": {"embedding": 8, "hidden": 16, "layers": 2},
     "untied": {"embedding": 8, "hidden": 16, "tied": False, "layers": 2},
-    "latent at every step": {"embedding": 8, "hidden": 16, "latent_size": 3},
+    "latent at every step": {"embedding": 8, "hidden": 16, "latent": {"size": 3}},
     "latent as initial state": {
         "embedding": 8,
         "hidden": 16,
         "layers": 2,
-        "latent_size": 3,
-        "latent_feed": "initial_state",
+        "latent": {"size": 3, "feed": "initial_state"},
     },
 }
-DROPOUT: dict[str, Any] = {
-    "embedding_dropout": 0.3,
-    "between_dropout": 0.3,
-    "output_dropout": 0.3,
-    "weight_dropout": 0.4,
-}
+DROPOUT: dict[str, Any] = {"dropout": {"embedding": 0.3, "between": 0.3, "output": 0.3, "weight": 0.4}}
 
 
 @pytest.fixture(params=KINDS.values(), ids=list(KINDS))
 def generator(request: pytest.FixtureRequest) -> Generator:
-    return Generator(vocabulary_size=V, **request.param, **DROPOUT, seed=3)
+    return lstm_generator(V, **request.param, **DROPOUT, seed=3)
 
 
 def text(rows: int = B) -> Tensor:
@@ -62,7 +57,7 @@ def test_layer_equals_the_lstm_equations() -> None:
 
 
 def test_weight_dropout_stays_on_the_fused_kernel() -> None:
-    generator = Generator(vocabulary_size=V, embedding=8, hidden=16, layers=2, **DROPOUT)
+    generator = lstm_generator(V, embedding=8, hidden=16, layers=2, **DROPOUT)
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         features, _ = generator(text(), noise=Noise(1, torch.arange(B)))
         features.sum().backward()
@@ -86,7 +81,7 @@ def test_linear_equals_torch_with_its_gradients(rows: int, bias: bool, threads: 
 def test_the_same_seed_gives_the_same_weights() -> None:
     def weights(seed: int) -> dict[str, Tensor]:
         torch.rand(1)  # PyTorch's own stream plays no part
-        return Generator(vocabulary_size=V, embedding=8, hidden=16, seed=seed).state_dict()
+        return lstm_generator(V, embedding=8, hidden=16, seed=seed).state_dict()
 
     assert all(torch.equal(one, other) for one, other in zip(weights(3).values(), weights(3).values(), strict=True))
     assert not torch.equal(weights(3)["embedding.weight"], weights(4)["embedding.weight"])
@@ -125,7 +120,7 @@ def test_log_likelihoods_are_those_of_the_softmax(generator: Generator) -> None:
 
 
 def test_dropout_masks_are_constant_over_time() -> None:
-    generator = Generator(vocabulary_size=V, embedding=16, hidden=16, output_dropout=0.5)
+    generator = lstm_generator(V, embedding=16, hidden=16, dropout={"output": 0.5})
     dropped, _ = generator(text(), noise=Noise(1, torch.arange(B)))
     kept, _ = generator(text())
     ratio = dropped / kept
@@ -134,7 +129,7 @@ def test_dropout_masks_are_constant_over_time() -> None:
 
 
 def test_weight_dropout_is_the_same_for_all_rows_and_differs_between_updates() -> None:
-    generator = Generator(vocabulary_size=V, embedding=16, hidden=16, weight_dropout=0.5)
+    generator = lstm_generator(V, embedding=16, hidden=16, dropout={"weight": 0.5})
     inputs = text(rows=1).expand(B, -1)
     first, _ = generator(inputs, noise=Noise(1, torch.arange(B)))
     torch.testing.assert_close(first, first[:1].expand_as(first))

@@ -48,7 +48,7 @@ def test_run_killed_between_checkpoints_equals_uninterrupted_run(
     name, step, text, tmp_path, uninterrupted, monkeypatch
 ):
     """A kill leaves whatever was written until then, and no checkpoint of its own."""
-    from lstmgan_dist.training.players import Player
+    from lstmgan_dist.phases.player import Player
 
     learn, updates = Player.learn, [0]
 

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 
 from lstmgan_dist import storage
 from lstmgan_dist.cli import app, main
-from lstmgan_dist.config import Storage
 from lstmgan_dist.corpus.prepare import prepare
 from lstmgan_dist.storage import Folder
+from lstmgan_dist.storage_settings import Storage
 from lstmgan_dist.training.checkpoint import Checkpoints
 from tests.servers import READ_ONLY, faulty_proxy, free_port, s3_server
 from tests.training.conftest import GUMBEL, SENTENCES, everything_in, job_of, run_job

@@ -6,8 +6,13 @@ import math
 import pytest
 import torch
 
-from lstmgan_dist.config import AdversarialPhase, Interval, LossName, load_job
+from lstmgan_dist.adversarial.losses import LOSSES
+from lstmgan_dist.config import load_job
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.models.discriminators.convolutional import ConvolutionalKind
+from lstmgan_dist.models.discriminators.lstm import LSTMDiscriminatorKind
+from lstmgan_dist.phases.adversarial import AdversarialPhase
+from lstmgan_dist.settings import Interval
 from lstmgan_dist.training import trainer
 from lstmgan_dist.training.run import prepared_corpus
 from lstmgan_dist.training.run_log import read_metrics
@@ -15,7 +20,6 @@ from tests.conftest import toy_sentences
 from tests.test_config import JOBS
 from tests.training.conftest import CONTINUOUS, GUMBEL, SENTENCES, best_of, job_of, run_job
 
-LOSSES: tuple[str, ...] = LossName.__args__
 ESTIMATORS = {
     "discounted": "{kind: score_function, credit: discounted}",
     "sentence": "{kind: score_function, credit: sentence, baseline: {kind: none}}",
@@ -66,9 +70,9 @@ def test_every_recipe_trains_two_steps_of_each_phase(path, text, tmp_path):
     ]
     if recipe.discriminator:
         shrunken.append("discriminator.embedding=8")
-        if recipe.discriminator.kind == "lstm":
+        if isinstance(recipe.discriminator, LSTMDiscriminatorKind):
             shrunken.append("discriminator.hidden=8")
-        else:
+        elif isinstance(recipe.discriminator, ConvolutionalKind):
             representations = min(recipe.discriminator.representations, 4)
             shrunken += ["discriminator.filters={2: 3, 3: 4}", f"discriminator.representations={representations}"]
     for number, phase in enumerate(recipe.phases):
@@ -127,7 +131,7 @@ def test_phase_that_no_longer_gets_better_stops_early_and_ends_with_its_best(tex
 
 def broken_after(step, monkeypatch, *, times=1):
     """Let the generator's weights become NaN in so many updates from `step` on."""
-    from lstmgan_dist.training.players import Player
+    from lstmgan_dist.phases.player import Player
 
     learn, count = Player.learn, [0]
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from lstmgan_dist.adversarial.objectives import LikelihoodObjective, Objective, ScoreFunctionObjective
-from lstmgan_dist.config import Optimizer, Schedule, Synchronisation, value_at
+from lstmgan_dist.adversarial.objective import Objective, Report
 from lstmgan_dist.corpus.stream import Batch
+from lstmgan_dist.models.discriminator import Discriminator
+from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.phases.optimizer import Optimizer, Synchronisation
 from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.randomness import Noise
+from lstmgan_dist.settings import Schedule, value_at
 
-# Worker's shares of global means: shares of parts and of workers add up.
-Report = dict[str, Tensor]
+_OF_ROWS = "rows/"
 
 
 @dataclass(frozen=True)
@@ -69,24 +72,26 @@ class Player:
         self._parallel: nn.Module = objective
         if self._every == 1:
             self._parallel = runtime.parallel(objective, compression=synchronisation.compression)
-        self.optimizer = _optimizer(self.network, settings)
+        self.optimizer = settings.build(self.network.parameters())
 
     def learn(self, real: Batch, *, opponent: nn.Module | None, moment: Moment) -> Report:
         """One update. Only this player has gradients meanwhile."""
         real, noise = real.to(self._runtime.device), moment.noise
         step, steps = moment.phase_step, self._steps
-        arguments = {name: value_at(setting, step, steps) for name, setting in self._schedules.items()}
+        schedules = {name: value_at(setting, step, steps) for name, setting in self._schedules.items()}
         learning_rate = self._settings.learning_rate_at(step, steps) * moment.learning_rate_scale
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)
         with frozen(opponent), self._autocast():
-            prepare: Callable[..., dict[str, Tensor]] = self.objective.prepare
-            prepared = prepare(real, opponent=opponent, noise=noise, runtime=self._runtime, **arguments)
+            prepared = self.objective.prepare(
+                real, opponent=opponent, noise=noise, runtime=self._runtime, schedules=schedules
+            )
             report: Report = {}
-            for rows, is_last in _parts(len(real.lengths_B), self._parts):
-                part = {name: tensor[rows] if tensor.dim() else tensor for name, tensor in prepared.items()}
+            parts = list(self.objective.parts(prepared, len(real.lengths_B), self._parts))
+            for number, (part, rows) in enumerate(parts, start=1):
                 # Every worker adds up its parts, and the last part's backward pass is the one reduction.
+                is_last = number == len(parts)
                 with nullcontext() if is_last or self._every > 1 else self._runtime.accumulating(self._parallel):
                     loss, shares = self._parallel(part, opponent=opponent, noise=noise.part(rows))
                     loss.backward()
@@ -142,25 +147,20 @@ class Player:
 
         rows_B: the rows of the global batch that are this worker's.
         """
-        match self.objective:
-            case LikelihoodObjective(state=(h_BLH, c_BLH)):
-                order_B = self._runtime.gather(rows_B).argsort()
-                return {
-                    "h_BLH": self._runtime.gather(h_BLH)[order_B],
-                    "c_BLH": self._runtime.gather(c_BLH)[order_B],
-                }
-            case ScoreFunctionObjective(baseline=baseline):
-                return dict(baseline.state_dict())
-        return {}
+        order_B = self._runtime.gather(rows_B).argsort()
+        of_rows = {
+            f"{_OF_ROWS}{name}": self._runtime.gather(tensor)[order_B]
+            for name, tensor in self.objective.row_memory().items()
+        }
+        return self.objective.memory() | of_rows
 
     def load_memory(self, tensors: dict[str, Tensor], rows_B: Tensor) -> None:
         """The inverse of `memory`."""
-        match self.objective:
-            case LikelihoodObjective() if tensors:
-                device = self._runtime.device
-                self.objective.state = tensors["h_BLH"].to(device)[rows_B], tensors["c_BLH"].to(device)[rows_B]
-            case ScoreFunctionObjective(baseline=baseline):
-                baseline.load_state_dict(tensors)
+        here = {name: tensor.to(self._runtime.device) for name, tensor in tensors.items()}
+        of_rows = {name for name in here if name.startswith(_OF_ROWS)}
+        self.objective.load_row_memory({name.removeprefix(_OF_ROWS): here[name][rows_B] for name in of_rows})
+        if here.keys() - of_rows:
+            self.objective.load_memory({name: here[name] for name in here.keys() - of_rows})
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(
@@ -181,19 +181,42 @@ def frozen(network: nn.Module | None) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _parts(rows: int, parts: int) -> Iterator[tuple[slice, bool]]:
-    size = rows // parts
-    for number in range(parts):
-        yield slice(number * size, (number + 1) * size), number == parts - 1
+@dataclass(frozen=True)
+class Sides:
+    """Both networks, which last, and what the players that a phase makes of them have in common.
 
+    max_length: tokens at which drawn text is cut off. carries_state: rows of text go on where those before ended.
+    """
 
-def _optimizer(network: nn.Module, settings: Optimizer) -> torch.optim.Optimizer:
-    # One fused kernel instead of a loop over parameters, on CPU and CUDA alike.
-    common = {"lr": 0.0, "weight_decay": settings.weight_decay, "fused": True}
-    match settings.kind:
-        case "adam":
-            return torch.optim.Adam(network.parameters(), betas=settings.betas, **common)
-        case "adamw":
-            return torch.optim.AdamW(network.parameters(), betas=settings.betas, **common)
-        case "sgd":
-            return torch.optim.SGD(network.parameters(), momentum=settings.momentum, **common)
+    generator: Generator
+    discriminator: Discriminator | None
+    max_length: int
+    carries_state: bool
+    parts: int
+    precision: Literal["fp32", "bf16"]
+    synchronisation: Synchronisation
+    runtime: Runtime
+
+    def player(
+        self,
+        name: str,
+        network: nn.Module,
+        objective: Objective,
+        optimizer: Optimizer,
+        steps: int,
+        *,
+        schedules: Mapping[str, float | Schedule] = MappingProxyType({}),
+    ) -> Player:
+        """One of them as a player, with a fresh optimiser."""
+        return Player(
+            name,
+            network,
+            objective.to(self.runtime.device),
+            optimizer,
+            schedules=schedules,
+            steps=steps,
+            parts=self.parts,
+            precision=self.precision,
+            synchronisation=self.synchronisation,
+            runtime=self.runtime,
+        )

@@ -1,0 +1,101 @@
+"""What a discriminator learns.
+
+Shapes: B rows, T positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lstmgan_dist.adversarial.losses import Loss
+from lstmgan_dist.adversarial.objective import Objective, Prepared, Report
+from lstmgan_dist.adversarial.texts import draw_text, equally_long, number_of_workers, two_texts_a_row
+from lstmgan_dist.models.discriminator import Discriminator
+from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.runtime.base import Runtime
+from lstmgan_dist.runtime.randomness import Noise
+
+if TYPE_CHECKING:
+    from lstmgan_dist.corpus.stream import Batch
+
+
+class DiscriminatorObjective(Objective):
+    """The discriminator learns to tell the real text from as much text that the generator draws.
+
+    Args:
+        max_length: tokens at which drawn text is cut off.
+    """
+
+    def __init__(self, discriminator: Discriminator, loss: Loss, *, max_length: int) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+        self.loss = loss
+        self.max_length = max_length
+
+    @torch.no_grad()
+    def prepare(
+        self, real: Batch, *, opponent: Generator, noise: Noise, runtime: Runtime, schedules: Mapping[str, float]
+    ) -> Prepared:
+        """Draw as many texts as there are real ones."""
+        drawn, _ = draw_text(opponent, noise, self.max_length)
+        real_BT, fake_BT = equally_long(real.targets_BT, drawn.tokens_BT)
+        return {
+            "real_BT": real_BT,
+            "real_lengths_B": real.lengths_B,
+            "fake_BT": fake_BT,
+            "fake_lengths_B": drawn.lengths_B,
+            "real_count": runtime.sum(self.discriminator.count(real.lengths_B)),
+            "fake_count": runtime.sum(self.discriminator.count(drawn.lengths_B)),
+            "workers": number_of_workers(noise, runtime),
+        }
+
+    def forward(self, part: Prepared, *, opponent: Generator, noise: Noise) -> tuple[Tensor, Report]:
+        """Score real and drawn text in one pass, with dropout."""
+        tokens_BT = torch.cat([part["real_BT"], part["fake_BT"]])
+        lengths_B = torch.cat([part["real_lengths_B"], part["fake_lengths_B"]])
+        scores = self.discriminator(
+            self.discriminator.see(tokens_BT, opponent), lengths_B, noise=two_texts_a_row(noise)
+        )
+        real, fake = scores.chunk(2)
+        real_lengths_B, fake_lengths_B = part["real_lengths_B"], part["fake_lengths_B"]
+        loss = self.total_loss(real, fake, real_lengths_B, fake_lengths_B) / self.denominator(
+            part["real_count"], part["fake_count"]
+        )
+
+        def real_mean(values: Tensor) -> Tensor:
+            return self.discriminator.total(values, real_lengths_B) / part["real_count"]
+
+        def fake_mean(values: Tensor) -> Tensor:
+            return self.discriminator.total(values, fake_lengths_B) / part["fake_count"]
+
+        with torch.no_grad():
+            if self.loss.middle is None:
+                accuracy = real_mean((real > fake).float())
+            else:
+                is_right = (real > self.loss.middle).float(), (fake < self.loss.middle).float()
+                accuracy = (real_mean(is_right[0]) + fake_mean(is_right[1])) / 2
+            report = {
+                "discriminator/loss": loss.detach(),
+                "discriminator/real_score": real_mean(real),
+                "discriminator/fake_score": fake_mean(fake),
+                "discriminator/accuracy": accuracy,
+            }
+        return loss * part["workers"], report
+
+    def total_loss(self, real: Tensor, fake: Tensor, real_lengths_B: Tensor, fake_lengths_B: Tensor) -> Tensor:
+        """The losses of real and fake scores of as many texts, added up."""
+        real_loss, fake_loss = self.loss.discriminator(real, fake)
+        return self.discriminator.total(real_loss, real_lengths_B) + self.discriminator.total(fake_loss, fake_lengths_B)
+
+    @staticmethod
+    def denominator(real_count: Tensor, fake_count: Tensor) -> Tensor:
+        """What the total loss of so many scores is divided by: one count for both kinds of text.
+
+        Divided by its own count each, tokens of the kind that is shorter would weigh more, and a beginning that is as
+        frequent in real as in drawn text would not have the score of an undecided one.
+        """
+        return (real_count + fake_count) / 2

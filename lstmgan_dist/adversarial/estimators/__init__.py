@@ -1,0 +1,13 @@
+"""The kinds of estimator, by their word in a job file.
+
+A kind is its settings, which any command can read, with the objective that is made from them; what computes stands
+beside it in `<kind>_objective.py`, which is opened when a phase begins.
+"""
+
+from lstmgan_dist.adversarial.estimators.gumbel_softmax import GumbelSoftmax
+from lstmgan_dist.adversarial.estimators.score_function import ScoreFunction
+
+ESTIMATORS = {
+    "score_function": ScoreFunction,
+    "gumbel_softmax": GumbelSoftmax,
+}

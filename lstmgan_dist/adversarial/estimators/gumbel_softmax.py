@@ -1,0 +1,68 @@
+"""The Gumbel-softmax estimator (Jang et al. 2017; in a game of texts, Kusner and Hernández-Lobato 2016)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from lstmgan_dist.adversarial.estimators.kind import EstimatorKind
+from lstmgan_dist.adversarial.losses import Loss
+from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
+from lstmgan_dist.settings import Schedule
+
+if TYPE_CHECKING:
+    from lstmgan_dist.adversarial.estimators.gumbel_softmax_objective import GumbelSoftmaxObjective
+    from lstmgan_dist.models.generator import Generator
+
+
+class GumbelSoftmax(EstimatorKind):
+    """Gumbel-softmax (Jang et al. 2017): the score's own gradient flows through a softened sample."""
+
+    reads_gradients = True
+
+    kind: Literal["gumbel_softmax"]
+    straight_through: bool = Field(
+        default=False,
+        description="The discriminator sees the hard token forwards and the soft one backwards; else the soft.",
+    )
+    inverse_temperature: Annotated[float, Field(gt=0)] | Schedule = Field(
+        default=1.0, description="Sharpness of the softened sample, above 0; a number or schedule."
+    )
+
+    @field_validator("inverse_temperature")
+    @classmethod
+    def _positive(cls, value: float | Schedule) -> float | Schedule:
+        if isinstance(value, Schedule) and min(value.start, value.end) <= 0:
+            raise ValueError("inverse_temperature must stay above 0: try start: 1")
+        return value
+
+    def objective(
+        self, generator: Generator, loss: Loss, *, max_length: int, likelihood_weight: float
+    ) -> GumbelSoftmaxObjective:
+        from lstmgan_dist.adversarial.estimators.gumbel_softmax_objective import GumbelSoftmaxObjective
+
+        return GumbelSoftmaxObjective(
+            generator,
+            loss,
+            max_length=max_length,
+            straight_through=self.straight_through,
+            likelihood_weight=likelihood_weight,
+        )
+
+    def schedules(self) -> Mapping[str, float | Schedule]:
+        return {"inverse_temperature": self.inverse_temperature}
+
+    def objection(self, discriminator: DiscriminatorKind, loss: Loss) -> str | None:
+        if discriminator.reads == "tokens":
+            return None
+        return f"kind gumbel_softmax needs a discriminator that reads tokens, and {discriminator.kind} does not"
+
+    def operations(self, tokens: float, vocabulary_size: int, embedding: int) -> float:
+        """The expected embedding, forwards and backwards."""
+        return 3 * 2 * tokens * vocabulary_size * embedding
+
+    def activations(self, positions: int, vocabulary_size: int) -> int:
+        """Perturbed logits, their softmax and its gradient."""
+        return 3 * positions * vocabulary_size

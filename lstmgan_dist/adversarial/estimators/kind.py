@@ -1,0 +1,52 @@
+"""What the settings of every kind of estimator have."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lstmgan_dist.adversarial.losses import Loss
+from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
+from lstmgan_dist.settings import Schedule, Settings
+
+if TYPE_CHECKING:
+    from lstmgan_dist.adversarial.estimators.objective import GeneratorObjective
+    from lstmgan_dist.models.generator import Generator
+
+
+class EstimatorKind(Settings):
+    """How a gradient reaches the generator through tokens, which have none."""
+
+    reads_gradients: ClassVar[bool]  # of the discriminator, whose backward pass it takes then
+
+    kind: Any  # each kind narrows it to its own word
+
+    @abstractmethod
+    def objective(
+        self, generator: Generator, loss: Loss, *, max_length: int, likelihood_weight: float
+    ) -> GeneratorObjective:
+        """What the generator minimises."""
+
+    def schedules(self) -> Mapping[str, float | Schedule]:
+        """Arguments of the objective that change over the phase."""
+        return {}
+
+    def objection(self, discriminator: DiscriminatorKind, loss: Loss) -> str | None:
+        """Why it cannot work with these, and what would do, beginning with the setting in question; None if it can."""
+        return None
+
+    def sums(self) -> int:
+        """Numbers that the workers add up in an update, beside those that every way to move a generator needs."""
+        return 0
+
+    def operations(self, tokens: float, vocabulary_size: int, embedding: int) -> float:
+        """Floating-point operations of drawn text of so many tokens, beside those of the networks.
+
+        embedding: dimensions of what the discriminator sees of a token.
+        """
+        return 0
+
+    def activations(self, positions: int, vocabulary_size: int) -> int:
+        """Numbers that so many positions keep for the backward pass, beside those of the networks."""
+        return 0

@@ -1,0 +1,71 @@
+"""What all ways to move a generator by a discriminator's scores have in common.
+
+Shapes: B rows, T positions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from lstmgan_dist.adversarial.losses import Loss
+from lstmgan_dist.adversarial.objective import Objective, Prepared, Report
+from lstmgan_dist.adversarial.texts import draw_text, mean_nll, number_of_workers, real_text
+from lstmgan_dist.models.discriminator import Discriminator
+from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.runtime.base import Runtime
+from lstmgan_dist.runtime.randomness import Noise
+
+if TYPE_CHECKING:
+    from lstmgan_dist.corpus.stream import Batch
+
+
+class GeneratorObjective(Objective):
+    """What every way to move a generator by a discriminator's scores have in common.
+
+    The generator draws and answers without dropout, so that it learns from the text that it would write.
+
+    Args:
+        max_length: tokens at which drawn text is cut off.
+        likelihood_weight: weight of the negative log-likelihood of the real text, added to the cost.
+    """
+
+    def __init__(self, generator: Generator, loss: Loss, *, max_length: int, likelihood_weight: float = 0.0) -> None:
+        super().__init__()
+        self.generator = generator
+        self.loss = loss
+        self.max_length = max_length
+        self.likelihood_weight = likelihood_weight
+
+    def _prepare_text(self, real: Batch, noise: Noise, runtime: Runtime) -> Prepared:
+        """Drawn text with the inputs that teacher forcing wants, and the real text where it has a weight."""
+        drawn, latent_BZ = draw_text(self.generator, noise, self.max_length)
+        prepared = {
+            "tokens_BT": drawn.tokens_BT,
+            "inputs_BT": F.pad(drawn.tokens_BT, (1, -1)),  # a sentence starts with <end>, which is 0
+            "lengths_B": drawn.lengths_B,
+            "sentence_count": runtime.sum(drawn.lengths_B.new_tensor(len(drawn.lengths_B)).float()),
+            "workers": number_of_workers(noise, runtime),
+        }
+        if latent_BZ is not None:
+            prepared["latent_BZ"] = latent_BZ
+        if self.likelihood_weight:
+            prepared |= real_text(self.generator, real, noise, runtime)
+        return prepared
+
+    def _real_scores(self, real: Batch, opponent: Discriminator, noise: Noise | None) -> Tensor | None:
+        """Scores of the real text for a loss that compares."""
+        if self.loss.compares == "nothing":
+            return None
+        return opponent(opponent.see(real.targets_BT, self.generator), real.lengths_B, noise=noise)
+
+    def _with_likelihood(self, loss: Tensor, report: Report, part: Prepared, noise: Noise) -> tuple[Tensor, Report]:
+        """Add the likelihood term, and the mean length of the drawn text to the report."""
+        report["generator/length"] = part["lengths_B"].sum() / part["sentence_count"]
+        if self.likelihood_weight:
+            nll, _ = mean_nll(self.generator, part, None, noise)
+            loss = loss + self.likelihood_weight * nll
+            report["generator/nll"] = nll.detach()
+        return loss * part["workers"], report

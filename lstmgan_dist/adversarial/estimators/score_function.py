@@ -1,0 +1,85 @@
+"""The score function estimator: REINFORCE (Williams 1992)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from lstmgan_dist.adversarial.baselines import BASELINES
+from lstmgan_dist.adversarial.credits import CREDITS
+from lstmgan_dist.adversarial.estimators.kind import EstimatorKind
+from lstmgan_dist.adversarial.losses import Loss
+from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
+from lstmgan_dist.settings import KeyOf, Probability, Settings, WithoutUse
+
+if TYPE_CHECKING:
+    from lstmgan_dist.adversarial.estimators.score_function_objective import ScoreFunctionObjective
+    from lstmgan_dist.models.generator import Generator
+
+
+class BaselineSettings(Settings):
+    """What a reward is compared with, to lower the gradient's variance."""
+
+    without_use: ClassVar[WithoutUse] = {("kind", "none"): ("decay",)}
+
+    kind: Annotated[str, KeyOf(BASELINES)] = Field(
+        default="moving_average", description="Nothing; one moving average; or one moving average for each position."
+    )
+    decay: Probability = Field(
+        default=0.9, description="Weight of the old average at every update, 0 to 1; 0: the last update's mean alone."
+    )
+
+
+class ScoreFunction(EstimatorKind):
+    """REINFORCE (Williams 1992): the reward weighs the gradient of the log-probability."""
+
+    without_use: ClassVar[WithoutUse] = {("credit", "sentence"): ("discount",)}
+
+    reads_gradients = False
+
+    kind: Literal["score_function"]
+    credit: Annotated[str, KeyOf(CREDITS)] = Field(
+        default="discounted",
+        description="Every token earns the sentence's reward, or the discounted rewards from it onwards.",
+    )
+    discount: float = Field(
+        default=0.23, ge=0, le=1, description="Weight of the next token's reward, 0 to 1 (discounted)."
+    )
+    baseline: BaselineSettings = Field(
+        default_factory=BaselineSettings, description="What the reward is compared with."
+    )
+
+    def objective(
+        self, generator: Generator, loss: Loss, *, max_length: int, likelihood_weight: float
+    ) -> ScoreFunctionObjective:
+        from lstmgan_dist.adversarial.estimators.score_function_objective import ScoreFunctionObjective
+
+        return ScoreFunctionObjective(
+            generator,
+            loss,
+            max_length=max_length,
+            credit=CREDITS[self.credit],
+            discount=self.discount,
+            baseline=BASELINES[self.baseline.kind](self.baseline.decay, max_length),
+            likelihood_weight=likelihood_weight,
+        )
+
+    def sums(self) -> int:
+        """A moving average takes the rewards' sum and their number from all workers."""
+        return int(self.baseline.kind != "none")
+
+    def objection(self, discriminator: DiscriminatorKind, loss: Loss) -> str | None:
+        if not CREDITS[self.credit].of_tokens:
+            return None
+        if discriminator.scores != "per_token":
+            return (
+                f"credit {self.credit} needs a reward for every token: "
+                "set discriminator.scores: per_token or credit: sentence"
+            )
+        if discriminator.looks_ahead:
+            return (
+                f"credit {self.credit} is biased when a bidirectional discriminator's score of a token depends on "
+                "later ones: set discriminator.bidirectional: false or credit: sentence"
+            )
+        return None

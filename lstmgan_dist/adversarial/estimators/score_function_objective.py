@@ -1,0 +1,104 @@
+"""The score function estimator at work.
+
+Shapes: B rows, T positions, N valid positions of all rows, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from lstmgan_dist.adversarial.baselines import Baseline
+from lstmgan_dist.adversarial.credits import Credit
+from lstmgan_dist.adversarial.estimators.objective import GeneratorObjective
+from lstmgan_dist.adversarial.losses import Loss
+from lstmgan_dist.adversarial.objective import Prepared, Report
+from lstmgan_dist.adversarial.texts import select, valid
+from lstmgan_dist.models.discriminator import Discriminator
+from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.runtime.base import Runtime
+from lstmgan_dist.runtime.randomness import Noise
+
+if TYPE_CHECKING:
+    from lstmgan_dist.corpus.stream import Batch
+
+
+class ScoreFunctionObjective(GeneratorObjective):
+    """The score function estimator: rewards weigh the gradient of log-probabilities (Williams 1992).
+
+    The expected gradient is that of the mean reward of a sentence: of the sum over its tokens where these earn their
+    own rewards. The discriminator gives rewards without dropout.
+
+    Args:
+        credit: whose token earned the reward.
+        discount: weight of the next token's reward, for a credit that has one.
+        baseline: what the returns are compared with.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        loss: Loss,
+        *,
+        max_length: int,
+        credit: Credit,
+        discount: float,
+        baseline: Baseline,
+        likelihood_weight: float = 0.0,
+    ) -> None:
+        super().__init__(generator, loss, max_length=max_length, likelihood_weight=likelihood_weight)
+        self.credit = credit
+        self.discount = discount
+        self.baseline = baseline
+
+    @torch.no_grad()
+    def prepare(
+        self, real: Batch, *, opponent: Discriminator, noise: Noise, runtime: Runtime, schedules: Mapping[str, float]
+    ) -> Prepared:
+        """Draw text, reward it, and compare the rewards with the baseline, which learns from them."""
+        prepared = self._prepare_text(real, noise, runtime)
+        tokens_BT, lengths_B = prepared["tokens_BT"], prepared["lengths_B"]
+        valid_BT = valid(lengths_B, tokens_BT.shape[1])
+        scores = opponent(opponent.see(tokens_BT, self.generator), lengths_B)
+        real_scores = self._real_scores(real, opponent, None)
+        rewards = self.loss.reward(scores, real_scores)
+        rewards_BT = rewards
+        if opponent.scores != "per_token":
+            rewards_BT = opponent.of_sentences(rewards, lengths_B)[:, None].expand_as(tokens_BT)
+        returns_BT = self.credit.returns(rewards_BT, valid_BT, self.discount)
+        advantages_BT = self.baseline.advantages(returns_BT, valid_BT, runtime.sum)
+        return prepared | {
+            "advantages_BT": advantages_BT,
+            "rewards": rewards,
+            "costs": self.loss.generator(scores, real_scores),
+            "score_count": runtime.sum(opponent.count(lengths_B)),
+        }
+
+    def forward(self, part: Prepared, *, opponent: Discriminator, noise: Noise) -> tuple[Tensor, Report]:
+        """One teacher-forced pass over the drawn tokens."""
+        lengths_B = part["lengths_B"]
+        index_N = valid(lengths_B, part["tokens_BT"].shape[1]).flatten().nonzero().squeeze(1)
+        features_BTF, _ = self.generator(part["inputs_BT"], latent_BZ=part.get("latent_BZ"))
+        log_likelihoods_N = self.generator.log_likelihoods(
+            select(features_BTF, index_N), select(part["tokens_BT"], index_N)
+        )
+        loss_N = score_function(log_likelihoods_N, select(part["advantages_BT"], index_N))
+        report = {
+            "generator/reward": opponent.total(part["rewards"], lengths_B) / part["score_count"],
+            "generator/cost": opponent.total(part["costs"], lengths_B) / part["score_count"],
+        }
+        return self._with_likelihood(loss_N.sum() / part["sentence_count"], report, part, noise)
+
+    def memory(self) -> dict[str, Tensor]:
+        return self.baseline.memory()
+
+    def load_memory(self, tensors: dict[str, Tensor]) -> None:
+        self.baseline.load_memory(tensors)
+
+
+def score_function(log_likelihoods_N: Tensor, advantages_N: Tensor) -> Tensor:
+    """REINFORCE's loss of each token: its gradient is minus advantage times the log-probability's (Williams 1992)."""
+    return -(advantages_N * log_likelihoods_N)

@@ -1,0 +1,85 @@
+"""Pieces that objectives share: text drawn and read, and its valid positions.
+
+Shapes: B rows, T positions, N valid positions of all rows, Z latent dimensions, G rows of the global batch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lstmgan_dist.adversarial.objective import Prepared
+from lstmgan_dist.models.drawing import Drawn, draw
+from lstmgan_dist.models.generator import Generator, State
+from lstmgan_dist.runtime.base import Runtime
+from lstmgan_dist.runtime.randomness import Noise
+
+if TYPE_CHECKING:
+    from lstmgan_dist.corpus.stream import Batch
+
+
+def real_text(generator: Generator, real: Batch, noise: Noise, runtime: Runtime) -> Prepared:
+    """What `mean_nll` reads."""
+    prepared = {
+        "real_inputs_BT": real.inputs_BT,
+        "real_targets_BT": real.targets_BT,
+        "real_lengths_B": real.lengths_B,
+        "real_token_count": runtime.sum(real.lengths_B.sum().float()),
+        "workers": number_of_workers(noise, runtime),
+    }
+    if generator.latent_size:
+        prepared["real_latent_BZ"] = noise.normal("latent of real text", generator.latent_size)
+    return prepared
+
+
+def mean_nll(generator: Generator, part: Prepared, state: State | None, noise: Noise) -> tuple[Tensor, State]:
+    """These rows' share of the global mean negative log-likelihood of the real text, with dropout."""
+    features_BTF, end = generator(
+        part["real_inputs_BT"], state, latent_BZ=part.get("real_latent_BZ"), noise=noise.at("likelihood")
+    )
+    index_N = valid(part["real_lengths_B"], features_BTF.shape[1]).flatten().nonzero().squeeze(1)
+    log_likelihoods_N = generator.log_likelihoods(
+        select(features_BTF, index_N), select(part["real_targets_BT"], index_N)
+    )
+    return -log_likelihoods_N.sum() / part["real_token_count"], end
+
+
+def draw_text(generator: Generator, noise: Noise, max_length: int) -> tuple[Drawn, Tensor | None]:
+    """One text for each row, cut to the longest, and the latent vectors behind them."""
+    latent_BZ = noise.normal("latent", generator.latent_size) if generator.latent_size else None
+    drawn = draw(generator, noise.uniform("tokens", max_length), latent_BZ=latent_BZ)
+    longest = int(drawn.lengths_B.max())
+    return Drawn(drawn.tokens_BT[:, :longest], drawn.lengths_B), latent_BZ
+
+
+def two_texts_a_row(noise: Noise) -> Noise:
+    """Noise for twice the rows: first each row's first text, then each row's second."""
+    return Noise(noise.key, torch.cat([2 * noise.rows_B, 2 * noise.rows_B + 1]))
+
+
+def equally_long(first_BT: Tensor, second_BT: Tensor) -> tuple[Tensor, Tensor]:
+    longest = max(first_BT.shape[1], second_BT.shape[1])
+    return F.pad(first_BT, (0, longest - first_BT.shape[1])), F.pad(second_BT, (0, longest - second_BT.shape[1]))
+
+
+def valid(lengths_B: Tensor, positions: int) -> Tensor:
+    """Which positions hold a token, (B, T)."""
+    return torch.arange(positions, device=lengths_B.device) < lengths_B[:, None]
+
+
+def select(values_BT: Tensor, index_N: Tensor) -> Tensor:
+    """The values at the valid positions, (B, T, ...) -> (N, ...)."""
+    flat = values_BT.flatten(0, 1)
+    return flat if len(index_N) == len(flat) else flat.index_select(0, index_N)
+
+
+def number_of_workers(noise: Noise, runtime: Runtime) -> Tensor:
+    return torch.tensor(float(runtime.world_size), device=noise.rows_B.device)
+
+
+def of_all_workers(values_B: Tensor, noise: Noise, runtime: Runtime) -> Tensor:
+    """The values of all rows of the global batch, in order, (G, ...)."""
+    return runtime.gather(values_B)[runtime.gather(noise.rows_B).argsort()]

@@ -1,0 +1,30 @@
+"""Every setting of a job, composed from those of the rooms.
+
+A job file is one YAML document that becomes one frozen `Job`. Unknown keys, wrong types, values out of range and
+combinations that cannot work are all refused here, before a worker starts.
+"""
+
+from lstmgan_dist.config.explain import explain
+from lstmgan_dist.config.job import Job
+from lstmgan_dist.config.reading import (
+    check_frontier,
+    differences,
+    dump_job,
+    from_options,
+    load_job,
+    parse_job,
+)
+from lstmgan_dist.config.training import BatchSettings, Frontier
+
+__all__ = [
+    "BatchSettings",
+    "Frontier",
+    "Job",
+    "check_frontier",
+    "differences",
+    "dump_job",
+    "explain",
+    "from_options",
+    "load_job",
+    "parse_job",
+]

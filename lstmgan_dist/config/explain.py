@@ -1,0 +1,160 @@
+"""Mistakes in settings, as pydantic finds them, in one sentence each that says where and what would do."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
+
+from pydantic import ValidationError
+
+from lstmgan_dist.settings import OneOf, Settings, either
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+
+def explain(error: ValidationError, model: type[Settings], options: Mapping[str, str] | None = None) -> str:
+    """The first mistake of a validation error as one sentence, with what would do at its place.
+
+    options: what keys are called where they do not come from a file.
+    """
+    mistakes = [(_place(model, _path(mistake)), mistake) for mistake in error.errors()]
+    begins = mistakes[0][0].keys
+    # A union says of each of its members why that does not fit; the one that fits furthest was meant.
+    place, mistake = max(
+        (candidate for candidate in mistakes if candidate[0].keys[: len(begins)] == begins),
+        key=lambda candidate: len(candidate[0].keys),
+    )
+    where = ".".join(place.keys)
+    if options:
+        where = options.get(where.rstrip(".0123456789"), where)
+    sentence = f"{where}: {_what_is_wrong(place, mistake)}" if where else mistake["msg"]
+    sentence = sentence.removeprefix("Value error, ")
+    if not sentence.endswith((".", "?")):
+        sentence += "."
+    # What is wrong inside a list makes the list itself one mistake more for pydantic.
+    places = {tuple(other.keys) for other, _ in mistakes if other.keys[: len(begins)] != begins}
+    others = len([one for one in places if not any(one == place[: len(one)] for place in places - {one})])
+    return sentence + (f" ({others} more mistake{'s' if others > 1 else ''}.)" if others else "")
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in a tree of settings a mistake is.
+
+    keys: as the file has them. block: where the last of them was looked for. instead: the blocks that may stand in the
+    place of that one. inside: what may stand at the place itself.
+    """
+
+    keys: list[str]
+    block: type[Settings] | None
+    instead: tuple[type[Settings], ...]
+    inside: tuple[Any, ...]
+
+
+def _path(mistake: ErrorDetails) -> tuple[int | str, ...]:
+    """Where pydantic finds a mistake; of a setting without use it knows only the block."""
+    return (*mistake["loc"], mistake.get("ctx", {})["name"]) if mistake["type"] == "without_use" else mistake["loc"]
+
+
+def _place(model: type[Settings], path: tuple[int | str, ...]) -> _Place:
+    """The place at pydantic's path, in which members of unions stand beside keys."""
+    keys: list[str] = []
+    block: type[Settings] | None = None
+    instead: tuple[type[Settings], ...] = ()
+    inside = chosen = (model,)
+    for part in path:
+        if len(chosen) > 1:
+            chosen = _tried(chosen, str(part))
+        elif part != "[key]":
+            keys.append(str(part))
+            only = chosen[0] if chosen else None
+            block, instead = (only, tuple(filter(_is_block, inside))) if _is_block(only) else (None, ())
+            inside = chosen = _within(only, part)
+    return _Place(keys, block, instead, inside)
+
+
+def _within(annotation: Any, key: int | str) -> tuple[Any, ...]:
+    """What may stand under a key of a block, a tuple or a dictionary."""
+    if _is_block(annotation):
+        field = annotation.model_fields.get(str(key))
+        return (_blocks_of(field.metadata) or _members(field.annotation)) if field else ()
+    arguments = get_args(annotation)
+    return _members(arguments[-1 if get_origin(annotation) is dict else 0]) if arguments else ()
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    """What an annotation allows, None left out."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _blocks_of(arguments[1:]) or _members(arguments[0])
+    if origin in (Union, UnionType):
+        return tuple(inner for member in arguments if member is not NoneType for inner in _members(member))
+    return (annotation,)
+
+
+def _blocks_of(metadata: Sequence[Any]) -> tuple[Any, ...]:
+    """The blocks of a table of kinds, where an annotation names one."""
+    return next((tuple(one.kinds.values()) for one in metadata if isinstance(one, OneOf)), ())
+
+
+def _is_block(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Settings)
+
+
+def _kind(block: type[Settings]) -> str | None:
+    """What `kind` has to be for this block of several; None where there is no choice of blocks."""
+    values = get_args(block.model_fields["kind"].annotation) if "kind" in block.model_fields else ()
+    return values[0] if len(values) == 1 else None
+
+
+def _tried(members: tuple[Any, ...], label: str) -> tuple[Any, ...]:
+    """The member of a union that pydantic's label names: `lstm`, `tuple[str, ...]`, `function-after[f(), Schedule]`."""
+
+    def at(member: Any) -> int:
+        name = (_kind(member) if _is_block(member) else None) or (get_origin(member) or member).__name__
+        found = re.search(rf"(?<!\w){name}(?!\w)", label)
+        return found.start() if found else len(label)
+
+    return (min(members, key=at),)
+
+
+def _what_is_wrong(place: _Place, mistake: ErrorDetails) -> str:
+    message, given = mistake["msg"].removeprefix("Value error, "), mistake["input"]
+    match mistake["type"]:
+        case "extra_forbidden" if place.block:
+            return _no_such_key(place, place.block)
+        case "missing":
+            return "this key is required"
+        case "union_tag_invalid":
+            return f"kind {given['kind']} is not known: choose {_kinds(place.inside)}"
+        case "union_tag_not_found":
+            return f"kind is missing: choose {_kinds(place.inside)}"
+        case "value_error" | "without_use":
+            return message
+    return message if isinstance(given, dict | list) else f"{given!r} will not do: {message[0].lower()}{message[1:]}"
+
+
+def _no_such_key(place: _Place, block: type[Settings]) -> str:
+    key = place.keys[-1]
+    having = [_kind(other) for other in place.instead if other is not block and key in other.model_fields]
+    if having:
+        named = next(name for name in reversed(place.keys[:-1]) if not name.isdecimal())
+        others = " or ".join(f"{_article(kind)} {kind}" for kind in having if kind)
+        kind = _kind(block) or ""
+        return f"{_article(kind)} {kind} {named.removesuffix('s')} has no {key} ({others} one has)"
+    near = difflib.get_close_matches(key, block.model_fields, n=1)
+    return f"there is no such key: {f'did you mean {near[0]}?' if near else 'choose ' + either(block.model_fields)}"
+
+
+def _kinds(blocks: tuple[Any, ...]) -> str:
+    return either(kind for block in blocks if _is_block(block) and (kind := _kind(block)))
+
+
+def _article(word: str) -> str:
+    """A word without vowels is spelt out: an LSTM."""
+    return "an" if word[0] in ("aeiou" if set(word) & set("aeiou") else "fhlmnrsx") else "a"

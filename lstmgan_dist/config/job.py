@@ -1,0 +1,101 @@
+"""A whole job, and the combinations of settings that cannot work."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationInfo, model_validator
+
+from lstmgan_dist.config.training import (
+    BatchSettings,
+    CheckpointSettings,
+    EvaluationSettings,
+    Guard,
+    Logging,
+)
+from lstmgan_dist.corpus.settings import Corpus
+from lstmgan_dist.models.discriminators import DISCRIMINATORS
+from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
+from lstmgan_dist.models.generators import GENERATORS
+from lstmgan_dist.models.generators.kind import GeneratorKind
+from lstmgan_dist.phases import PHASES
+from lstmgan_dist.phases.kind import Phase
+from lstmgan_dist.phases.optimizer import Synchronisation
+from lstmgan_dist.settings import RESOLVED, OneOf, Settings
+from lstmgan_dist.storage_settings import Storage
+
+
+class Job(Settings):
+    """A whole run: which text, which networks, which phases."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Names the run's folder, runs/<name>.")
+    seed: int = Field(default=1, ge=0, lt=2**63, description="Everything random follows from it.")
+    corpus: Corpus = Field(description="Which text, and how it is cut into sequences.")
+    batch: BatchSettings = Field(default_factory=BatchSettings, description="How many sequences one update sees.")
+    synchronisation: Synchronisation = Field(
+        default_factory=Synchronisation, description="How workers keep together over a slow network."
+    )
+    generator: Annotated[GeneratorKind, OneOf(GENERATORS, default="lstm")] = Field(
+        default_factory=GENERATORS["lstm"], description="The LSTM language model that writes."
+    )
+    discriminator: Annotated[DiscriminatorKind, OneOf(DISCRIMINATORS)] | None = Field(
+        default=None, description="The network that judges; none for likelihood only."
+    )
+    phases: tuple[Annotated[Phase, OneOf(PHASES)], ...] = Field(min_length=1, description="What happens, in order.")
+    evaluate: EvaluationSettings = Field(
+        default_factory=EvaluationSettings, description="What is measured while training."
+    )
+    guard: Guard = Field(default_factory=Guard, description="What counts as a failed run.")
+    checkpoint: CheckpointSettings = Field(default_factory=CheckpointSettings, description="When the run is saved.")
+    log: Logging = Field(default_factory=Logging, description="How often the losses are written.")
+    storage: Storage = Field(default_factory=Storage, description="How s3:// and gs:// URLs are reached.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="auto: CUDA where there is a GPU, else the CPU."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="auto: bf16 on GPUs that have it, fp32 on CPUs, where bf16 LSTMs are slower."
+    )
+
+    @model_validator(mode="after")
+    def _combinations(self, info: ValidationInfo) -> Self:
+        if self.corpus.layout == "continuous" and self.guard.distinct_2_floor and info.context != RESOLVED:
+            raise ValueError(
+                "guard.distinct_2_floor needs corpus.layout: sentences, for no samples are counted of one long text: "
+                "leave it out"
+            )
+        if self.corpus.layout == "continuous" and (self.evaluate.frontier or self.checkpoint.best_by == "frontier"):
+            raise ValueError(
+                "evaluate.frontier and checkpoint.best_by: frontier need corpus.layout: sentences, for judges read "
+                "whole texts: leave them out"
+            )
+        if self.corpus.layout == "continuous" and self.generator.latent:
+            raise ValueError("generator.latent needs corpus.layout: sentences, for z belongs to one sentence")
+        for number, phase in enumerate(self.phases):
+            if phase.plays:
+                self._check_game(f"phases.{number}", phase)
+        if self.discriminator is not None:
+            self._check_discriminator(self.discriminator)
+        return self
+
+    def _check_game(self, where: str, phase: Phase) -> None:
+        if self.discriminator is None:
+            raise ValueError(f"{where} is {phase.kind}, which needs a discriminator: add a discriminator block")
+        if self.corpus.layout != "sentences":
+            raise ValueError(
+                f"{where} is {phase.kind}, which needs corpus.layout: sentences, for it scores whole texts"
+            )
+        objection = phase.objection(self.discriminator)
+        if objection:
+            raise ValueError(f"{where}.{objection}")
+
+    def _check_discriminator(self, discriminator: DiscriminatorKind) -> None:
+        if discriminator.embedding_taken not in (None, self.generator.embedding):
+            raise ValueError(
+                f"discriminator.embedding {discriminator.embedding_taken} must equal generator.embedding "
+                f"{self.generator.embedding} when it is taken from the generator"
+            )
+        if discriminator.narrowest_text > self.corpus.max_length:
+            raise ValueError(
+                f"discriminator.filters has width {discriminator.narrowest_text}, more than corpus.max_length "
+                f"{self.corpus.max_length}: drop that width"
+            )

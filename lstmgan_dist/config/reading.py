@@ -1,0 +1,128 @@
+"""Job files: read, changed on the command line, checked, written, and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from lstmgan_dist.config.explain import explain
+from lstmgan_dist.config.job import Job
+from lstmgan_dist.config.training import Frontier
+from lstmgan_dist.errors import UserError
+from lstmgan_dist.settings import RESOLVED, Settings
+
+Block = TypeVar("Block", bound=Settings)
+
+
+def from_options(block: type[Block], given: Mapping[str, Any], options: Mapping[str, str]) -> Block:
+    """Settings that a command line gives. options: what each of them is called there, by its dotted key.
+
+    Raises:
+        UserError: in one line that names the option which will not do.
+    """
+    try:
+        return block.model_validate(given)
+    except ValidationError as error:
+        raise UserError(explain(error, block, options)) from error
+
+
+def check_frontier(*, temperatures: tuple[float, ...], seeds: int, samples: int) -> Frontier:
+    """How thoroughly to judge, as a command line gives it.
+
+    Raises:
+        UserError: naming the option that is out of range.
+    """
+    given = {"temperatures": temperatures, "seeds": seeds, "samples": samples}
+    return from_options(Frontier, given, {name: f"--{name}" for name in given})
+
+
+def load_job(path: str | Path, overrides: tuple[str, ...] = ()) -> Job:
+    """Read a job file, apply `a.b=VALUE` overrides in order, and check everything.
+
+    Raises:
+        UserError: with the file, the key, the value and what would do.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UserError(f"The job file {path} cannot be read: {reason}.") from error
+    return parse_job(text, name=str(path), overrides=overrides)
+
+
+def parse_job(text: str, *, name: str, overrides: tuple[str, ...] = ()) -> Job:
+    """Like `load_job`, from the YAML itself; `name` stands for the file in messages."""
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{name}{where}: this is not valid YAML: {getattr(error, 'problem', error)}.") from error
+    if not isinstance(tree, dict):
+        raise UserError(
+            f"{name}: a job file is a mapping of settings, such as name: my-run, but this is something else."
+        )
+    for override in overrides:
+        _set(tree, override)
+    # Older versions wrote what a kind has no use for, with its default, among all the others.
+    context = RESOLVED if tree.keys() >= _ALWAYS_WRITTEN else None
+    try:
+        return Job.model_validate(tree, context=context)
+    except ValidationError as error:
+        raise UserError(f"{name}: {explain(error, Job)}") from error
+
+
+# Keys that every version of `dump_job` has written and nobody writes by hand, all of them.
+_ALWAYS_WRITTEN = {"name", "seed", "corpus", "batch", "generator", "discriminator", "phases", "evaluate", "guard"}
+_ALWAYS_WRITTEN |= {"checkpoint", "log", "device", "precision"}
+
+
+def _set(tree: dict[str, Any], override: str) -> None:
+    """Apply one `a.b=VALUE`, in which numbers name list entries: phases.0.epochs=2."""
+    path, equals, value = override.partition("=")
+    if not equals or not path:
+        raise UserError(f"--set {override}: write it as key=value, for example --set batch.size=32.")
+    *parents, last = path.split(".")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override}: {value!r} is not valid YAML.") from error
+    node: Any = tree
+    try:
+        for key in parents:
+            node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
+        if isinstance(node, list):
+            node[int(last)] = parsed
+        else:
+            node[last] = parsed
+    except (ValueError, IndexError, TypeError, AttributeError) as error:
+        raise UserError(f"--set {override}: the job has no place called {path}.") from error
+
+
+def dump_job(job: Job) -> str:
+    """The job as resolved, in YAML that `parse_job` reads back to an equal job; without settings that have no use."""
+    return yaml.safe_dump(job.model_dump(), sort_keys=False, allow_unicode=True, width=120)
+
+
+def differences(old: Job, new: Job) -> list[str]:
+    """What differs between the results of two jobs, one line a key: `batch.size: 64 -> 32`.
+
+    How a storage is reached changes no result.
+    """
+
+    def leaves(prefix: str, value: Any) -> dict[str, Any]:
+        if isinstance(value, dict | tuple) and value:
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            return {path: leaf for key, item in items for path, leaf in leaves(f"{prefix}.{key}", item).items()}
+        return {prefix.removeprefix("."): value}
+
+    before, after = (leaves("", job.model_dump(exclude={"storage"})) for job in (old, new))
+    return [
+        f"{key}: {before.get(key, 'absent')} -> {after.get(key, 'absent')}"
+        for key in (*before, *(key for key in after if key not in before))
+        if before.get(key, "absent") != after.get(key, "absent")
+    ]

@@ -1,0 +1,84 @@
+"""The settings of a corpus, in a job file and on the command line of `prepare`."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from lstmgan_dist.settings import Name, Probability, Settings, WithoutUse
+
+TokenizerKind = Literal["character", "byte", "word", "bpe"]
+Layout = Literal["sentences", "continuous"]
+OnLongText = Literal["error", "skip", "truncate"]
+OnBadText = Literal["error", "skip", "replace"]
+
+
+class TokenizerSettings(Settings):
+    """How text becomes token ids."""
+
+    without_use: ClassVar[WithoutUse] = {("kind", "byte"): ("vocabulary_size", "min_count")}
+
+    kind: TokenizerKind = Field(default="word", description="The unit of text that is one token.")
+    lower: bool = Field(default=False, description="Lower-case the text first.")
+    vocabulary_size: int | None = Field(
+        default=None,
+        ge=3,
+        le=2**31 - 1,
+        description="Most tokens kept, special ones included; none keeps all (bpe: 8192).",
+    )
+    min_count: int = Field(default=1, ge=1, description="Words or characters seen fewer times become <unk>.")
+
+
+class Corpus(Settings):
+    """Which text, and how it is cut into sequences."""
+
+    source: Name | Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
+        description="File, folder, glob or URL (several allowed); builtin:python-docs; oracle:length=20,seed=1 or "
+        "grammar:seed=1, synthetic text; or a corpus that prepare made."
+    )
+    heldout_source: Name | Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
+        default=None, description="Separate held-out text; without it, heldout_fraction of the source is held out."
+    )
+    heldout_fraction: Probability = Field(
+        default=0.05,
+        description="Share held out, 0 to 1: of sentences by a hash of their text; of a continuous text its end.",
+    )
+    column: Name | None = Field(
+        default=None, description="Column that holds the text in JSON lines, Parquet and Arrow sources."
+    )
+    layout: Layout = Field(
+        default="sentences",
+        description="sentences: one sequence a line or row; continuous: one long text, state carried over.",
+    )
+    max_length: int = Field(
+        default=64,
+        ge=2,
+        le=65536,
+        description="Tokens. sentences: longest sequence, end mark included; continuous: most tokens per "
+        "backpropagation.",
+    )
+    on_long_text: OnLongText = Field(
+        default="error", description="What to do with a sentence of more than max_length tokens."
+    )
+    on_bad_text: OnBadText = Field(
+        default="error", description="What to do with text that is not valid UTF-8 or holds NUL characters."
+    )
+    tokenizer: TokenizerSettings = Field(default_factory=TokenizerSettings, description="How text becomes token ids.")
+    shuffle_window: int = Field(
+        default=65536,
+        ge=1,
+        description="Rows that each lane shuffles at a time (sentences); bounds the memory of the order.",
+    )
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The source as a tuple."""
+        return (self.source,) if isinstance(self.source, str) else self.source
+
+    @property
+    def heldout_sources(self) -> tuple[str, ...]:
+        """The held-out source as a tuple; empty when a share of the source is held out instead."""
+        if self.heldout_source is None:
+            return ()
+        return (self.heldout_source,) if isinstance(self.heldout_source, str) else self.heldout_source

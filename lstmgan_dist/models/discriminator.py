@@ -1,0 +1,82 @@
+"""What every discriminator is: a network that tells real text from generated text.
+
+A score is a logit, above 0 for real. Padded positions never influence a score.
+
+Shapes: B rows, T positions, N positions of any rows, V vocabulary, E embedding, D dimensions of what is seen of a
+position, H hidden units of the generator, R representations.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lstmgan_dist.models import fused
+from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.runtime.randomness import Noise
+
+Scores = Literal["per_token", "per_sentence", "per_representation"]
+
+
+class Discriminator(nn.Module, ABC):
+    """Sees texts in some way, and scores what it saw.
+
+    scores: whether `forward` gives a score for every token, (B, T), for every sentence, (B,), or for every
+        representation of a sentence, (B, R). Values beside the scores, such as their losses, have the same shape.
+    representations: R, 1 where there is no more than one.
+    """
+
+    scores: Scores
+    representations: int = 1
+
+    @abstractmethod
+    def see(self, tokens_BT: Tensor, generator: Generator) -> Tensor:
+        """What it scores of texts, (B, T, D); `generator` is the opponent, for what looks at its states."""
+
+    @abstractmethod
+    def forward(self, seen_BTD: Tensor, lengths_B: Tensor, *, noise: Noise | None = None) -> Tensor:
+        """Score texts of the given lengths (at least 1); `noise` gives the dropout masks, none without.
+
+        Returns:
+            float32 scores; those of tokens are zero at padded positions.
+        """
+
+    def total(self, values: Tensor, lengths_B: Tensor) -> Tensor:
+        """The sum of values beside the scores of texts of these lengths, 0-dim; padded positions do not count."""
+        if self.scores != "per_token":
+            return values.sum()
+        return (values * (torch.arange(values.shape[1], device=values.device) < lengths_B[:, None])).sum()
+
+    def count(self, lengths_B: Tensor) -> Tensor:
+        """How many scores texts of these lengths have, float32 0-dim."""
+        if self.scores == "per_token":
+            return lengths_B.sum().float()
+        return lengths_B.new_tensor(len(lengths_B) * self.representations).float()
+
+    def of_sentences(self, scores: Tensor, lengths_B: Tensor) -> Tensor:
+        """One score a sentence, (B,): the mean of those of its tokens, or of its representations."""
+        if self.scores == "per_sentence":
+            return scores
+        return scores.sum(dim=1) / (lengths_B if self.scores == "per_token" else self.representations)
+
+
+class TokenReader(Discriminator):
+    """Sees the tokens: one matrix embeds tokens and distributions over tokens alike."""
+
+    def __init__(self, vocabulary_size: int, embedding: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary_size, embedding)
+
+    def see(self, tokens_BT: Tensor, generator: Generator) -> Tensor:
+        return self.embed(tokens_BT)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Embed token ids, (...) -> (..., E)."""
+        return self.embedding(tokens)
+
+    def embed_distribution(self, probabilities_NV: Tensor) -> Tensor:
+        """The expected embedding under distributions over the vocabulary, (N, V) -> (N, E)."""
+        return fused.linear(probabilities_NV, self.embedding.weight.T)

@@ -1,0 +1,58 @@
+"""The LSTM language model (Mikolov et al. 2010; with the dropout of Merity et al. 2018)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from lstmgan_dist.models.generators.kind import GeneratorKind
+from lstmgan_dist.settings import Probability, Settings
+
+if TYPE_CHECKING:
+    from lstmgan_dist.models.generators.lstm_network import LSTMGenerator
+
+
+class GeneratorDropout(Settings):
+    """Variational dropout: one mask per sequence, the same at every position (Gal and Ghahramani 2016)."""
+
+    embedding: Probability = Field(default=0.0, description="On the embedded input, 0 to 1.")
+    between: Probability = Field(default=0.0, description="Between LSTM layers, 0 to 1.")
+    output: Probability = Field(default=0.0, description="On the last LSTM layer's output, 0 to 1.")
+    weight: Probability = Field(default=0.0, description="On the recurrent weights (Merity et al. 2018), 0 to 1.")
+
+
+def _dropout_from_one_number(value: Any) -> Any:
+    return {"embedding": value, "between": value, "output": value} if isinstance(value, int | float) else value
+
+
+class LSTMGeneratorKind(GeneratorKind):
+    """The LSTM language model that writes."""
+
+    kind: Literal["lstm"] = "lstm"
+    hidden: int = Field(default=512, ge=1, description="Units of each LSTM layer.")
+    layers: int = Field(default=1, ge=1, le=16, description="LSTM layers.")
+    dropout: Annotated[
+        GeneratorDropout,
+        BeforeValidator(_dropout_from_one_number, json_schema_input_type=GeneratorDropout | Probability),
+    ] = Field(
+        default_factory=GeneratorDropout,
+        description="Variational dropout; one number sets embedding, between and output.",
+    )
+
+    @property
+    def hidden_size(self) -> int:
+        return self.hidden
+
+    def build(self, *, vocabulary_size: int, seed: int) -> LSTMGenerator:
+        from lstmgan_dist.models.generators.lstm_network import LSTMGenerator
+
+        return LSTMGenerator(self, vocabulary_size=vocabulary_size, seed=seed)
+
+    @property
+    def depth(self) -> int:
+        return self.layers
+
+    def activations(self) -> int:
+        """Gates and states that a fused LSTM keeps."""
+        return self.embedding + self.layers * 7 * self.hidden

@@ -1,0 +1,89 @@
+"""The game."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from lstmgan_dist.adversarial.estimators import ESTIMATORS
+from lstmgan_dist.adversarial.estimators.kind import EstimatorKind
+from lstmgan_dist.adversarial.losses import LOSSES
+from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
+from lstmgan_dist.phases.discriminator import LossName, discriminator_player, objection_to_loss
+from lstmgan_dist.phases.kind import Phase
+from lstmgan_dist.phases.optimizer import Optimizer
+from lstmgan_dist.settings import OneOf
+
+if TYPE_CHECKING:
+    from lstmgan_dist.corpus.stream import Batch
+    from lstmgan_dist.phases.player import Moment, Player, Report, Sides
+
+
+class AdversarialPhase(Phase):
+    """Generator and discriminator take turns."""
+
+    plays = True
+
+    kind: Literal["adversarial"]
+    discriminator_updates: int = Field(default=1, ge=1, description="Discriminator updates in each step.")
+    generator_updates: int = Field(default=1, ge=1, description="Generator updates in each step.")
+    loss: LossName = Field(default="cross_entropy", description="The game's loss.")
+    estimator: Annotated[EstimatorKind, OneOf(ESTIMATORS)] = Field(description="How a gradient reaches the generator.")
+    likelihood_weight: float = Field(
+        default=0.0, ge=0, description="Weight of the likelihood loss added to every generator update; 0: none."
+    )
+    generator_optimizer: Optimizer = Field(
+        default_factory=lambda: Optimizer(learning_rate=1e-4), description="The generator's optimiser."
+    )
+    discriminator_optimizer: Optimizer = Field(
+        default_factory=lambda: Optimizer(learning_rate=1e-4), description="The discriminator's optimiser."
+    )
+
+    @property
+    def batches_per_step(self) -> int:
+        """Batches of real text that one step reads: one for every update of either player."""
+        return self.discriminator_updates + self.generator_updates
+
+    def objection(self, discriminator: DiscriminatorKind) -> str | None:
+        objection = objection_to_loss(self.loss, discriminator)
+        if objection is None:
+            objection = self.estimator.objection(discriminator, LOSSES[self.loss])
+            return objection and f"estimator.{objection}"
+        return objection
+
+    def activations(self, positions: int, vocabulary_size: int) -> int:
+        return self.estimator.activations(positions, vocabulary_size)
+
+    def players(self, sides: Sides, steps: int) -> dict[str, Player]:
+        objective = self.estimator.objective(
+            sides.generator,
+            LOSSES[self.loss],
+            max_length=sides.max_length,
+            likelihood_weight=self.likelihood_weight,
+        )
+        return {
+            "discriminator": discriminator_player(sides, self.loss, self.discriminator_optimizer, steps),
+            "generator": sides.player(
+                "generator",
+                sides.generator,
+                objective,
+                self.generator_optimizer,
+                steps,
+                schedules=self.estimator.schedules(),
+            ),
+        }
+
+    def play(self, players: Mapping[str, Player], sides: Sides, real: Iterator[Batch], moment: Moment) -> Report:
+        """The discriminator studies real and generated text; then the generator answers."""
+        studied, answered = {}, {}
+        for update in range(self.discriminator_updates):
+            studied = players["discriminator"].learn(
+                next(real), opponent=sides.generator, moment=moment.at("discriminator", update)
+            )
+        for update in range(self.generator_updates):
+            answered = players["generator"].learn(
+                next(real), opponent=sides.discriminator, moment=moment.at("generator", update)
+            )
+        return studied | answered

@@ -1,0 +1,61 @@
+"""The discriminator alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from lstmgan_dist.adversarial.losses import LOSSES
+from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
+from lstmgan_dist.phases.kind import DISCRIMINATOR_ACCURACY, Phase
+from lstmgan_dist.phases.optimizer import Optimizer
+from lstmgan_dist.settings import KeyOf
+
+if TYPE_CHECKING:
+    from lstmgan_dist.corpus.stream import Batch
+    from lstmgan_dist.phases.player import Moment, Player, Report, Sides
+
+
+LossName = Annotated[str, KeyOf(LOSSES)]
+
+
+class DiscriminatorPhase(Phase):
+    """The discriminator learns to tell real text from generated text."""
+
+    plays = True
+    moves_generator = False
+    judged_by = DISCRIMINATOR_ACCURACY
+
+    kind: Literal["discriminator"]
+    loss: LossName = Field(default="cross_entropy", description="The game's loss.")
+    optimizer: Optimizer = Field(default_factory=Optimizer, description="The discriminator's optimiser.")
+
+    def objection(self, discriminator: DiscriminatorKind) -> str | None:
+        return objection_to_loss(self.loss, discriminator)
+
+    def players(self, sides: Sides, steps: int) -> dict[str, Player]:
+        return {"discriminator": discriminator_player(sides, self.loss, self.optimizer, steps)}
+
+    def play(self, players: Mapping[str, Player], sides: Sides, real: Iterator[Batch], moment: Moment) -> Report:
+        """The discriminator studies real and generated text."""
+        return players["discriminator"].learn(
+            next(real), opponent=sides.generator, moment=moment.at("discriminator", 0)
+        )
+
+
+def discriminator_player(sides: Sides, loss: str, optimizer: Optimizer, steps: int) -> Player:
+    """The discriminator as one that learns."""
+    from lstmgan_dist.adversarial.discrimination import DiscriminatorObjective
+
+    assert sides.discriminator is not None
+    objective = DiscriminatorObjective(sides.discriminator, LOSSES[loss], max_length=sides.max_length)
+    return sides.player("discriminator", sides.discriminator, objective, optimizer, steps)
+
+
+def objection_to_loss(loss: str, discriminator: DiscriminatorKind) -> str | None:
+    """Why a loss cannot work with the scores of a discriminator; None if it can."""
+    if LOSSES[loss].compares == "nothing" or discriminator.scores != "per_token":
+        return None
+    return f"loss {loss} pairs whole texts, but the discriminator scores tokens: set discriminator.scores: per_sentence"

@@ -1,0 +1,34 @@
+"""Maximum likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from lstmgan_dist.phases.kind import Phase
+from lstmgan_dist.phases.optimizer import Optimizer
+
+if TYPE_CHECKING:
+    from lstmgan_dist.corpus.stream import Batch
+    from lstmgan_dist.phases.player import Moment, Player, Report, Sides
+
+
+class LikelihoodPhase(Phase):
+    """The generator learns to predict the next token."""
+
+    plays = False
+
+    kind: Literal["likelihood"]
+    optimizer: Optimizer = Field(default_factory=Optimizer, description="The generator's optimiser.")
+
+    def players(self, sides: Sides, steps: int) -> dict[str, Player]:
+        from lstmgan_dist.adversarial.likelihood import LikelihoodObjective
+
+        objective = LikelihoodObjective(sides.generator, carries_state=sides.carries_state)
+        return {"generator": sides.player("generator", sides.generator, objective, self.optimizer, steps)}
+
+    def play(self, players: Mapping[str, Player], sides: Sides, real: Iterator[Batch], moment: Moment) -> Report:
+        """The generator predicts real text."""
+        return players["generator"].learn(next(real), opponent=None, moment=moment.at("generator", 0))
