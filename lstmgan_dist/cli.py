@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from lstmgan_dist.corpus.manifest import PreparedCorpus
     from lstmgan_dist.corpus.prepare import Progress as PreparationProgress
     from lstmgan_dist.evaluation.assessment import Assessment, Estimate
+    from lstmgan_dist.runs.result import Result
     from lstmgan_dist.runtime.local import DeviceChoice, StopSignal
     from lstmgan_dist.runtime.ray_jobs import Cluster
     from lstmgan_dist.runtime.tasks import ReadingWorkers, Workers
-    from lstmgan_dist.training.result import Result
     from lstmgan_dist.training.run import Run
     from lstmgan_dist.training.screen import Terminal
     from lstmgan_dist.training.trainer import Outcome
@@ -132,11 +132,11 @@ def train(
     storage.Folder(url).check_writable()
     corpus = _corpus(settings, url)
 
+    from lstmgan_dist.runs.train import train as run_training
     from lstmgan_dist.runtime import local
     from lstmgan_dist.training.plan import plan
     from lstmgan_dist.training.run import Run, check_fit
     from lstmgan_dist.training.screen import Terminal
-    from lstmgan_dist.training.trainer import train as run_training
 
     if dry_run:
         check_fit(settings, corpus)
@@ -172,11 +172,11 @@ def _train_on_ray(
 ) -> tuple[Run, tuple[Outcome, StopSignal]]:
     from functools import partial
 
+    from lstmgan_dist.runs.train import train_on_worker
     from lstmgan_dist.runtime.ray_cluster import connected_for
     from lstmgan_dist.storage import Folder
     from lstmgan_dist.training.run import Run
     from lstmgan_dist.training.screen import replay
-    from lstmgan_dist.training.trainer import train_on_worker
 
     fewest, most, cpus, gpus = size
     folder = Folder(url)
@@ -419,8 +419,8 @@ def prepare(
 
     from lstmgan_dist.corpus import prepare as preparing
     from lstmgan_dist.evaluation.synthetic import is_synthetic, prepare_synthetic
+    from lstmgan_dist.runs.inspection import describe_corpus
     from lstmgan_dist.storage import Folder
-    from lstmgan_dist.training.inspection import describe_corpus
 
     folder = Folder(out)
     if preparing.is_prepared(folder):
@@ -481,8 +481,8 @@ def generate(
     [/dim]
     """
     from lstmgan_dist.corpus.texts import check_name
+    from lstmgan_dist.runs import generation
     from lstmgan_dist.storage import Folder
-    from lstmgan_dist.training import generation
 
     is_folder = out is not None and (out.endswith("/") or not posixpath.splitext(out)[1])
     if out is not None and not is_folder:
@@ -561,16 +561,16 @@ def evaluate(
     settings = config.check_frontier(temperatures=_temperatures(temperatures), seeds=seeds, samples=samples)
 
     from lstmgan_dist.evaluation.embedding import encoder_called
-    from lstmgan_dist.training import assessing
+    from lstmgan_dist.runs import contest
     from lstmgan_dist.training.run import reach_storage_of
 
     embedding = encoder_called(encoder) if encoder else None
     for run in runs:
         reach_storage_of(run)
-    entries = assessing.enter_all(runs, checkpoint, say=_warn)
+    entries = contest.enter_all(runs, checkpoint, say=_warn)
     with _hands(device, size, address) as (hands, elsewhere):
-        found = assessing.judge(entries, settings, encoder=embedding, workers=hands, watch=_watch, device=elsewhere)
-    assessing.write(entries, found)
+        found = contest.judge(entries, settings, encoder=embedding, workers=hands, watch=_watch, device=elsewhere)
+    contest.write(entries, found)
     if as_json:
         typer.echo(found.to_json().decode(), nl=False)
         return
@@ -588,7 +588,7 @@ def _evaluate_briefly(
     size: tuple[int, float | None, float | None],
     address: str | None,
 ) -> None:
-    from lstmgan_dist.training import result
+    from lstmgan_dist.runs import result
 
     with _result_and_workers(run, checkpoint, device, size, address) as (loaded, hands):
         figures = result.evaluate(loaded, samples=samples, seed=1, watch=_watch, workers=hands).to_json()
@@ -608,7 +608,7 @@ def inspect(path: Annotated[str, typer.Argument(metavar="PATH", help="A run, a c
     lstmgan inspect s3://bucket/corpus
     [/dim]
     """
-    from lstmgan_dist.training.inspection import describe
+    from lstmgan_dist.runs.inspection import describe
 
     _print(describe(path, warn=_warn))
 
@@ -709,7 +709,7 @@ def _result_and_workers(
     """A run's result and who works with it."""
     from dataclasses import replace
 
-    from lstmgan_dist.training.result import load_result
+    from lstmgan_dist.runs.result import load_result
     from lstmgan_dist.training.run import reach_storage_of
 
     _check_address(address, wanted[0])
@@ -883,7 +883,7 @@ def _watch(items: Iterable[Item], total: int, description: str) -> Iterator[Item
 
 
 def _say_where_to_look(run: Run, corpus: PreparedCorpus, outcome: Outcome) -> None:
-    from lstmgan_dist.training.inspection import examples
+    from lstmgan_dist.runs.inspection import examples
 
     best = outcome.progress.best_of_last_phase
     typer.echo("\nReal text that was held out:")

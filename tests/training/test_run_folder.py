@@ -13,10 +13,10 @@ import torch
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.measuring import GeneratorSource, decoded
 from lstmgan_dist.evaluation.sampling import Sampling
+from lstmgan_dist.runs.generation import generate, request_texts
+from lstmgan_dist.runs.result import evaluate, load_result
 from lstmgan_dist.runtime.tasks import IN_PROCESS
 from lstmgan_dist.storage import Folder
-from lstmgan_dist.training.generation import generate, request_texts
-from lstmgan_dist.training.result import evaluate, load_result
 from lstmgan_dist.training.run import Run
 from lstmgan_dist.training.run_log import read_metrics
 from tests.training.conftest import CONTINUOUS, SENTENCES, StoppingRuntime, best_of, job_of, run_job

@@ -14,11 +14,11 @@ import pytest
 from lstmgan_dist.corpus import texts as text_files
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.sampling import BLOCK
+from lstmgan_dist.runs import generation, result
+from lstmgan_dist.runs.generation import generate, request_texts, write_one_file, write_shards
+from lstmgan_dist.runs.result import evaluate, load_result
 from lstmgan_dist.runtime.tasks import IN_PROCESS, Workers
 from lstmgan_dist.storage import Folder
-from lstmgan_dist.training import generation, result
-from lstmgan_dist.training.generation import generate, request_texts, write_one_file, write_shards
-from lstmgan_dist.training.result import evaluate, load_result
 from tests.runtime.conftest import local_ray  # noqa: F401
 from tests.training.conftest import CONTINUOUS, SENTENCES, job_of, run_job
 

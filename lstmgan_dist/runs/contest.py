@@ -9,9 +9,11 @@ evaluation/verdict.json    the chosen step   evaluation/*.png         its figure
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
+
+from torch import Tensor
 
 from lstmgan_dist import config
 from lstmgan_dist.corpus.manifest import PreparedCorpus
@@ -32,12 +34,14 @@ from lstmgan_dist.evaluation.sampling import Sampling
 from lstmgan_dist.evaluation.synthetic import read_oracle
 from lstmgan_dist.models.drawing import END
 from lstmgan_dist.models.generator import Generator
-from lstmgan_dist.runtime.base import Runtime
+from lstmgan_dist.runs.result import load_generator
+from lstmgan_dist.runtime.base import Runtime, WorkTogether
 from lstmgan_dist.runtime.local import DeviceChoice
 from lstmgan_dist.runtime.tasks import Watch, Workers
-from lstmgan_dist.training.checkpoint import Checkpoint
+from lstmgan_dist.training.checkpoint import Checkpoint, digest_of
+from lstmgan_dist.training.game import build_generator
+from lstmgan_dist.training.phase_judge import Judgement
 from lstmgan_dist.training.progress import Progress
-from lstmgan_dist.training.result import load_generator
 from lstmgan_dist.training.run import EVALUATION, VERDICT, Run
 from lstmgan_dist.training.run_log import log_assessment, read_metrics
 
@@ -232,6 +236,30 @@ def summary(entry: Entry, found: Assessment) -> dict[str, float]:
         margin = found.verdict(name, entry.likelihood.about.name).margin
         figures |= {} if margin is None else {"judges/margin": margin.value}
     return figures
+
+
+def judge_phase(
+    run: Run,
+    weights: Mapping[str, Tensor],
+    step: int,
+    *,
+    likelihood: Checkpoint | None,
+    runtime: Runtime,
+    watch: Watch,
+) -> Judgement:
+    """Judge a run that is being trained as its job says, and leave what was found in its folder: see `PhaseJudge`."""
+    settings, name = run.job.evaluate.frontier, run.folder.name
+    assert settings is not None
+    generator = build_generator(run.job, run.tokenizer().vocabulary_size)
+    generator.load_state_dict(weights)
+    end = contestant(run, name, "run", generator, digest_of(weights), step)
+    start = likelihood_contestant(run, name, likelihood) if likelihood else None
+    entry = Entry(run, end, start, likelihood.step if likelihood else None)
+    found = judge([entry], settings, encoder=None, workers=WorkTogether(runtime), watch=watch, runtime=runtime)
+    if not runtime.rank:
+        write([entry], found)
+    sentences = (*(verdict.sentence for verdict in found.verdicts), choice(entry, found).reason)
+    return Judgement(summary(entry, found), sentences)
 
 
 def _learning_curves(entry: Entry) -> LearningCurves:

@@ -15,11 +15,11 @@ from lstmgan_dist.evaluation import assess as assess_module
 from lstmgan_dist.evaluation.language_model import Recipe
 from lstmgan_dist.evaluation.oracle import Oracle
 from lstmgan_dist.evaluation.synthetic import read_oracle
+from lstmgan_dist.runs import contest
 from lstmgan_dist.runtime.base import WorkTogether
 from lstmgan_dist.runtime.local import LocalRuntime
 from lstmgan_dist.runtime.tasks import IN_PROCESS
 from lstmgan_dist.storage import Folder
-from lstmgan_dist.training import assessing
 from lstmgan_dist.training.run_log import read_metrics
 from tests.bare_workers import train_undisturbed
 from tests.conftest import toy_sentences
@@ -33,7 +33,7 @@ TRAINED = ("phases.0.steps=60", "corpus.heldout_fraction=0.5", "evaluate.heldout
 
 @pytest.fixture(autouse=True)
 def _tiny_models(monkeypatch):
-    monkeypatch.setattr(assessing, "STANDARD", TINY)
+    monkeypatch.setattr(contest, "STANDARD", TINY)
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +50,9 @@ def run(lines, tmp_path_factory):
 
 
 def judged(*runs, settings=SETTINGS):
-    entries = assessing.enter_all([run.folder.url for run in runs], "latest", say=print)
-    found = assessing.judge(entries, settings, encoder=None, workers=IN_PROCESS, watch=unwatched, device="cpu")
-    assessing.write(entries, found)
+    entries = contest.enter_all([run.folder.url for run in runs], "latest", say=print)
+    found = contest.judge(entries, settings, encoder=None, workers=IN_PROCESS, watch=unwatched, device="cpu")
+    contest.write(entries, found)
     return found
 
 
@@ -97,7 +97,7 @@ def test_what_was_measured_before_is_found_again(run, monkeypatch):
     with pytest.raises(TypeError):
         judged(run)
     monkeypatch.undo()
-    monkeypatch.setattr(assessing, "STANDARD", TINY)
+    monkeypatch.setattr(contest, "STANDARD", TINY)
     assert judged(run) == first
 
 
@@ -194,15 +194,13 @@ def test_figures_are_the_same_for_any_number_of_workers(run, tmp_path):
     from lstmgan_dist.runtime import ray_cluster
     from lstmgan_dist.runtime.ray_tasks import RayProcesses
 
-    (entry,) = assessing.enter_all([run.folder.url], "latest", say=print)
+    (entry,) = contest.enter_all([run.folder.url], "latest", say=print)
     archive = run.corpus().folder / JUDGES
     results = []
     for workers in (0, 2):
         archive.delete()
         with RayProcesses(ray_cluster.Workers(2, 2, 1, 0)) if workers else nullcontext(IN_PROCESS) as hands:
-            results.append(
-                assessing.judge([entry], SETTINGS, encoder=None, workers=hands, watch=unwatched, device="cpu")
-            )
+            results.append(contest.judge([entry], SETTINGS, encoder=None, workers=hands, watch=unwatched, device="cpu"))
     assert results[0] == results[1]
 
 
