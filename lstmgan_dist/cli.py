@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from lstmgan_dist.corpus.manifest import PreparedCorpus
     from lstmgan_dist.corpus.prepare import Progress as PreparationProgress
-    from lstmgan_dist.evaluation.assessment import Assessment, Estimate
+    from lstmgan_dist.evaluation.findings import Estimate, Findings
     from lstmgan_dist.runs.result import Result
     from lstmgan_dist.runtime.local import DeviceChoice, StopSignal
     from lstmgan_dist.runtime.ray_jobs import Cluster
@@ -569,12 +569,12 @@ def evaluate(
         reach_storage_of(run)
     entries = contest.enter_all(runs, checkpoint, say=_warn)
     with _hands(device, size, address) as (hands, elsewhere):
-        found = contest.judge(entries, settings, encoder=embedding, workers=hands, watch=_watch, device=elsewhere)
+        found = contest.hold(entries, settings, encoder=embedding, workers=hands, watch=_watch, device=elsewhere)
     contest.write(entries, found)
     if as_json:
         typer.echo(found.to_json().decode(), nl=False)
         return
-    _print_assessment(found)
+    _print_findings(found)
     for entry in entries:
         typer.echo(f"Report: {entry.run.folder.path('evaluation/report.html')}")
 
@@ -588,10 +588,10 @@ def _evaluate_briefly(
     size: tuple[int, float | None, float | None],
     address: str | None,
 ) -> None:
-    from lstmgan_dist.runs import result
+    from lstmgan_dist.runs import brief
 
     with _result_and_workers(run, checkpoint, device, size, address) as (loaded, hands):
-        figures = result.evaluate(loaded, samples=samples, seed=1, watch=_watch, workers=hands).to_json()
+        figures = brief.evaluate_briefly(loaded, samples=samples, seed=1, watch=_watch, workers=hands).to_json()
     if as_json:
         typer.echo(json.dumps(figures))
     else:
@@ -756,7 +756,7 @@ def _temperatures(wanted: str) -> tuple[float, ...]:
     raise UserError(f"--temperatures {wanted}: write a range such as 0.6..1.3, or a list such as 0.7,0.85,1.")
 
 
-def _print_assessment(found: Assessment) -> None:
+def _print_findings(found: Findings) -> None:
     """The figures as a table, and the verdicts."""
     shown = {
         name: title for name, title in _SHOWN_FIGURES.items() if any(name in place.figures for place in found.places)
@@ -889,9 +889,9 @@ def _say_where_to_look(run: Run, corpus: PreparedCorpus, outcome: Outcome) -> No
     typer.echo("\nReal text that was held out:")
     for text in examples(corpus, 4):
         typer.echo(f"  {text}")
-    if outcome.last_review:
+    if outcome.last_evaluation:
         typer.echo("Generated text:")
-        for text in outcome.last_review.texts[:4]:
+        for text in outcome.last_evaluation.texts[:4]:
             typer.echo(f"  {text}")
     if best:
         typer.echo(f"\nThe best of the last phase is step {best.step}: {best}.")

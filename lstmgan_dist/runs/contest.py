@@ -21,15 +21,16 @@ from lstmgan_dist.corpus.prepare import JUDGES
 from lstmgan_dist.corpus.tokenizer import UNKNOWN_ID
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.archive import Archive
-from lstmgan_dist.evaluation.assess import Contestant, Settings, assess
-from lstmgan_dist.evaluation.assessment import Assessment, LearningCurves, Phase, Sampler
+from lstmgan_dist.evaluation.contest import Contestant, Thoroughness, compare
 from lstmgan_dist.evaluation.embedding import Encoder
-from lstmgan_dist.evaluation.figures import draw_figures, to_png
+from lstmgan_dist.evaluation.findings import Findings, LearningCurves, PhaseSteps, Sampler
 from lstmgan_dist.evaluation.heldout import validation_rows
 from lstmgan_dist.evaluation.language_model import STANDARD
-from lstmgan_dist.evaluation.measuring import GeneratorSource
 from lstmgan_dist.evaluation.oracle import Oracle
-from lstmgan_dist.evaluation.report import report_html
+from lstmgan_dist.evaluation.report.drawings import draw_figures
+from lstmgan_dist.evaluation.report.look import to_png
+from lstmgan_dist.evaluation.report.page import report_html
+from lstmgan_dist.evaluation.sample_sources import GeneratorSource
 from lstmgan_dist.evaluation.sampling import Sampling
 from lstmgan_dist.evaluation.synthetic import read_oracle
 from lstmgan_dist.models.drawing import END
@@ -43,7 +44,7 @@ from lstmgan_dist.training.game import build_generator
 from lstmgan_dist.training.phase_judge import Judgement
 from lstmgan_dist.training.progress import Progress
 from lstmgan_dist.training.run import EVALUATION, VERDICT, Run
-from lstmgan_dist.training.run_log import log_assessment, read_metrics
+from lstmgan_dist.training.run_log import log_findings, read_metrics
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def contestant(
     return Contestant(Sampler(name, kind, run.folder.url, step), source, f"{weights} {sampling}")
 
 
-def judge(
+def hold(
     entries: Sequence[Entry],
     settings: config.Frontier,
     *,
@@ -135,7 +136,7 @@ def judge(
     watch: Watch,
     device: DeviceChoice = "auto",
     runtime: Runtime | None = None,
-) -> Assessment:
+) -> Findings:
     """Judge runs of one corpus together.
 
     runtime: of workers that train together and do this together, too; then all of them call it.
@@ -148,7 +149,7 @@ def judge(
     pairs = [(entry.end.about.name, entry.likelihood.about.name) for entry in entries if entry.likelihood]
     names = [entry.end.about.name for entry in entries]
     pairs += [(one, other) for number, one in enumerate(names) for other in names[:number]]
-    thoroughness = Settings(
+    thoroughness = Thoroughness(
         temperatures=settings.temperatures,
         seeds=settings.seeds,
         samples=settings.samples,
@@ -160,7 +161,7 @@ def judge(
     archive = Archive(corpus.folder / JUDGES)
     if runtime:
         archive = Archive(corpus.folder / JUDGES, exchange=runtime.exchange, writes=runtime.rank == 0)
-    found = assess(
+    found = compare(
         corpus,
         [*(entry.end for entry in entries), *starts.values()],
         pairs,
@@ -178,7 +179,7 @@ def judge(
     )
 
 
-def write(entries: Sequence[Entry], found: Assessment) -> None:
+def write(entries: Sequence[Entry], found: Findings) -> None:
     """Leave what was found in the folder of each run, and its figures in its TensorBoard."""
     figures = {name: to_png(figure) for name, figure in draw_figures(found).items()}
     page = report_html(found).encode()
@@ -189,7 +190,7 @@ def write(entries: Sequence[Entry], found: Assessment) -> None:
         for name, png in figures.items():
             folder.write(f"{name}.png", png)
         folder.write(VERDICT, (json.dumps(asdict(choice(entry, found)), indent=1) + "\n").encode())
-        log_assessment(entry.run.folder, entry.end.about.step, found, figures)
+        log_findings(entry.run.folder, entry.end.about.step, found, figures)
 
 
 def _common_corpus(entries: Sequence[Entry]) -> PreparedCorpus:
@@ -205,7 +206,7 @@ def _common_corpus(entries: Sequence[Entry]) -> PreparedCorpus:
     return first
 
 
-def choice(entry: Entry, found: Assessment) -> Choice:
+def choice(entry: Entry, found: Findings) -> Choice:
     """The checkpoint of a run that its verdict chooses: the end of its game has to prove itself."""
     end = entry.end.about
     if entry.likelihood is None:
@@ -225,7 +226,7 @@ def choice(entry: Entry, found: Assessment) -> Choice:
     )
 
 
-def summary(entry: Entry, found: Assessment) -> dict[str, float]:
+def summary(entry: Entry, found: Findings) -> dict[str, float]:
     """Figures of a run for its curves: the scores at the temperature nearest 1, and the margin over its start."""
     name = entry.end.about.name
     place = min(
@@ -255,7 +256,7 @@ def judge_phase(
     end = contestant(run, name, "run", generator, digest_of(weights), step)
     start = likelihood_contestant(run, name, likelihood) if likelihood else None
     entry = Entry(run, end, start, likelihood.step if likelihood else None)
-    found = judge([entry], settings, encoder=None, workers=WorkTogether(runtime), watch=watch, runtime=runtime)
+    found = hold([entry], settings, encoder=None, workers=WorkTogether(runtime), watch=watch, runtime=runtime)
     if not runtime.rank:
         write([entry], found)
     sentences = (*(verdict.sentence for verdict in found.verdicts), choice(entry, found).reason)
@@ -279,18 +280,18 @@ def _learning_curves(entry: Entry) -> LearningCurves:
 _CURVES = ("heldout/nll", "samples/bleu_4", "samples/self_bleu_4")
 
 
-def _phases(rows: Sequence[dict[str, float]]) -> Iterator[Phase]:
+def _phases(rows: Sequence[dict[str, float]]) -> Iterator[PhaseSteps]:
     """What was trained when, by the figures that were logged."""
     kind, first, last = "", 0, 0
     for row in rows:
         now = _kind_of(row) or kind
         if now != kind:
             if kind:
-                yield Phase(kind, first, last)
+                yield PhaseSteps(kind, first, last)
             kind, first = now, last + 1
         last = int(row["step"])
     if kind:
-        yield Phase(kind, first, last)
+        yield PhaseSteps(kind, first, last)
 
 
 def _kind_of(row: dict[str, float]) -> str:

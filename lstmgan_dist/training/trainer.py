@@ -18,6 +18,7 @@ from lstmgan_dist.models.vectors import read_vectors
 from lstmgan_dist.runtime.base import Runtime, Wish, lanes_of, rows_of
 from lstmgan_dist.runtime.randomness import Noise, derive
 from lstmgan_dist.training.background import OneAtATime
+from lstmgan_dist.training.brief import BriefEvaluation, evaluate_players
 from lstmgan_dist.training.checkpoint import Checkpoint, snapshot
 from lstmgan_dist.training.environment import note_environment
 from lstmgan_dist.training.game import Game
@@ -31,7 +32,6 @@ from lstmgan_dist.training.progress import (
     batches_per_epoch,
     steps_of,
 )
-from lstmgan_dist.training.review import Review, review
 from lstmgan_dist.training.run import Run
 from lstmgan_dist.training.run_log import Log, open_log
 from lstmgan_dist.training.screen import Screen
@@ -49,7 +49,7 @@ class Outcome:
 
     progress: Progress
     finished: bool
-    last_review: Review | None
+    last_evaluation: BriefEvaluation | None
 
 
 def train(run: Run, corpus: PreparedCorpus, runtime: Runtime, screen: Screen, *, judge: PhaseJudge) -> Outcome:
@@ -73,7 +73,7 @@ class _Training:
         self.judge = judge
         self.game = Game(self.job, corpus.tokenizer.vocabulary_size, runtime)
         self.progress = Progress()
-        self.last_review: Review | None = None
+        self.last_evaluation: BriefEvaluation | None = None
         batch = self.job.batch
         self.lanes = lanes_of(runtime.rank, runtime.world_size, batch.lanes)
         rows_B = rows_of(self.lanes, batch.size // batch.lanes).to(runtime.device)
@@ -114,10 +114,10 @@ class _Training:
                 if checkpoint and self.progress.phase == resumed_phase:
                     self.game.load_players(checkpoint, self.noise.rows_B)
                 if not self._run_phase(real, log):
-                    return Outcome(self.progress, False, self.last_review)
-            if self.last_review:
-                log.final(self.progress.step, self.last_review.scalars)
-        return Outcome(self.progress, True, self.last_review)
+                    return Outcome(self.progress, False, self.last_evaluation)
+            if self.last_evaluation:
+                log.final(self.progress.step, self.last_evaluation.scalars)
+        return Outcome(self.progress, True, self.last_evaluation)
 
     def _start_from_vectors(self, path: str) -> None:
         vectors = read_vectors(path, self.corpus.tokenizer.tokens, self.job.generator.embedding)
@@ -207,7 +207,7 @@ class _Training:
             self._evaluate(log)
 
     def _evaluate(self, log: Log) -> None:
-        result = self.last_review = review(self.game, self.corpus, self.job, self.runtime)
+        result = self.last_evaluation = evaluate_players(self.game, self.corpus, self.job, self.runtime)
         step = self.progress.step
         log.scalars(step, result.scalars)
         log.histograms(step, result.histograms)

@@ -11,7 +11,8 @@ import torch
 from lstmgan_dist.config import Frontier
 from lstmgan_dist.corpus.prepare import JUDGES
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.evaluation import assess as assess_module
+from lstmgan_dist.evaluation import contest as comparison
+from lstmgan_dist.evaluation import sweep
 from lstmgan_dist.evaluation.language_model import Recipe
 from lstmgan_dist.evaluation.oracle import Oracle
 from lstmgan_dist.evaluation.synthetic import read_oracle
@@ -51,7 +52,7 @@ def run(lines, tmp_path_factory):
 
 def judged(*runs, settings=SETTINGS):
     entries = contest.enter_all([run.folder.url for run in runs], "latest", say=print)
-    found = contest.judge(entries, settings, encoder=None, workers=IN_PROCESS, watch=unwatched, device="cpu")
+    found = contest.hold(entries, settings, encoder=None, workers=IN_PROCESS, watch=unwatched, device="cpu")
     contest.write(entries, found)
     return found
 
@@ -87,8 +88,8 @@ def test_a_run_is_judged_beside_its_likelihood_start_and_real_text(run):
 
 def test_what_was_measured_before_is_found_again(run, monkeypatch):
     first = judged(run)
-    monkeypatch.setattr(assess_module, "measure", None)
-    monkeypatch.setattr(assess_module, "train_judge", None)
+    monkeypatch.setattr(sweep, "measure", None)
+    monkeypatch.setattr(comparison, "train_judge", None)
     assert judged(run) == first
     # And a kill in between costs what was not finished only.
     archive = run.corpus().folder / JUDGES
@@ -200,7 +201,7 @@ def test_figures_are_the_same_for_any_number_of_workers(run, tmp_path):
     for workers in (0, 2):
         archive.delete()
         with RayProcesses(ray_cluster.Workers(2, 2, 1, 0)) if workers else nullcontext(IN_PROCESS) as hands:
-            results.append(contest.judge([entry], SETTINGS, encoder=None, workers=hands, watch=unwatched, device="cpu"))
+            results.append(contest.hold([entry], SETTINGS, encoder=None, workers=hands, watch=unwatched, device="cpu"))
     assert results[0] == results[1]
 
 

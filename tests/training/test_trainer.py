@@ -78,8 +78,8 @@ def test_every_recipe_trains_two_steps_of_each_phase(path, text, tmp_path):
     _, outcome = run_job(load_job(path, tuple(shrunken)), tmp_path / "run")
     assert outcome.finished
     assert outcome.progress.step == 2 * len(recipe.phases)
-    assert outcome.last_review
-    assert outcome.last_review.scalars["heldout/nll"] > 0
+    assert outcome.last_evaluation
+    assert outcome.last_evaluation.scalars["heldout/nll"] > 0
 
 
 def test_accumulation_changes_no_number(text, tmp_path):

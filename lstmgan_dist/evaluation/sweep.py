@@ -5,27 +5,29 @@ Shapes: O orientations (which half of the held-out text judged), R replicates, N
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
-import torch
+import safetensors.numpy
 
-from lstmgan_dist.corpus.tokenizer import Tokenizer
-from lstmgan_dist.evaluation.embedding import Encoder, divergence_frontier, frechet, quantize
+from lstmgan_dist import __version__
+from lstmgan_dist.evaluation.archive import Archive
+from lstmgan_dist.evaluation.bench import Bench, decoded
+from lstmgan_dist.evaluation.embedding import divergence_frontier, frechet, quantize
+from lstmgan_dist.evaluation.findings import Sampler
 from lstmgan_dist.evaluation.grammar import Grammar, covered, grammatical
-from lstmgan_dist.evaluation.judge import Judge
-from lstmgan_dist.evaluation.language_model import Recipe, fit, read, tokens_of
-from lstmgan_dist.evaluation.likelihood import heldout_likelihood
-from lstmgan_dist.evaluation.ngrams import NgramIndex, copied, coverage, distinct, repetition, self_bleu
+from lstmgan_dist.evaluation.heldout import digest
+from lstmgan_dist.evaluation.language_model import fit, read, tokens_of
+from lstmgan_dist.evaluation.ngrams import copied, coverage, distinct, repetition, self_bleu
 from lstmgan_dist.evaluation.oracle import Oracle
-from lstmgan_dist.evaluation.sampling import Sampling, join, sample
-from lstmgan_dist.evaluation.texts import Texts, batches_of, join_texts
-from lstmgan_dist.models.drawing import END
-from lstmgan_dist.models.generator import Generator
-from lstmgan_dist.runtime.local import DeviceChoice, LocalRuntime, choose_device, two_threads_or_more
+from lstmgan_dist.evaluation.sample_sources import SampleSource
+from lstmgan_dist.evaluation.texts import Texts, join_texts
+from lstmgan_dist.runtime.local import choose_device, two_threads_or_more
 from lstmgan_dist.runtime.randomness import derive, permutation
+from lstmgan_dist.runtime.tasks import Watch, Workers
 
 # Shares of one set of samples, each with a reverse model of its own: how much they differ says what all are worth. With
 # fewer the spread itself is known too badly, with more each model has too little to learn from.
@@ -38,84 +40,13 @@ _GROUPS = 8
 _ORDERS = (2, 3, 4, 5)
 
 
-class Source(Protocol):
-    """Where samples come from."""
-
-    def draw(self, temperature: float | None, *, count: int, seed: int, device: torch.device) -> Texts:
-        """So many samples."""
-        ...
-
-    def nll(self, texts: Texts, temperature: float | None, device: torch.device) -> float | None:
-        """Nats per token of real texts; None where there is no telling."""
-        ...
-
-
 @dataclass(frozen=True)
-class GeneratorSource:
-    """A generator.
+class Contestant:
+    """A sampler that takes part. key: equal for equal sources, so that what was measured once is found again."""
 
-    sampling: how its texts are drawn, at temperature 1; where it never ends one, likelihoods count no end marks.
-    """
-
-    generator: Generator
-    sampling: Sampling
-
-    def draw(self, temperature: float | None, *, count: int, seed: int, device: torch.device) -> Texts:
-        """Samples number 0 to `count` - 1 of a seed."""
-        assert temperature is not None
-        sampling = replace(self.sampling, temperature=temperature)
-        blocks = sample(self.generator.to(device), sampling, count=count, seed=seed, device=device)
-        return Texts.drawn(join(list(blocks)))
-
-    def nll(self, texts: Texts, temperature: float | None, device: torch.device) -> float:
-        """Nats per token, end marks included if it draws any."""
-        assert temperature is not None
-        batches = batches_of(texts, ends=END not in self.sampling.suppress)
-        return heldout_likelihood(self.generator.to(device), batches, LocalRuntime(device), temperature=temperature).nll
-
-
-@dataclass(frozen=True)
-class RealSource:
-    """Real text, as if somebody had drawn it."""
-
-    texts: Texts
-
-    def draw(self, temperature: float | None, *, count: int, seed: int, device: torch.device) -> Texts:
-        """So many of the texts, none twice."""
-        return self.texts.take(permutation(derive(seed, "real text"), len(self.texts)).numpy()[:count])
-
-    def nll(self, texts: Texts, temperature: float | None, device: torch.device) -> None:
-        """It is no model."""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What all samplers are measured with.
-
-    judges: one for each orientation. test: the real text that reverse models are tested on, for each orientation: the
-    half that the judge has not learnt. real_features: embeddings of the first orientation's test text. references: of
-    BLEU. training: what could have been copied. validation: real text by which the training of reverse models ends.
-    encoder: of the embeddings; None: the first judge. oracle: what the corpus was made with, if it was made.
-    """
-
-    vocabulary_size: int
-    tokenizer: Tokenizer
-    recipe: Recipe
-    device: DeviceChoice
-    judges: tuple[Judge, Judge]
-    test: tuple[Texts, Texts]
-    real_features: np.ndarray
-    references: NgramIndex
-    reference_count: int
-    training: Texts
-    validation: Texts
-    encoder: Encoder | None
-    oracle: Oracle | Grammar | None
-
-
-def decoded(texts: Texts, tokenizer: Tokenizer) -> list[str]:
-    """Texts as people read them."""
-    return [tokenizer.decode(tokens) for tokens in texts.rows()]
+    about: Sampler
+    source: SampleSource
+    key: str
 
 
 @dataclass(frozen=True)
@@ -144,7 +75,7 @@ class Measurement:
     coverage_2K: np.ndarray
 
 
-def measure(bench: Bench, sources: Mapping[str, Source], task: Task) -> Measurement:
+def measure(bench: Bench, sources: Mapping[str, SampleSource], task: Task) -> Measurement:
     """Draw samples and measure them. A task gives the same figures on like machines with as many threads."""
     with two_threads_or_more():
         source, device = sources[task.sampler], choose_device(bench.device)
@@ -267,3 +198,77 @@ def _jackknife(statistics: Callable[[np.ndarray], np.ndarray], count: int) -> tu
     without_GK = np.stack([statistics(np.flatnonzero(groups != group)) for group in range(_GROUPS)])
     deviations_GK = without_GK - without_GK.mean(0)
     return statistics(np.arange(count)), np.sqrt((_GROUPS - 1) / _GROUPS * (deviations_GK**2).sum(0))
+
+
+# --- keeping what was measured ----------------------------------------------------------------------------------------
+
+
+def sweep(
+    bench: Bench,
+    contestants: Sequence[Contestant],
+    tasks: Sequence[Task],
+    archive: Archive,
+    workers: Workers,
+    watch: Watch,
+) -> dict[Task, Measurement]:
+    own = archive.part(_bench_key(bench))
+    keys = {one.about.name: one.key for one in contestants}
+    names = {task: f"{_task_key(keys[task.sampler], task)}.safetensors" for task in tasks}
+    kept = own.names()
+    measured: dict[Task, Measurement] = {}
+    for task, name in names.items():
+        if name in kept:
+            with own.reading(name):
+                measured[task] = _unpacked(own.read(name))
+    missing = [task for task in tasks if task not in measured]
+    if missing:
+        sources = {one.about.name: one.source for one in contestants}
+        done = workers.map_in_order(partial(measure, bench, sources), missing)
+        for task, measurement in zip(missing, watch(done, len(missing), "samplers"), strict=True):
+            own.write(names[task], _packed(measurement))
+            measured[task] = measurement
+    return {task: measured[task] for task in tasks}
+
+
+def _bench_key(bench: Bench) -> str:
+    parts = [
+        __version__,
+        [judge.learnt_from for judge in bench.judges],
+        [digest(test) for test in bench.test],
+        bench.reference_count,
+        digest(bench.training),
+        digest(bench.validation),
+        bench.encoder.name if bench.encoder else None,
+        sorted(asdict(bench.recipe).items()),
+        SHARES,
+        METHOD,
+    ]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+def _task_key(source_key: str, task: Task) -> str:
+    return hashlib.sha256(repr((source_key, task.temperature, task.seed, task.samples)).encode()).hexdigest()[:32]
+
+
+def _packed(measurement: Measurement) -> bytes:
+    tensors = {
+        "quality_RO": measurement.quality_RO,
+        "reverse_RN": measurement.reverse_RN,
+        "coverage_2K": measurement.coverage_2K,
+        **{f"figures/{name}": np.array(pair) for name, pair in measurement.figures.items()},
+    }
+    return safetensors.numpy.save(tensors)
+
+
+def _unpacked(content: bytes) -> Measurement:
+    tensors = safetensors.numpy.load(content)
+    return Measurement(
+        quality_RO=tensors["quality_RO"],
+        reverse_RN=tensors["reverse_RN"],
+        figures={
+            name.removeprefix("figures/"): (float(pair[0]), float(pair[1]))
+            for name, pair in sorted(tensors.items())
+            if name.startswith("figures/")
+        },
+        coverage_2K=tensors["coverage_2K"],
+    )

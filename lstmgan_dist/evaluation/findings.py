@@ -1,4 +1,4 @@
-"""What an evaluation found, as plain data: what `frontier.json` holds and the report shows."""
+"""What a contest found, as plain data: what `frontier.json` holds and the report shows."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Coverage:
 
 
 @dataclass(frozen=True)
-class Phase:
+class PhaseSteps:
     """One phase of a run: its kind, and its first and last step."""
 
     kind: str
@@ -122,12 +122,12 @@ class LearningCurves:
     """How a run was trained. curves: (step, value) by the name that metrics.jsonl has, such as heldout/nll."""
 
     run: str
-    phases: tuple[Phase, ...]
+    phases: tuple[PhaseSteps, ...]
     curves: Mapping[str, tuple[tuple[int, float], ...]]
 
 
 @dataclass(frozen=True)
-class Assessment:
+class Findings:
     """All of it.
 
     protocol: how each figure was come by, a heading and a sentence. warnings: what a reader must know first, such as a

@@ -26,7 +26,7 @@ CONTINUOUS_SAMPLE_LENGTH = 500
 
 
 @dataclass(frozen=True)
-class Review:
+class BriefEvaluation:
     """Figures by name, distributions by name, and generated texts."""
 
     scalars: dict[str, float]
@@ -34,7 +34,7 @@ class Review:
     texts: tuple[str, ...] = ()
 
 
-def review(game: Game, corpus: PreparedCorpus, job: Job, runtime: Runtime) -> Review:
+def evaluate_players(game: Game, corpus: PreparedCorpus, job: Job, runtime: Runtime) -> BriefEvaluation:
     """Held-out likelihood, diversity of samples, scores of both kinds of text, and samples to read."""
     settings = job.evaluate
     most_sequences = settings.heldout_sequences
@@ -62,7 +62,7 @@ def review(game: Game, corpus: PreparedCorpus, job: Job, runtime: Runtime) -> Re
     )
     texts = tuple(corpus.tokenizer.decode([*prompt, *tokens]) for tokens in rows(shown))
     if job.corpus.layout == "continuous":
-        return Review(scalars, {}, texts)
+        return BriefEvaluation(scalars, {}, texts)
     drawn = sample_shared(
         game.generator, Sampling(job.corpus.max_length), count=settings.samples, seed=job.seed, runtime=runtime
     )
@@ -74,7 +74,7 @@ def review(game: Game, corpus: PreparedCorpus, job: Job, runtime: Runtime) -> Re
         assert isinstance(objective, DiscriminatorObjective)
         figures, histograms = _discriminator_figures(objective, batches, drawn, most_sequences, runtime)
         scalars |= figures
-    return Review(scalars, histograms, texts)
+    return BriefEvaluation(scalars, histograms, texts)
 
 
 @torch.no_grad()

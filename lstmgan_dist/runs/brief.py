@@ -1,0 +1,132 @@
+"""Figures of a run's generator that take seconds: held-out likelihood, and n-grams of samples."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+
+from lstmgan_dist.corpus.stream import heldout_batches, read_sentences
+from lstmgan_dist.errors import UserError
+from lstmgan_dist.evaluation.likelihood import Likelihood, heldout_likelihood
+from lstmgan_dist.evaluation.sampling import Sampling, blocks_of, join, sample
+from lstmgan_dist.evaluation.texts import Texts, batches_of
+from lstmgan_dist.models.drawing import Drawn
+from lstmgan_dist.runs.result import Result
+from lstmgan_dist.runtime.local import LocalRuntime, two_threads_or_more
+from lstmgan_dist.runtime.tasks import IN_PROCESS, Watch, Workers
+from lstmgan_dist.training.brief import ngram_figures
+
+# Held-out text is scored in shares that depend on the text alone, and the figures of these are added up in order: which
+# worker scored a share does not show, if all have as many threads.
+_SENTENCE_ROWS, _SHARE_SENTENCES = 128, 2048
+# As many as the papers use.
+_TEXYGEN_SENTENCES = _MOST_REFERENCES = 10_000
+# Parallel rows in which a continuous held-out text is read: few, for each starts without knowing what came before.
+_CONTINUOUS_ROWS, _SHARE_TOKENS = 8, 2**18
+
+
+@dataclass(frozen=True)
+class BriefFigures:
+    """Held-out likelihood, and n-grams of samples, of one checkpoint.
+
+    heldout_unknown_share: tokens of the held-out text that are `<unk>`, 0 to 1. nll_per_token: of held-out text,
+    unpadded, end marks included. bits_per_character: None where some tokens are `<unk>`, for their characters are not
+    told. nll_gen_texygen: what Texygen and its heirs call
+    NLL-gen: of *training* text (at most 10,000 sentences), averaged over all positions of texts padded to max_length,
+    padding counted as free. It stands here for comparison with papers only. ngrams: see `ngram_figures`.
+    """
+
+    run: str
+    checkpoint: int
+    heldout_tokens: int
+    heldout_unknown_share: float
+    nll_per_token: float
+    perplexity: float
+    bits_per_character: float | None
+    samples: int
+    nll_gen_texygen: float | None = None
+    ngrams: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, those of n-grams among them."""
+        values = asdict(self)
+        return {name: value for name, value in values.items() if name != "ngrams"} | values["ngrams"]
+
+
+def evaluate_briefly(
+    result: Result, *, samples: int, seed: int, watch: Watch, workers: Workers = IN_PROCESS
+) -> BriefFigures:
+    """Score all held-out text of the run's corpus, unpadded, and count n-grams of `samples` texts.
+
+    The figures are the same for any number of workers, if these have as many threads each, on like machines.
+
+    Raises:
+        UserError: if the corpus holds no held-out text.
+    """
+    job, corpus = result.run.job, result.corpus
+    continuous = job.corpus.layout == "continuous"
+    split = corpus.splits["heldout"]
+    if not split.tokens:
+        raise UserError(f"{corpus.folder} holds no held-out text to evaluate on: prepare one that does.")
+    unknown = corpus.made["unknown_tokens"]["heldout"]
+    shares = max(1, split.tokens // _SHARE_TOKENS if continuous else -(-split.rows // _SHARE_SENTENCES))
+    scored = workers.map_in_order(partial(_score, result, shares), range(shares))
+    likelihood = Likelihood(0.0, 0)
+    for part in watch(scored, shares, "held-out text"):
+        likelihood = Likelihood(likelihood.nats + part.nats, likelihood.tokens + part.tokens)
+    texygen, ngrams = None, {}
+    if not continuous:
+        rows = min(corpus.splits["train"].rows, _TEXYGEN_SENTENCES)
+        trained_on = workers.map_in_order(partial(_score_training, result), blocks_of(rows, _SHARE_SENTENCES))
+        texygen = sum(part.nats for part in trained_on) / (rows * corpus.max_length)
+        blocks = blocks_of(samples)
+        drawn = workers.map_in_order(partial(_draw, result, Sampling(job.corpus.max_length), seed), blocks)
+        texts = Texts.drawn(join(list(watch(drawn, len(blocks), "samples"))))
+        references = read_sentences(corpus, "heldout", range(min(split.rows, _MOST_REFERENCES)))
+        ngrams = ngram_figures(texts, Texts.encoded(references))
+    return BriefFigures(
+        run=result.run.folder.url,
+        checkpoint=result.step,
+        heldout_tokens=likelihood.tokens,
+        heldout_unknown_share=unknown / split.tokens,
+        nll_per_token=likelihood.nll,
+        perplexity=likelihood.perplexity,
+        bits_per_character=None if unknown else likelihood.bits_per_character(split.characters / split.tokens),
+        samples=0 if continuous else samples,
+        nll_gen_texygen=texygen,
+        ngrams=ngrams,
+    )
+
+
+def _score(result: Result, shares: int, share: int) -> Likelihood:
+    """The likelihood of one share of the held-out text."""
+    continuous = result.corpus.layout == "continuous"
+    batches = heldout_batches(
+        result.corpus,
+        batch_size=_CONTINUOUS_ROWS * shares if continuous else _SENTENCE_ROWS,
+        most_sequences=sys.maxsize,
+        rank=share,
+        world_size=shares,
+    )
+    with two_threads_or_more():
+        return heldout_likelihood(result.generator, batches, LocalRuntime(result.device))
+
+
+def _score_training(result: Result, rows: range) -> Likelihood:
+    """The likelihood of these training sentences."""
+    texts = Texts.encoded(read_sentences(result.corpus, "train", rows))
+    with two_threads_or_more():
+        return heldout_likelihood(result.generator, batches_of(texts), LocalRuntime(result.device))
+
+
+def _draw(result: Result, sampling: Sampling, seed: int, numbers: range) -> Drawn:
+    """The texts of these numbers, on the CPU."""
+    with two_threads_or_more():
+        blocks = sample(
+            result.generator, sampling, count=len(numbers), seed=seed, device=result.device, first=numbers.start
+        )
+        drawn = join(list(blocks))
+    return Drawn(drawn.tokens_BT.cpu(), drawn.lengths_B.cpu())
