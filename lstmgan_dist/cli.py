@@ -758,23 +758,24 @@ def _temperatures(wanted: str) -> tuple[float, ...]:
 
 def _print_findings(found: Findings) -> None:
     """The figures as a table, and the verdicts."""
-    shown = {
-        name: title for name, title in _SHOWN_FIGURES.items() if any(name in place.figures for place in found.places)
-    }
+    from lstmgan_dist.evaluation.metrics import METRICS
 
-    def cell(estimate: Estimate | None) -> str:
+    measured = {name for place in found.places for name in place.figures}
+    shown = {name: metric for name, metric in METRICS.items() if metric.column and name in measured}
+
+    def cell(estimate: Estimate | None, decimals: int) -> str:
         if estimate is None:
             return ""
         half = (estimate.high - estimate.low) / 2
-        return f"{estimate.value:.3f}" + (f" ±{half:.3f}" if half else "")
+        return f"{estimate.value:.{decimals}f}" + (f" ±{half:.{decimals}f}" if half else "")
 
     _print_table(
-        ("sampler", "T", *shown.values()),
+        ("sampler", "T", *(metric.column for metric in shown.values())),
         [
             (
                 place.sampler,
                 "" if place.temperature is None else f"{place.temperature:g}",
-                *(cell(place.figures.get(name)) for name in shown),
+                *(cell(place.figures.get(name), metric.decimals) for name, metric in shown.items()),
             )
             for place in found.places
         ],
@@ -786,19 +787,6 @@ def _print_findings(found: Findings) -> None:
         typer.echo(f"Note: {sentence}")
     for sentence in (*(verdict.sentence for verdict in found.verdicts), *found.chosen.values()):
         typer.echo(f"- {sentence}")
-
-
-_SHOWN_FIGURES = {
-    "lm": "LM score",
-    "reverse_lm": "reverse LM score",
-    "bleu_4": "BLEU-4",
-    "self_bleu_4": "self-BLEU-4",
-    "frechet": "Fréchet",
-    "oracle_nll": "NLL oracle",
-    "test_nll": "held-out NLL",
-    "grammatical": "grammatical",
-    "covered": "covered",
-}
 
 
 def _corpus(settings: config.Job, url: str) -> PreparedCorpus:

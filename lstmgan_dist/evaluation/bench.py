@@ -16,6 +16,10 @@ from lstmgan_dist.evaluation.oracle import Oracle
 from lstmgan_dist.evaluation.texts import Texts
 from lstmgan_dist.runtime.local import DeviceChoice
 
+# Shares of one set of samples, each with a reverse model of its own: how much they differ says what all are worth. With
+# fewer the spread itself is known too badly, with more each model has too little to learn from.
+SHARES = 6
+
 
 @dataclass(frozen=True)
 class Thoroughness:
@@ -37,12 +41,14 @@ class Thoroughness:
 class Bench:
     """What all samplers are measured with.
 
+    samples: texts drawn of each, at each temperature with each seed.
     judges: one for each orientation. test: the real text that reverse models are tested on, for each orientation: the
     half that the judge has not learnt. real_features: embeddings of the first orientation's test text. references: of
     BLEU. training: what could have been copied. validation: real text by which the training of reverse models ends.
     encoder: of the embeddings; None: the first judge. oracle: what the corpus was made with, if it was made.
     """
 
+    samples: int
     vocabulary_size: int
     tokenizer: Tokenizer
     recipe: Recipe

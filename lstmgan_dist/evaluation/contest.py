@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -11,7 +11,7 @@ from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation import frontier
 from lstmgan_dist.evaluation.archive import Archive
-from lstmgan_dist.evaluation.bench import Bench, Thoroughness, decoded
+from lstmgan_dist.evaluation.bench import SHARES, Bench, Thoroughness, decoded
 from lstmgan_dist.evaluation.embedding import Encoder
 from lstmgan_dist.evaluation.findings import (
     Coverage,
@@ -26,10 +26,11 @@ from lstmgan_dist.evaluation.heldout import HeldOut, digest, divide, training_te
 from lstmgan_dist.evaluation.intervals import interval
 from lstmgan_dist.evaluation.judge import Judge, JudgeRequest, find_judge, keep_judge, train_judge
 from lstmgan_dist.evaluation.language_model import Recipe, read, tokens_of
+from lstmgan_dist.evaluation.metrics import METRICS
 from lstmgan_dist.evaluation.ngrams import NgramIndex, copied, nearest
-from lstmgan_dist.evaluation.protocol import protocol
+from lstmgan_dist.evaluation.protocol import Explanation, protocol
 from lstmgan_dist.evaluation.sample_sources import RealSource
-from lstmgan_dist.evaluation.sweep import LEAST_SHARE, SHARES, Contestant, Measurement, Task, sweep
+from lstmgan_dist.evaluation.sweep import LEAST_SHARE, Contestant, Measurement, Task, sweep
 from lstmgan_dist.evaluation.synthetic import read_oracle
 from lstmgan_dist.evaluation.texts import Texts, join_texts
 from lstmgan_dist.evaluation.verdict import verdict
@@ -75,13 +76,13 @@ def compare(
             "sentences."
         )
     judges = _judges(corpus, held_out, settings.recipe, archive, workers, watch, device)
-    bench = _bench(corpus, held_out, training, judges, encoder, settings.recipe, device)
+    bench = _bench(corpus, held_out, training, judges, encoder, settings.recipe, device, samples)
     everyone = [
         *contestants,
         Contestant(Sampler(REAL_TEXT, "real text"), RealSource(training), digest(training)),
     ]
     tasks = [
-        Task(one.about.name, temperature, seed, samples)
+        Task(one.about.name, temperature, seed)
         for seed in range(1, settings.seeds + 1)
         for one in everyone
         for temperature in (settings.temperatures if one.about.kind != "real text" else (None,))
@@ -97,7 +98,7 @@ def compare(
         examples=tuple(_examples(bench, everyone, measured)),
         coverage=tuple(_coverage(measured)),
         curves=(),
-        protocol=protocol(corpus, held_out, bench, samples, settings),
+        protocol=protocol(corpus, held_out, bench, settings.seeds, _explanations(places)),
         warnings=tuple(_warnings(held_out, bench.judges, places[-1], samples, settings)),
     )
 
@@ -137,6 +138,7 @@ def _bench(
     encoder: Encoder | None,
     recipe: Recipe,
     device: DeviceChoice,
+    samples: int,
 ) -> Bench:
     test = held_out.test[1], held_out.test[0]
     if encoder is None:
@@ -145,6 +147,7 @@ def _bench(
         real_features = encoder.encode(decoded(test[0], corpus.tokenizer))
     references = join_texts([held_out.validation, *held_out.test]).take(slice(0, _MOST_REFERENCES))
     return Bench(
+        samples=samples,
         vocabulary_size=corpus.tokenizer.vocabulary_size,
         tokenizer=corpus.tokenizer,
         recipe=recipe,
@@ -159,9 +162,6 @@ def _bench(
         encoder=encoder,
         oracle=read_oracle(corpus.folder),
     )
-
-
-# --- what follows from it --------------------------------------------------------------------------------------------
 
 
 def _by_place(measured: Mapping[Task, Measurement]) -> dict[tuple[str, float | None], list[Measurement]]:
@@ -190,7 +190,7 @@ def _places(measured: Mapping[Task, Measurement], curves: Mapping[str, frontier.
             name: interval(versions_VT[:, column], curve.replicates)
             for name, versions_VT in (("lm", curve.quality_VT), ("reverse_lm", curve.diversity_VT))
         }
-        for name in seeds[0].figures:
+        for name in [name for name in METRICS if name in seeds[0].figures]:
             values_S2 = np.array([one.figures[name] for one in seeds])
             value, error = values_S2[:, 0].mean(), np.sqrt((values_S2[:, 1] ** 2).sum()) / len(seeds)
             figures[name] = Estimate(float(value), float(value - _NORMAL_95 * error), float(value + _NORMAL_95 * error))
@@ -226,6 +226,12 @@ def _examples(
                 )
             ),
         )
+
+
+def _explanations(places: Iterable[Place]) -> list[Explanation]:
+    """Those of the metrics that were measured, each once."""
+    measured = {name for place in places for name in place.figures}
+    return list(dict.fromkeys(metric.explained for name, metric in METRICS.items() if name in measured))
 
 
 def _warnings(

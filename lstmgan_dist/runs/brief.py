@@ -11,13 +11,13 @@ from typing import Any
 from lstmgan_dist.corpus.stream import heldout_batches, read_sentences
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.likelihood import Likelihood, heldout_likelihood
+from lstmgan_dist.evaluation.metrics import brief_figures
 from lstmgan_dist.evaluation.sampling import Sampling, blocks_of, join, sample
 from lstmgan_dist.evaluation.texts import Texts, batches_of
 from lstmgan_dist.models.drawing import Drawn
 from lstmgan_dist.runs.result import Result
 from lstmgan_dist.runtime.local import LocalRuntime, two_threads_or_more
 from lstmgan_dist.runtime.tasks import IN_PROCESS, Watch, Workers
-from lstmgan_dist.training.brief import ngram_figures
 
 # Held-out text is scored in shares that depend on the text alone, and the figures of these are added up in order: which
 # worker scored a share does not show, if all have as many threads.
@@ -36,7 +36,7 @@ class BriefFigures:
     unpadded, end marks included. bits_per_character: None where some tokens are `<unk>`, for their characters are not
     told. nll_gen_texygen: what Texygen and its heirs call
     NLL-gen: of *training* text (at most 10,000 sentences), averaged over all positions of texts padded to max_length,
-    padding counted as free. It stands here for comparison with papers only. ngrams: see `ngram_figures`.
+    padding counted as free. It stands here for comparison with papers only. ngrams: see `brief_figures`.
     """
 
     run: str
@@ -86,7 +86,7 @@ def evaluate_briefly(
         drawn = workers.map_in_order(partial(_draw, result, Sampling(job.corpus.max_length), seed), blocks)
         texts = Texts.drawn(join(list(watch(drawn, len(blocks), "samples"))))
         references = read_sentences(corpus, "heldout", range(min(split.rows, _MOST_REFERENCES)))
-        ngrams = ngram_figures(texts, Texts.encoded(references))
+        ngrams = brief_figures(texts, Texts.encoded(references))
     return BriefFigures(
         run=result.run.folder.url,
         checkpoint=result.step,

@@ -26,6 +26,7 @@ from lstmgan_dist.evaluation.embedding import Encoder
 from lstmgan_dist.evaluation.findings import Findings, LearningCurves, PhaseSteps, Sampler
 from lstmgan_dist.evaluation.heldout import validation_rows
 from lstmgan_dist.evaluation.language_model import STANDARD
+from lstmgan_dist.evaluation.metrics import METRICS
 from lstmgan_dist.evaluation.oracle import Oracle
 from lstmgan_dist.evaluation.report.drawings import draw_figures
 from lstmgan_dist.evaluation.report.look import to_png
@@ -232,7 +233,8 @@ def summary(entry: Entry, found: Findings) -> dict[str, float]:
     place = min(
         (place for place in found.places if place.sampler == name), key=lambda place: abs((place.temperature or 1) - 1)
     )
-    figures = {f"judges/{figure}": place.figures[figure].value for figure in ("lm", "reverse_lm", "frechet")}
+    drawn = [figure for figure, metric in METRICS.items() if metric.curve and figure in place.figures]
+    figures = {f"judges/{figure}": place.figures[figure].value for figure in drawn}
     if entry.likelihood:
         margin = found.verdict(name, entry.likelihood.about.name).margin
         figures |= {} if margin is None else {"judges/margin": margin.value}

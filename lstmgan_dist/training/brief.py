@@ -14,7 +14,7 @@ from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.corpus.stream import Batch, heldout_batches, read_sentences
 from lstmgan_dist.evaluation.heldout import validation_rows
 from lstmgan_dist.evaluation.likelihood import heldout_likelihood
-from lstmgan_dist.evaluation.ngrams import NgramIndex, distinct, repetition, self_bleu
+from lstmgan_dist.evaluation.metrics import brief_figures
 from lstmgan_dist.evaluation.sampling import Sampling, rows, sample_shared
 from lstmgan_dist.evaluation.texts import Texts
 from lstmgan_dist.models.drawing import END, Drawn
@@ -67,7 +67,7 @@ def evaluate_players(game: Game, corpus: PreparedCorpus, job: Job, runtime: Runt
         game.generator, Sampling(job.corpus.max_length), count=settings.samples, seed=job.seed, runtime=runtime
     )
     real_texts = Texts.encoded(read_sentences(corpus, "heldout", range(most_sequences)))
-    scalars |= {f"samples/{name}": value for name, value in ngram_figures(Texts.drawn(drawn), real_texts).items()}
+    scalars |= {f"samples/{name}": value for name, value in brief_figures(Texts.drawn(drawn), real_texts).items()}
     histograms = {}
     if "discriminator" in game.players:
         objective = game.players["discriminator"].objective
@@ -118,18 +118,6 @@ def _discriminator_figures(
         DISCRIMINATOR_ACCURACY: accuracy.item(),
     }
     return figures, {"scores/real": real_N, "scores/generated": fake_N}
-
-
-def ngram_figures(texts: Texts, real: Texts) -> dict[str, float]:
-    """Quality and diversity by n-grams, cheaply: distinct-n, and BLEU against all of the real texts and of itself."""
-    bleu_K, self_bleu_K = NgramIndex(real).sentence_bleu(texts).mean(0), self_bleu(texts).mean(0)
-    return {
-        **{f"distinct_{n}": distinct(texts, n) for n in (1, 2, 3, 4)},
-        **{f"bleu_{n}": float(bleu_K[n - 1]) for n in (2, 3, 4, 5)},
-        **{f"self_bleu_{n}": float(self_bleu_K[n - 1]) for n in (2, 3, 4, 5)},
-        "repetition": repetition(texts),
-        "mean_length": float(texts.lengths_N.mean()),
-    }
 
 
 def to_read(job: Job, prompt: Sequence[int], *, length: int | None = None) -> Sampling:

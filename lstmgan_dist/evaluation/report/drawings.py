@@ -13,19 +13,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lstmgan_dist.evaluation.findings import (
-    FIGURES,
     Coverage,
     Estimate,
     Examples,
     Findings,
     LearningCurves,
 )
+from lstmgan_dist.evaluation.metrics import METRICS
 from lstmgan_dist.evaluation.report.look import FAINT, GRID, INK, PAPER, SHADE, STYLE, looks
 from lstmgan_dist.evaluation.report.point_labels import write_at_points
 
 _WIDTH = 6.0  # inches
 _SHADES = {"likelihood": PAPER, "discriminator": GRID, "adversarial": SHADE}
-_CURVE_NAMES = {"samples/bleu_4": "BLEU-4 of samples", "samples/self_bleu_4": "self-BLEU-4 of samples"}
+_SAMPLE_CURVES = {f"samples/{name}": f"{METRICS[name].label} of samples" for name in ("bleu_4", "self_bleu_4")}
 
 # Pairs of figures that pull in opposite directions, drawn so that better is to the lower left.
 _FRONTIERS = {
@@ -60,8 +60,10 @@ def draw_figures(findings: Findings) -> dict[str, Figure]:
                 figures[name] = _by_temperature(findings, name)
         if runs := [run for run in findings.curves if run.curves.get("heldout/nll")]:
             figures["learning"] = _learning(findings, runs, "held-out NLL, nats/token", ("heldout/nll",))
-        if runs := [run for run in findings.curves if any(map(run.curves.get, _CURVE_NAMES))]:
-            figures["learning_bleu"] = _learning(findings, runs, "BLEU-4, 0 to 1", tuple(_CURVE_NAMES))
+        if runs := [run for run in findings.curves if any(map(run.curves.get, _SAMPLE_CURVES))]:
+            figures["learning_bleu"] = _learning(
+                findings, runs, f"{METRICS['bleu_4'].label}, 0 to 1", tuple(_SAMPLE_CURVES)
+            )
         if findings.coverage:
             for name, (title, share) in _COVERAGES.items():
                 figures[name] = _coverage(findings, title, share)
@@ -114,8 +116,8 @@ def _bars(estimates: Sequence[Estimate]) -> list[list[float]]:
 
 
 def _label(name: str) -> str:
-    figure = FIGURES[name]
-    return f"{figure.title}, {figure.unit}" if figure.unit else figure.title
+    metric = METRICS[name]
+    return f"{metric.label}, {metric.unit}" if metric.unit else metric.label
 
 
 def _frontier(findings: Findings, title: str, across: str, up: str) -> Figure:
@@ -125,8 +127,8 @@ def _frontier(findings: Findings, title: str, across: str, up: str) -> Figure:
     # A figure whose better way is up is drawn upside down, so that all frontiers are read alike.
     axes.set_xlabel(f"← better\u2003{_label(across)}", loc="left")
     axes.set_ylabel(f"← better\u2003{_label(up)}", loc="bottom")
-    axes.xaxis.set_inverted(FIGURES[across].better == "high")
-    axes.yaxis.set_inverted(FIGURES[up].better == "high")
+    axes.xaxis.set_inverted(METRICS[across].better == "high")
+    axes.yaxis.set_inverted(METRICS[up].better == "high")
     axes.margins(0.09)
     seen, handles, curves = looks(findings.samplers), [], []
     for sampler, temperatures, (quality, diversity) in _curves(findings, across, up):
@@ -149,11 +151,11 @@ def _frontier(findings: Findings, title: str, across: str, up: str) -> Figure:
 def _by_temperature(findings: Findings, name: str) -> Figure:
     """One curve a sampler with a band of 95 %; real text is level."""
     figure, (axes, *_) = _figure()
-    title = FIGURES[name].title
-    axes.set_title(f"{title[0].upper()}{title[1:]} by temperature")
+    label = METRICS[name].label
+    axes.set_title(f"{label[0].upper()}{label[1:]} by temperature")
     axes.set_xlabel("temperature")
-    way = {"low": "← better\u2003", "high": "better →\u2003", None: ""}[FIGURES[name].better]
-    axes.set_ylabel(f"{way}{FIGURES[name].unit or 'share'}")
+    way = {"low": "← better\u2003", "high": "better →\u2003", None: ""}[METRICS[name].better]
+    axes.set_ylabel(f"{way}{METRICS[name].unit or 'share'}")
     seen, handles = looks(findings.samplers), []
     for sampler, temperatures, (estimates,) in _curves(findings, name):
         look = seen[sampler]
@@ -192,7 +194,7 @@ def _learning(findings: Findings, runs: Sequence[LearningCurves], label: str, na
         steps_shown = max([steps_shown, *(phase.last_step for phase in run.phases)])
     if len(names) > 1:
         styles = zip(names, ("-", "--"), strict=True)
-        _legend(figure, [Line2D([], [], color=INK, linestyle=s, label=_CURVE_NAMES[name]) for name, s in styles])
+        _legend(figure, [Line2D([], [], color=INK, linestyle=s, label=_SAMPLE_CURVES[name]) for name, s in styles])
     rows[0].set_xlim(0, steps_shown)
     rows[0].margins(y=0.12)
     for axes, run in zip(rows, runs, strict=True):

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import files
 
 from lstmgan_dist.evaluation.findings import (
-    FIGURES,
     Coverage,
     Estimate,
     Example,
@@ -17,6 +16,7 @@ from lstmgan_dist.evaluation.findings import (
     Sampler,
     Verdict,
 )
+from lstmgan_dist.evaluation.metrics import METRICS
 from lstmgan_dist.evaluation.report.drawings import draw_figures, nearest_to_one
 from lstmgan_dist.evaluation.report.look import Look, looks, to_svg
 
@@ -226,7 +226,7 @@ def _scale(margin: Estimate, reach: float) -> _Html:
 
 def _table(findings: Findings, seen: dict[str, Look]) -> list[_Html]:
     """Every figure of every place; the best of a column is marked, real text aside."""
-    names = [name for name in FIGURES if any(name in place.figures for place in findings.places)]
+    names = [name for name in METRICS if any(name in place.figures for place in findings.places)]
     if not names:
         return []
     best = {name: _best(name, findings.places) for name in names}
@@ -247,15 +247,15 @@ def _table(findings: Findings, seen: dict[str, Look]) -> list[_Html]:
 
 
 def _heading(name: str) -> _Html:
-    figure = FIGURES[name]
-    arrow = {"low": "↓", "high": "↑", None: ""}[figure.better]
-    below = " ".join(filter(None, (figure.unit, arrow)))
-    return _tag("th", figure.title, *([_tag("small", below)] if below else []), scope="col")
+    metric = METRICS[name]
+    arrow = {"low": "↓", "high": "↑", None: ""}[metric.better]
+    below = " ".join(filter(None, (metric.unit, arrow)))
+    return _tag("th", metric.label, *([_tag("small", below)] if below else []), scope="col")
 
 
 def _best(name: str, places: Sequence[Place]) -> float | None:
     values = [place.figures[name].value for place in places if place.temperature is not None and name in place.figures]
-    better = {"low": min, "high": max, None: None}[FIGURES[name].better]
+    better = {"low": min, "high": max, None: None}[METRICS[name].better]
     return better(values) if better and values else None
 
 
@@ -272,7 +272,7 @@ def _row(place: Place, names: Sequence[str], best: dict[str, float | None]) -> _
 
 
 def _cell(name: str, estimate: Estimate) -> list[str]:
-    decimals = 1 if FIGURES[name].unit in ("tokens", "0 to 100") else 3
+    decimals = METRICS[name].decimals
     value, low, high = (_number(number, decimals) for number in (estimate.value, estimate.low, estimate.high))
     if low == high:
         return [value]
