@@ -38,6 +38,7 @@ from lstmgan_dist.evaluation.samples import (
     ratio,
 )
 from lstmgan_dist.evaluation.texts import Texts
+from lstmgan_dist.evaluation.zipf import ZIPF, zipf_coefficient
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,7 @@ METRICS: dict[str, Metric] = {
     "distinct_3": Metric("distinct-3", "", "high", DISTINCT, _distinct(3), _distinct(3)),
     "distinct_4": Metric("distinct-4", "", "high", DISTINCT, _distinct(4), _distinct(4)),
     "repetition": Metric("repeated bigrams within a sentence", "", "low", DISTINCT, _repetition, _repetition),
+    "zipf": Metric("Zipf coefficient", "", None, ZIPF, lambda samples: of_all(samples, zipf_coefficient)),
     "copied": Metric("copies of training sentences", "", None, COPIES, _copied),
     "longest_copied": Metric("longest stretch copied", "tokens", None, COPIES, _longest_copied, decimals=1),
     "mean_length": Metric("mean length", "tokens", None, LENGTH, _length, _length, decimals=1),
