@@ -83,7 +83,7 @@ class _Training:
     def to_the_end(self) -> Outcome:
         checkpoint = self.run.checkpoints.newest(warn=self.screen.say)
         if checkpoint:
-            self.progress = Progress.from_json(checkpoint.progress())
+            self.progress = Progress.of(checkpoint)
             if self.progress.phase == len(self.job.phases):
                 self.screen.say(f"{self.run.folder} is finished, after step {self.progress.step}.")
                 return Outcome(self.progress, True, None)
