@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from itertools import pairwise
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -274,7 +275,7 @@ def _learning_curves(entry: Entry) -> LearningCurves:
                 curves.setdefault(name, []).append((row["step"], value))
     return LearningCurves(
         entry.end.about.name,
-        tuple(_phases(rows)),
+        tuple(_phases(rows, entry.run.job.phases)),
         {name: tuple(points) for name, points in curves.items()},
     )
 
@@ -282,23 +283,8 @@ def _learning_curves(entry: Entry) -> LearningCurves:
 _CURVES = ("heldout/nll", "samples/bleu_4", "samples/self_bleu_4")
 
 
-def _phases(rows: Sequence[dict[str, float]]) -> Iterator[PhaseSteps]:
-    """What was trained when, by the figures that were logged."""
-    kind, first, last = "", 0, 0
-    for row in rows:
-        now = _kind_of(row) or kind
-        if now != kind:
-            if kind:
-                yield PhaseSteps(kind, first, last)
-            kind, first = now, last + 1
-        last = int(row["step"])
-    if kind:
-        yield PhaseSteps(kind, first, last)
-
-
-def _kind_of(row: dict[str, float]) -> str:
-    if "generator/cost" in row:
-        return "adversarial"
-    if "discriminator/loss" in row:
-        return "discriminator"
-    return "likelihood" if "likelihood/nll" in row else ""
+def _phases(rows: Sequence[dict[str, Any]], phases: Sequence[config.AnyPhase]) -> Iterator[PhaseSteps]:
+    """What was trained when. phases: the job's, to which the lines of metrics refer."""
+    ends = {row["phase"]: row["step"] for row in rows if "phase" in row}  # runs of older versions do not say it
+    for number, (before, end) in zip(ends, pairwise([0, *ends.values()]), strict=True):
+        yield PhaseSteps(phases[number].kind, before + 1, end)

@@ -41,8 +41,8 @@ _FINAL_METRICS = ("heldout/nll", "samples/distinct_2")
 class Log(Protocol):
     """What the trainer writes."""
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """One line of metrics.jsonl, and a point on each TensorBoard curve."""
+    def scalars(self, step: int, values: Mapping[str, float], *, phase: int) -> None:
+        """One line of metrics.jsonl, which says its phase (from 0), and a point on each TensorBoard curve."""
         ...
 
     def rates(self, step: int, values: Mapping[str, float]) -> None:
@@ -119,12 +119,12 @@ class RunLog:
             self.publish()
             shutil.rmtree(self._staging)
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+    def scalars(self, step: int, values: Mapping[str, float], *, phase: int) -> None:
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
         # JSON has no NaN; a loss that is not a number must not make the file unreadable.
         plain = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
-        self._metrics.write(json.dumps({"step": step, **plain}) + "\n")
+        self._metrics.write(json.dumps({"step": step, "phase": phase, **plain}) + "\n")
         self._metrics.flush()
 
     def rates(self, step: int, values: Mapping[str, float]) -> None:
@@ -189,7 +189,7 @@ def log_findings(folder: Folder, step: int, found: Findings, figures: Mapping[st
 class _NoLog:
     """What every worker but the first has."""
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+    def scalars(self, step: int, values: Mapping[str, float], *, phase: int) -> None:
         pass
 
     def rates(self, step: int, values: Mapping[str, float]) -> None:

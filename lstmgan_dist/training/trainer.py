@@ -196,7 +196,7 @@ class _Training:
                 for name, player in self.game.players.items():
                     scalars[f"{name}/learning_rate"] = player.learning_rate
                 rate = real.tokens_per_second() * self.runtime.world_size
-                log.scalars(step, scalars)
+                log.scalars(step, scalars, phase=self.progress.phase)
                 log.rates(step, {"throughput/tokens_per_second": rate})
                 shown = {name: scalars[name] for name in _SHOWN if name in scalars}
                 self.screen.show(losses=shown, tokens_per_second=rate)
@@ -209,7 +209,7 @@ class _Training:
     def _evaluate(self, log: Log) -> None:
         result = self.last_evaluation = evaluate_players(self.game, self.corpus, self.job, self.runtime)
         step = self.progress.step
-        log.scalars(step, result.scalars)
+        log.scalars(step, result.scalars, phase=self.progress.phase)
         log.histograms(step, result.histograms)
         log.samples(step, result.texts)
         figures = "  ".join(f"{name} {result.scalars[name]:.4f}" for name in _TOLD if name in result.scalars)
@@ -280,7 +280,7 @@ class _Training:
         found = self.judge(
             self.run, weights, step, likelihood=likelihood, runtime=self.runtime, watch=self._say_what_is_done
         )
-        log.scalars(step, found.figures)
+        log.scalars(step, found.figures, phase=self.progress.phase)
         for sentence in found.sentences:
             self.screen.say(sentence)
 

@@ -13,6 +13,7 @@ from lstmgan_dist.corpus.prepare import JUDGES
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation import contest as comparison
 from lstmgan_dist.evaluation import sweep
+from lstmgan_dist.evaluation.findings import PhaseSteps
 from lstmgan_dist.evaluation.language_model import Recipe
 from lstmgan_dist.evaluation.oracle import Oracle
 from lstmgan_dist.evaluation.synthetic import read_oracle
@@ -65,6 +66,8 @@ def test_a_run_is_judged_beside_its_likelihood_start_and_real_text(run):
     found = judged(run)
     assert [sampler.kind for sampler in found.samplers] == ["run", "likelihood start", "real text"]
     assert [sampler.step for sampler in found.samplers] == [71, 60, 0]
+    phases = ("likelihood", 1, 60), ("discriminator", 61, 65), ("adversarial", 66, 71)
+    assert found.curves[0].phases == tuple(PhaseSteps(*phase) for phase in phases)
     assert [(verdict.sampler, verdict.reference) for verdict in found.verdicts] == [
         ("game", "game, likelihood only"),
         ("game", "real text"),

@@ -152,6 +152,12 @@ def test_a_loss_that_is_not_a_number_stops_with_a_clear_word(text, tmp_path, mon
     assert rows[-1]["likelihood/nll"] == "nan"
 
 
+def test_every_line_of_metrics_says_its_phase(text, tmp_path):
+    run, _ = run_job(job_of(SENTENCES, text), tmp_path)
+    rows = read_metrics(run.folder)
+    assert [row["phase"] for row in rows] == [(row["step"] > 6) + (row["step"] > 11) for row in rows]
+
+
 def test_a_failed_run_rolls_back_to_its_best_when_the_job_says_so(text, tmp_path, monkeypatch):
     broken_after(9, monkeypatch)
     job = job_of(SENTENCES, text, LIKELIHOOD_ONLY, "guard.on_failure=roll_back")
