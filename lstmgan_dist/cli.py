@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from lstmgan_dist.corpus.manifest import PreparedCorpus
     from lstmgan_dist.corpus.prepare import Progress as PreparationProgress
-    from lstmgan_dist.evaluation.findings import Estimate, Findings
+    from lstmgan_dist.evaluation.findings import ContestFindings, Estimate
     from lstmgan_dist.runs.result import Result
     from lstmgan_dist.runtime.local import DeviceChoice, StopSignal
     from lstmgan_dist.runtime.ray_jobs import Cluster
@@ -756,7 +756,7 @@ def _temperatures(wanted: str) -> tuple[float, ...]:
     raise UserError(f"--temperatures {wanted}: write a range such as 0.6..1.3, or a list such as 0.7,0.85,1.")
 
 
-def _print_findings(found: Findings) -> None:
+def _print_findings(found: ContestFindings) -> None:
     """The figures as a table, and the verdicts."""
     from lstmgan_dist.evaluation.metrics import METRICS
 

@@ -14,11 +14,11 @@ from lstmgan_dist.evaluation.archive import Archive
 from lstmgan_dist.evaluation.bench import SHARES, Bench, Thoroughness, decoded
 from lstmgan_dist.evaluation.embedding import Encoder
 from lstmgan_dist.evaluation.findings import (
+    ContestFindings,
     Coverage,
     Estimate,
     Example,
     Examples,
-    Findings,
     Place,
     Sampler,
 )
@@ -57,7 +57,7 @@ def compare(
     workers: Workers,
     watch: Watch,
     device: DeviceChoice,
-) -> Findings:
+) -> ContestFindings:
     """Sweep all contestants, and real text, over temperatures, and compare them.
 
     pairs: names of contestants; each is compared with real text besides. What was measured before, with the same judges
@@ -91,7 +91,7 @@ def compare(
     curves = frontier.curves(_scores(measured), tokens_of(join_texts(bench.test)))
     pairs = [*pairs, *((one.about.name, REAL_TEXT) for one in contestants)]
     places = tuple(_places(measured, curves))
-    return Findings(
+    return ContestFindings(
         samplers=tuple(one.about for one in everyone),
         places=places,
         verdicts=tuple(verdict(sampler, reference, curves) for sampler, reference in pairs),

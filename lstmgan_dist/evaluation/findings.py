@@ -127,7 +127,7 @@ class LearningCurves:
 
 
 @dataclass(frozen=True)
-class Findings:
+class ContestFindings:
     """All of it.
 
     protocol: how each figure was come by, a heading and a sentence. warnings: what a reader must know first, such as a

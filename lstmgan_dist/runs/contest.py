@@ -24,7 +24,7 @@ from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.archive import Archive
 from lstmgan_dist.evaluation.contest import Contestant, Thoroughness, compare
 from lstmgan_dist.evaluation.embedding import Encoder
-from lstmgan_dist.evaluation.findings import Findings, LearningCurves, PhaseSteps, Sampler
+from lstmgan_dist.evaluation.findings import ContestFindings, LearningCurves, PhaseSteps, Sampler
 from lstmgan_dist.evaluation.heldout import validation_rows
 from lstmgan_dist.evaluation.language_model import STANDARD
 from lstmgan_dist.evaluation.metrics import METRICS
@@ -138,7 +138,7 @@ def hold(
     watch: Watch,
     device: DeviceChoice = "auto",
     runtime: Runtime | None = None,
-) -> Findings:
+) -> ContestFindings:
     """Judge runs of one corpus together.
 
     runtime: of workers that train together and do this together, too; then all of them call it.
@@ -181,7 +181,7 @@ def hold(
     )
 
 
-def write(entries: Sequence[Entry], found: Findings) -> None:
+def write(entries: Sequence[Entry], found: ContestFindings) -> None:
     """Leave what was found in the folder of each run, and its figures in its TensorBoard."""
     figures = {name: to_png(figure) for name, figure in draw_figures(found).items()}
     page = report_html(found).encode()
@@ -208,7 +208,7 @@ def _common_corpus(entries: Sequence[Entry]) -> PreparedCorpus:
     return first
 
 
-def choice(entry: Entry, found: Findings) -> Choice:
+def choice(entry: Entry, found: ContestFindings) -> Choice:
     """The checkpoint of a run that its verdict chooses: the end of its game has to prove itself."""
     end = entry.end.about
     if entry.likelihood is None:
@@ -228,7 +228,7 @@ def choice(entry: Entry, found: Findings) -> Choice:
     )
 
 
-def summary(entry: Entry, found: Findings) -> dict[str, float]:
+def summary(entry: Entry, found: ContestFindings) -> dict[str, float]:
     """Figures of a run for its curves: the scores at the temperature nearest 1, and the margin over its start."""
     name = entry.end.about.name
     place = min(

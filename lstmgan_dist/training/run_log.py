@@ -19,7 +19,7 @@ from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from lstmgan_dist.config import Job, dump_job
-from lstmgan_dist.evaluation.findings import Findings
+from lstmgan_dist.evaluation.findings import ContestFindings
 from lstmgan_dist.storage import Folder
 
 METRICS = "metrics.jsonl"
@@ -170,7 +170,7 @@ class RunLog:
         return path.open("a", encoding="utf-8")
 
 
-def log_findings(folder: Folder, step: int, found: Findings, figures: Mapping[str, bytes]) -> None:
+def log_findings(folder: Folder, step: int, found: ContestFindings, figures: Mapping[str, bytes]) -> None:
     """Add what judges found of a run to its TensorBoard: figures (PNG, by name), verdicts as text, scalars."""
     with tempfile.TemporaryDirectory(prefix="lstmgan-") as local:
         with closing(SummaryWriter(local, filename_suffix=".evaluation")) as writer:

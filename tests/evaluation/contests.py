@@ -10,7 +10,7 @@ import torch
 from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.evaluation.archive import Archive
 from lstmgan_dist.evaluation.contest import Contestant, Thoroughness, compare
-from lstmgan_dist.evaluation.findings import Findings, Sampler
+from lstmgan_dist.evaluation.findings import ContestFindings, Sampler
 from lstmgan_dist.evaluation.heldout import validation_rows
 from lstmgan_dist.evaluation.language_model import Recipe
 from lstmgan_dist.evaluation.sample_sources import SampleSource
@@ -47,7 +47,7 @@ def hold(
     recipe: Recipe = SMALL,
     validation: int = 300,
     folder: str = "judges",
-) -> Findings:
+) -> ContestFindings:
     """All of them, with one seed, as `lstmgan evaluate` judges runs; figures are kept in a folder of the corpus."""
     contestants = [Contestant(Sampler(name, "run"), source, name) for name, source in sources.items()]
     return compare(

@@ -8,7 +8,7 @@ import pytest
 
 from lstmgan_dist.evaluation import sweep
 from lstmgan_dist.evaluation.bench import Bench
-from lstmgan_dist.evaluation.findings import Estimate, Findings, Place, Sampler
+from lstmgan_dist.evaluation.findings import ContestFindings, Estimate, Place, Sampler
 from lstmgan_dist.evaluation.language_model import Recipe
 from lstmgan_dist.evaluation.metrics import METRICS, Metric, brief_figures, figures_of
 from lstmgan_dist.evaluation.ngrams import NgramIndex
@@ -99,7 +99,7 @@ def test_errors_are_computed_only_when_asked_for(bench):
 def test_a_new_metric_is_measured_and_in_the_report_with_its_unit_and_decimals(samples, syllables):
     value, error = figures_of(samples)["syllables"]
     place = Place("real text", None, {"syllables": Estimate(value, value - error, value + error)})
-    page = report_html(Findings((Sampler("real text", "real text"),), (place,), (), (), (), (), {}))
+    page = report_html(ContestFindings((Sampler("real text", "real text"),), (place,), (), (), (), (), {}))
     assert "syllables &lt;per&gt; word<small>syllables</small>" in page
     assert f"1.50<small>± {error:.2f}</small>" in page
 

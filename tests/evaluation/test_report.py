@@ -13,11 +13,11 @@ from html.parser import HTMLParser
 import pytest
 
 from lstmgan_dist.evaluation.findings import (
+    ContestFindings,
     Coverage,
     Estimate,
     Example,
     Examples,
-    Findings,
     LearningCurves,
     PhaseSteps,
     Place,
@@ -123,7 +123,7 @@ def findings():
             "The two share no diversity at any temperature that was drawn.",
         ),
     )
-    return Findings(
+    return ContestFindings(
         samplers=SAMPLERS,
         places=(
             *(Place(name, t, figures_at(n, t)) for n, name in enumerate(generated) for t in TEMPERATURES),
@@ -230,7 +230,7 @@ def test_intervals_read_as_half_widths_only_where_they_are_even(page):
     assert "<td>10.4<small>10.2–10.6</small></td>" in page
 
 
-def test_the_same_assessment_gives_the_same_bytes(findings, page):
+def test_the_same_findings_give_the_same_bytes(findings, page):
     assert report_html(findings) == page
     assert to_png(draw_figures(findings)["bleu"]) == to_png(draw_figures(findings)["bleu"])
 
@@ -293,7 +293,7 @@ def test_labels_of_a_frontier_stay_in_it_and_cover_no_other(findings):
 
 
 def test_one_sampler_at_one_temperature_is_enough(findings):
-    alone = Findings(SAMPLERS[:1], findings.places[3:4], (), (), (), (), {})
+    alone = ContestFindings(SAMPLERS[:1], findings.places[3:4], (), (), (), (), {})
     page = report_html(alone)
     Page(page)
     assert "coco-relgan" in page

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lstmgan_dist.evaluation.findings import (
+    ContestFindings,
     Coverage,
     Estimate,
     Examples,
-    Findings,
     LearningCurves,
 )
 from lstmgan_dist.evaluation.metrics import METRICS
@@ -43,7 +43,7 @@ _COVERAGES = {
 Found = TypeVar("Found", Coverage, Examples)
 
 
-def draw_figures(findings: Findings) -> dict[str, Figure]:
+def draw_figures(findings: ContestFindings) -> dict[str, Figure]:
     """Every figure that there is data for, by name, in the order of a report.
 
     frontier, bleu, oracle, grammar: quality against diversity. frechet, mauve: by temperature. learning: held-out loss
@@ -94,7 +94,7 @@ def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
     figure.legend(handles=handles, loc="outside lower left", ncols=columns)
 
 
-def _curves(findings: Findings, *names: str) -> Iterator[tuple[str, list[float | None], list[list[Estimate]]]]:
+def _curves(findings: ContestFindings, *names: str) -> Iterator[tuple[str, list[float | None], list[list[Estimate]]]]:
     """Of each sampler that has all these figures: its name, its temperatures, and the figures at each."""
     for sampler in findings.samplers:
         places = [
@@ -120,7 +120,7 @@ def _label(name: str) -> str:
     return f"{metric.label}, {metric.unit}" if metric.unit else metric.label
 
 
-def _frontier(findings: Findings, title: str, across: str, up: str) -> Figure:
+def _frontier(findings: ContestFindings, title: str, across: str, up: str) -> Figure:
     """One curve a sampler through its temperatures."""
     figure, (axes, *_) = _figure(height=5.2)
     axes.set_title(title)
@@ -148,7 +148,7 @@ def _frontier(findings: Findings, title: str, across: str, up: str) -> Figure:
     return figure
 
 
-def _by_temperature(findings: Findings, name: str) -> Figure:
+def _by_temperature(findings: ContestFindings, name: str) -> Figure:
     """One curve a sampler with a band of 95 %; real text is level."""
     figure, (axes, *_) = _figure()
     label = METRICS[name].label
@@ -173,7 +173,7 @@ def _by_temperature(findings: Findings, name: str) -> Figure:
     return figure
 
 
-def _learning(findings: Findings, runs: Sequence[LearningCurves], label: str, names: Sequence[str]) -> Figure:
+def _learning(findings: ContestFindings, runs: Sequence[LearningCurves], label: str, names: Sequence[str]) -> Figure:
     """One row a run, on the same scales; its phases are shaded and named."""
     figure, rows = _figure(height=0.9 + 2.4 * len(runs), rows=len(runs))
     figure.supylabel(label, fontsize=10)
@@ -231,7 +231,7 @@ def _shade_phases(axes: Axes, run: LearningCurves, steps_shown: int) -> None:
         )
 
 
-def _coverage(findings: Findings, title: str, share: str) -> Figure:
+def _coverage(findings: ContestFindings, title: str, share: str) -> Figure:
     figure, (axes, *_) = _figure()
     axes.set_title(title)
     axes.set_xlabel("n")

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import files
 
 from lstmgan_dist.evaluation.findings import (
+    ContestFindings,
     Coverage,
     Estimate,
     Example,
     Examples,
-    Findings,
     Place,
     Sampler,
     Verdict,
@@ -56,7 +56,7 @@ class _Html(str):
     """Text that is markup already."""
 
 
-def report_html(findings: Findings) -> str:
+def report_html(findings: ContestFindings) -> str:
     """The whole report, the same for the same findings; light or dark as the reader's system is."""
     seen = looks(findings.samplers)
     figures = {name: _drawing(name, to_svg(figure, name)) for name, figure in draw_figures(findings).items()}
@@ -113,12 +113,12 @@ def _and(words: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
-def _subjects(findings: Findings) -> list[str]:
+def _subjects(findings: ContestFindings) -> list[str]:
     runs = [sampler.name for sampler in findings.samplers if sampler.kind == "run"]
     return runs or [sampler.name for sampler in findings.samplers]
 
 
-def _compared(findings: Findings) -> str:
+def _compared(findings: ContestFindings) -> str:
     kinds = [sampler.kind for sampler in findings.samplers]
     counts = [(kinds.count("run"), "run"), (kinds.count("likelihood start"), "likelihood start")]
     things = [f"{count} {kind}{'s' * (count > 1)}" for count, kind in counts if count]
@@ -180,7 +180,7 @@ def _warnings(warnings: Sequence[str]) -> _Html:
     return _tag("section", _tag("strong", "Read this first"), items, class_="warnings")
 
 
-def _verdicts(findings: Findings, seen: dict[str, Look]) -> list[_Html]:
+def _verdicts(findings: ContestFindings, seen: dict[str, Look]) -> list[_Html]:
     reach = max((abs(end) for v in findings.verdicts if v.margin for end in (v.margin.low, v.margin.high)), default=0)
     return [_verdict(verdict, seen, reach or 1) for verdict in findings.verdicts]
 
@@ -224,7 +224,7 @@ def _scale(margin: Estimate, reach: float) -> _Html:
     )
 
 
-def _table(findings: Findings, seen: dict[str, Look]) -> list[_Html]:
+def _table(findings: ContestFindings, seen: dict[str, Look]) -> list[_Html]:
     """Every figure of every place; the best of a column is marked, real text aside."""
     names = [name for name in METRICS if any(name in place.figures for place in findings.places)]
     if not names:
@@ -281,7 +281,7 @@ def _cell(name: str, estimate: Estimate) -> list[str]:
     return [value, _tag("small", f"± {_number((above + below) / 2, decimals)}" if even else f"{low}–{high}")]
 
 
-def _samples(findings: Findings, seen: dict[str, Look]) -> list[_Html]:
+def _samples(findings: ContestFindings, seen: dict[str, Look]) -> list[_Html]:
     """A section a temperature, samplers side by side and real text last; the one nearest 1 is open."""
     heats = _heats(findings.examples)
     real = [examples for examples in findings.examples if examples.temperature is None]
@@ -311,7 +311,7 @@ def _origin(example: Example) -> list[_Html]:
     return [_tag("small", f"{example.longest_copied} of {example.tokens} tokens copied in a row")]
 
 
-def _nearest(findings: Findings, seen: dict[str, Look]) -> list[_Html]:
+def _nearest(findings: ContestFindings, seen: dict[str, Look]) -> list[_Html]:
     header = _tag(
         "tr", *(_tag("th", title, class_="text", scope="col") for title in ("sample", "nearest training sentence")),
         _tag("th", "longest stretch copied", _tag("small", "tokens of the sample"), scope="col"),
@@ -338,7 +338,7 @@ def _nearest(findings: Findings, seen: dict[str, Look]) -> list[_Html]:
     return [_tag("p", explained), *sections] if sections else []
 
 
-def _coverage(findings: Findings, seen: dict[str, Look]) -> list[_Html]:
+def _coverage(findings: ContestFindings, seen: dict[str, Look]) -> list[_Html]:
     if not findings.coverage:
         return []
     longest = max(len(coverage.real_found) for coverage in findings.coverage)
