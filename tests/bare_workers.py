@@ -5,10 +5,10 @@ import torch.distributed
 from torch.multiprocessing.spawn import spawn
 
 from lstmgan_dist.config import dump_job, parse_job
+from lstmgan_dist.runs.train import train_on_worker
 from lstmgan_dist.runtime.base import Wish
 from lstmgan_dist.runtime.distributed import DistributedRuntime
 from lstmgan_dist.training.run import Run, prepared_corpus
-from lstmgan_dist.training.trainer import train_on_worker
 from tests.training.conftest import everything_in
 
 

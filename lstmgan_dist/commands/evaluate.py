@@ -24,24 +24,12 @@ from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.worker_size import WorkerSize
 
 if TYPE_CHECKING:
-    from lstmgan_dist.evaluation.assessment import Assessment, Estimate
+    from lstmgan_dist.evaluation.findings import ContestFindings, Estimate
     from lstmgan_dist.runtime.local import DeviceChoice
 
 EncoderName = Annotated[
     str | None, typer.Option(metavar="sentence-transformers:MODEL", help="Embeds texts.  (default: the judge)")
 ]
-
-_SHOWN_FIGURES = {
-    "lm": "LM score",
-    "reverse_lm": "reverse LM score",
-    "bleu_4": "BLEU-4",
-    "self_bleu_4": "self-BLEU-4",
-    "frechet": "Fréchet",
-    "oracle_nll": "NLL oracle",
-    "test_nll": "held-out NLL",
-    "grammatical": "grammatical",
-    "covered": "covered",
-}
 
 
 def evaluate(
@@ -86,20 +74,20 @@ def evaluate(
     settings = config.check_frontier(temperatures=_temperatures(temperatures), seeds=seeds, samples=samples)
 
     from lstmgan_dist.evaluation.embedding import encoder_called
-    from lstmgan_dist.training import assessing
+    from lstmgan_dist.runs import contest
     from lstmgan_dist.training.run import reach_storage_of
 
     embedding = encoder_called(encoder) if encoder else None
     for run in runs:
         reach_storage_of(run)
-    entries = assessing.enter_all(runs, checkpoint, say=warn)
+    entries = contest.enter_all(runs, checkpoint, say=warn)
     with workers_and_device(device, size, address) as (pool, their_device):
-        found = assessing.judge(entries, settings, encoder=embedding, workers=pool, watch=watch, device=their_device)
-    assessing.write(entries, found)
+        found = contest.hold(entries, settings, encoder=embedding, workers=pool, watch=watch, device=their_device)
+    contest.write(entries, found)
     if as_json:
         typer.echo(found.to_json().decode(), nl=False)
     else:
-        _print_assessment(found)
+        _print_findings(found)
         for entry in entries:
             typer.echo(f"Report: {entry.run.folder.path('evaluation/report.html')}")
 
@@ -113,10 +101,10 @@ def _evaluate_briefly(
     size: WorkerSize,
     address: str | None,
 ) -> None:
-    from lstmgan_dist.training import result
+    from lstmgan_dist.runs import brief
 
     with result_and_workers(run, checkpoint, device, size, address) as (loaded, pool):
-        figures = result.evaluate(loaded, samples=samples, seed=1, watch=watch, workers=pool).to_json()
+        figures = brief.evaluate_briefly(loaded, samples=samples, seed=1, watch=watch, workers=pool).to_json()
     if as_json:
         typer.echo(json.dumps(figures))
     else:
@@ -134,25 +122,26 @@ def _temperatures(wanted: str) -> tuple[float, ...]:
     raise UserError(f"--temperatures {wanted}: write a range such as 0.6..1.3, or a list such as 0.7,0.85,1.")
 
 
-def _print_assessment(found: Assessment) -> None:
+def _print_findings(found: ContestFindings) -> None:
     """The figures as a table, and the verdicts."""
-    shown = {
-        name: title for name, title in _SHOWN_FIGURES.items() if any(name in place.figures for place in found.places)
-    }
+    from lstmgan_dist.evaluation.metrics import METRICS
 
-    def cell(estimate: Estimate | None) -> str:
+    measured = {name for place in found.places for name in place.figures}
+    shown = {name: metric for name, metric in METRICS.items() if metric.column and name in measured}
+
+    def cell(estimate: Estimate | None, decimals: int) -> str:
         if estimate is None:
             return ""
         half = (estimate.high - estimate.low) / 2
-        return f"{estimate.value:.3f}" + (f" ±{half:.3f}" if half else "")
+        return f"{estimate.value:.{decimals}f}" + (f" ±{half:.{decimals}f}" if half else "")
 
     print_table(
-        ("sampler", "T", *shown.values()),
+        ("sampler", "T", *(metric.column for metric in shown.values())),
         [
             (
                 place.sampler,
                 "" if place.temperature is None else f"{place.temperature:g}",
-                *(cell(place.figures.get(name)) for name in shown),
+                *(cell(place.figures.get(name), metric.decimals) for name, metric in shown.items()),
             )
             for place in found.places
         ],

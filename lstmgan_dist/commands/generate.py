@@ -22,8 +22,8 @@ from lstmgan_dist.commands.workers import result_and_workers
 
 if TYPE_CHECKING:
     from lstmgan_dist.corpus.texts import Format
+    from lstmgan_dist.runs.generation import Request
     from lstmgan_dist.runtime.tasks import Workers
-    from lstmgan_dist.training.generation import Request
 
 TopP = Annotated[
     float | None, typer.Option(min=0, max=1, help="Draw from the fewest tokens whose probabilities reach p.")
@@ -74,7 +74,7 @@ def generate(
     [/dim]
     """
     from lstmgan_dist.corpus.texts import check_name
-    from lstmgan_dist.training.generation import request_texts
+    from lstmgan_dist.runs.generation import request_texts
 
     is_folder = out is not None and (out.endswith("/") or not posixpath.splitext(out)[1])
     if out is not None and not is_folder:
@@ -97,8 +97,8 @@ def generate(
 
 
 def _write(request: Request, out: str | None, shards: Format, workers: Workers, *, is_folder: bool) -> None:
+    from lstmgan_dist.runs import generation
     from lstmgan_dist.storage import Folder
-    from lstmgan_dist.training import generation
 
     if out is None:
         for texts in generation.generate(request, workers):

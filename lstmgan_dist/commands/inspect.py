@@ -18,6 +18,6 @@ def inspect(path: Annotated[str, typer.Argument(metavar="PATH", help="A run, a c
     lstmgan inspect s3://bucket/corpus
     [/dim]
     """
-    from lstmgan_dist.training.inspection import describe
+    from lstmgan_dist.runs.inspection import describe
 
     print_rows(describe(path, warn=warn))

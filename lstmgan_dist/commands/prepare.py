@@ -91,7 +91,7 @@ def prepare(
 
     from lstmgan_dist.corpus.prepare import prepare as prepare_text
     from lstmgan_dist.evaluation.synthetic import is_synthetic, prepare_synthetic
-    from lstmgan_dist.training.inspection import describe_corpus
+    from lstmgan_dist.runs.inspection import describe_corpus
 
     folder = _vacant_folder(out)
     if len(sources) == 1 and is_synthetic(sources[0]) and not heldout:

@@ -102,9 +102,9 @@ def _show_plan(settings: config.Job, corpus: PreparedCorpus, console: Console) -
 def _train_here(
     url: str, settings: config.Job, corpus: PreparedCorpus, screen: Terminal
 ) -> tuple[Run, tuple[Outcome, StopSignal]]:
+    from lstmgan_dist.runs.train import train as run_training
     from lstmgan_dist.runtime import local
     from lstmgan_dist.training.run import Run
-    from lstmgan_dist.training.trainer import train as run_training
 
     opened = Run.create_or_resume(url, settings, corpus)
     return opened, local.launch(lambda runtime: run_training(opened, corpus, runtime, screen), settings.device)
@@ -119,11 +119,11 @@ def _train_on_ray(
     address: str | None,
     timeout: float,
 ) -> tuple[Run, tuple[Outcome, StopSignal]]:
+    from lstmgan_dist.runs.train import train_on_worker
     from lstmgan_dist.runtime.ray_cluster import connected_for
     from lstmgan_dist.storage import Folder
     from lstmgan_dist.training.run import Run
     from lstmgan_dist.training.screen import replay
-    from lstmgan_dist.training.trainer import train_on_worker
 
     folder = Folder(url)
     url = str(folder.local_path or folder)  # absolute, for workers run in folders of their own
@@ -142,15 +142,15 @@ def _train_on_ray(
 
 
 def _say_where_to_look(run: Run, corpus: PreparedCorpus, outcome: Outcome) -> None:
-    from lstmgan_dist.training.inspection import examples
+    from lstmgan_dist.runs.inspection import examples
 
     best = outcome.progress.best_of_last_phase
     typer.echo("\nReal text that was held out:")
     for text in examples(corpus, 4):
         typer.echo(f"  {text}")
-    if outcome.last_review:
+    if outcome.last_evaluation:
         typer.echo("Generated text:")
-        for text in outcome.last_review.texts[:4]:
+        for text in outcome.last_evaluation.texts[:4]:
             typer.echo(f"  {text}")
     if best:
         typer.echo(f"\nThe best of the last phase is step {best.step}: {best}.")

@@ -11,9 +11,9 @@ from lstmgan_dist.commands.terminal import warn
 from lstmgan_dist.runtime.worker_size import WorkerSize
 
 if TYPE_CHECKING:
+    from lstmgan_dist.runs.result import Result
     from lstmgan_dist.runtime.local import DeviceChoice
     from lstmgan_dist.runtime.tasks import ReadingWorkers, Workers
-    from lstmgan_dist.training.result import Result
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def result_and_workers(
     run: str, checkpoint: str, device: DeviceChoice, size: WorkerSize, address: str | None
 ) -> Iterator[tuple[Result, Workers]]:
     """A run's result and who works with it."""
-    from lstmgan_dist.training.result import load_result
+    from lstmgan_dist.runs.result import load_result
     from lstmgan_dist.training.run import reach_storage_of
 
     # What is wrong with the run is found out before anything is started.

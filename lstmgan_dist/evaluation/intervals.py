@@ -12,7 +12,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from lstmgan_dist.evaluation.assessment import Estimate
+from lstmgan_dist.evaluation.findings import Estimate
 
 _QUANTILE = 0.975
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.corpus.order import TextOrder
 from lstmgan_dist.phases.kind import HELDOUT_NLL, Phase
+from lstmgan_dist.training.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,11 @@ class Progress:
         """Checkpoints that must outlive pruning: of every phase the best one, and the last, which others start from."""
         bests = (self.best, *(phase.best for phase in self.ended))
         return {score.step for score in bests if score} | {phase.step for phase in self.ended}
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Self:
+        """Where the run stood at a checkpoint."""
+        return cls.from_json(checkpoint.progress())
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""

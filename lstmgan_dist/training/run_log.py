@@ -19,7 +19,7 @@ from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from lstmgan_dist.config import Job, dump_job
-from lstmgan_dist.evaluation.assessment import Assessment
+from lstmgan_dist.evaluation.findings import ContestFindings
 from lstmgan_dist.storage import Folder
 
 METRICS = "metrics.jsonl"
@@ -41,8 +41,8 @@ _FINAL_METRICS = ("heldout/nll", "samples/distinct_2")
 class Log(Protocol):
     """What the trainer writes."""
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """One line of metrics.jsonl, and a point on each TensorBoard curve."""
+    def scalars(self, step: int, values: Mapping[str, float], *, phase: int) -> None:
+        """One line of metrics.jsonl, which says its phase (from 0), and a point on each TensorBoard curve."""
         ...
 
     def rates(self, step: int, values: Mapping[str, float]) -> None:
@@ -119,12 +119,12 @@ class RunLog:
             self.publish()
             shutil.rmtree(self._staging)
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+    def scalars(self, step: int, values: Mapping[str, float], *, phase: int) -> None:
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
         # JSON has no NaN; a loss that is not a number must not make the file unreadable.
         plain = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
-        self._metrics.write(json.dumps({"step": step, **plain}) + "\n")
+        self._metrics.write(json.dumps({"step": step, "phase": phase, **plain}) + "\n")
         self._metrics.flush()
 
     def rates(self, step: int, values: Mapping[str, float]) -> None:
@@ -170,7 +170,7 @@ class RunLog:
         return path.open("a", encoding="utf-8")
 
 
-def log_assessment(folder: Folder, step: int, found: Assessment, figures: Mapping[str, bytes]) -> None:
+def log_findings(folder: Folder, step: int, found: ContestFindings, figures: Mapping[str, bytes]) -> None:
     """Add what judges found of a run to its TensorBoard: figures (PNG, by name), verdicts as text, scalars."""
     with tempfile.TemporaryDirectory(prefix="lstmgan-") as local:
         with closing(SummaryWriter(local, filename_suffix=".evaluation")) as writer:
@@ -189,7 +189,7 @@ def log_assessment(folder: Folder, step: int, found: Assessment, figures: Mappin
 class _NoLog:
     """What every worker but the first has."""
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+    def scalars(self, step: int, values: Mapping[str, float], *, phase: int) -> None:
         pass
 
     def rates(self, step: int, values: Mapping[str, float]) -> None:

@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 import math
-import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 
 from lstmgan_dist.adversarial.objective import Report
-from lstmgan_dist.config import Frontier, Job
 from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.corpus.stream import Batch, Stream
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.models.vectors import read_vectors
 from lstmgan_dist.phases.kind import DISCRIMINATOR_ACCURACY, HELDOUT_NLL
 from lstmgan_dist.phases.player import Moment
-from lstmgan_dist.runtime.base import Runtime, Wish, WorkTogether, lanes_of, rows_of
+from lstmgan_dist.runtime.base import Runtime, Wish, lanes_of, rows_of
 from lstmgan_dist.runtime.randomness import Noise, derive
 from lstmgan_dist.settings import Interval
-from lstmgan_dist.storage import Folder, configure
-from lstmgan_dist.training import assessing
 from lstmgan_dist.training.background import OneAtATime
-from lstmgan_dist.training.checkpoint import Checkpoint, digest_of, snapshot
+from lstmgan_dist.training.brief import BriefEvaluation, evaluate_players
+from lstmgan_dist.training.checkpoint import Checkpoint, snapshot
 from lstmgan_dist.training.environment import note_environment
-from lstmgan_dist.training.game import Game, build_generator
+from lstmgan_dist.training.game import Game
+from lstmgan_dist.training.phase_judge import PhaseJudge
 from lstmgan_dist.training.progress import (
     Progress,
     batches_per_epoch,
     steps_of,
 )
-from lstmgan_dist.training.review import Review, review
-from lstmgan_dist.training.run import JOB, Run
+from lstmgan_dist.training.run import Run
 from lstmgan_dist.training.run_log import Log, open_log
-from lstmgan_dist.training.screen import Message, Relay, Screen
+from lstmgan_dist.training.screen import Screen
 
 Item = TypeVar("Item")
 
@@ -51,45 +48,31 @@ class Outcome:
 
     progress: Progress
     finished: bool
-    last_review: Review | None
+    last_evaluation: BriefEvaluation | None
 
 
-def train(run: Run, corpus: PreparedCorpus, runtime: Runtime, screen: Screen) -> Outcome:
+def train(run: Run, corpus: PreparedCorpus, runtime: Runtime, screen: Screen, *, judge: PhaseJudge) -> Outcome:
     """Run the job from wherever the run stands to its end, or until the runtime wants it to stop.
 
-    screen: where the first worker tells how it goes on; the others need not be heard.
+    screen: where the first worker tells how it goes on; the others need not be heard. judge: of phases that the job
+    wants judged.
     """
-    return _Training(run, corpus, runtime, screen).to_the_end()
-
-
-def train_on_worker(url: str, job: Job, runtime: Runtime, send: Callable[[Message], None]) -> Outcome:
-    """Train a run that exists, as one of the workers, wherever that is; the first one's screen is where `send` leads.
-
-    Raises:
-        UserError: if this machine does not see the run or its corpus.
-    """
-    configure(job.storage)
-    if not Folder(url).exists(JOB):
-        raise UserError(
-            f"{socket.gethostname()} does not see the run {url}: put it where all nodes can reach it with --run, such "
-            "as s3:// or a mounted share."
-        )
-    run = Run(Folder(url), job)
-    return train(run, run.corpus(), runtime, Relay(send))
+    return _Training(run, corpus, runtime, screen, judge).to_the_end()
 
 
 class _Training:
     """One attempt at a run: everything that lives as long as the process does."""
 
-    def __init__(self, run: Run, corpus: PreparedCorpus, runtime: Runtime, screen: Screen) -> None:
+    def __init__(self, run: Run, corpus: PreparedCorpus, runtime: Runtime, screen: Screen, judge: PhaseJudge) -> None:
         self.run = run
         self.job = run.job
         self.corpus = corpus
         self.runtime = runtime
         self.screen = screen
+        self.judge = judge
         self.game = Game(self.job, corpus.tokenizer.vocabulary_size, runtime)
         self.progress = Progress()
-        self.last_review: Review | None = None
+        self.last_evaluation: BriefEvaluation | None = None
         batch = self.job.batch
         self.lanes = lanes_of(runtime.rank, runtime.world_size, batch.lanes)
         rows_B = rows_of(self.lanes, batch.size // batch.lanes).to(runtime.device)
@@ -99,7 +82,7 @@ class _Training:
     def to_the_end(self) -> Outcome:
         checkpoint = self.run.checkpoints.newest(warn=self.screen.say)
         if checkpoint:
-            self.progress = Progress.from_json(checkpoint.progress())
+            self.progress = Progress.of(checkpoint)
             if self.progress.phase == len(self.job.phases):
                 self.screen.say(f"{self.run.folder} is finished, after step {self.progress.step}.")
                 return Outcome(self.progress, True, None)
@@ -130,10 +113,10 @@ class _Training:
                 if checkpoint and self.progress.phase == resumed_phase:
                     self.game.load_players(checkpoint, self.noise.rows_B)
                 if not self._run_phase(real, log):
-                    return Outcome(self.progress, False, self.last_review)
-            if self.last_review:
-                log.final(self.progress.step, self.last_review.scalars)
-        return Outcome(self.progress, True, self.last_review)
+                    return Outcome(self.progress, False, self.last_evaluation)
+            if self.last_evaluation:
+                log.final(self.progress.step, self.last_evaluation.scalars)
+        return Outcome(self.progress, True, self.last_evaluation)
 
     def _start_from_vectors(self, path: str) -> None:
         vectors = read_vectors(path, self.corpus.tokenizer.tokens, self.job.generator.embedding)
@@ -212,7 +195,7 @@ class _Training:
                 for name, player in self.game.players.items():
                     scalars[f"{name}/learning_rate"] = player.learning_rate
                 rate = real.tokens_per_second() * self.runtime.world_size
-                log.scalars(step, scalars)
+                log.scalars(step, scalars, phase=self.progress.phase)
                 log.rates(step, {"throughput/tokens_per_second": rate})
                 shown = {name: scalars[name] for name in _SHOWN if name in scalars}
                 self.screen.show(losses=shown, tokens_per_second=rate)
@@ -223,9 +206,9 @@ class _Training:
             self._evaluate(log)
 
     def _evaluate(self, log: Log) -> None:
-        result = self.last_review = review(self.game, self.corpus, self.job, self.runtime)
+        result = self.last_evaluation = evaluate_players(self.game, self.corpus, self.job, self.runtime)
         step = self.progress.step
-        log.scalars(step, result.scalars)
+        log.scalars(step, result.scalars, phase=self.progress.phase)
         log.histograms(step, result.histograms)
         log.samples(step, result.texts)
         figures = "  ".join(f"{name} {result.scalars[name]:.4f}" for name in _TOLD if name in result.scalars)
@@ -281,35 +264,22 @@ class _Training:
         if phase.finish_with == "best" and best and best.step != progress.step:
             self.game.load_networks(self._committed(best.step))
             self.screen.say(f"The {phase.kind} phase ends with its best weights, those of step {best.step}: {best}.")
-        if self.job.evaluate.frontier and phase.moves_generator:
-            self._judge(self.job.evaluate.frontier, log)
+        frontier = self.job.evaluate.frontier
+        if frontier and phase.moves_generator:
+            self.screen.say(f"Step {progress.step}: the judges read, at {len(frontier.temperatures)} temperatures.")
+            self._judge(log)
         progress.next_phase()
 
-    def _judge(self, settings: Frontier, log: Log) -> None:
+    def _judge(self, log: Log) -> None:
         """Judge the generator beside the one that the game started from, with all workers."""
-        progress, job, name = self.progress, self.job, self.run.folder.name
-        step, weights = progress.step, snapshot({"generator": self.game.generator.state_dict()})["generator"]
-        generator = build_generator(job, self.corpus.tokenizer.vocabulary_size)
-        generator.load_state_dict(weights)
-        end = assessing.contestant(self.run, name, "run", generator, digest_of(weights), step)
-        likelihood, start = None, progress.likelihood_end(job.phases)
-        if start is not None and start != step:
-            likelihood = assessing.likelihood_contestant(self.run, name, self._committed(start))
-        entry = assessing.Entry(self.run, end, likelihood, start)
-        self.screen.say(f"Step {step}: the judges read, at {len(settings.temperatures)} temperatures.")
-        found = assessing.judge(
-            [entry],
-            settings,
-            encoder=None,
-            workers=WorkTogether(self.runtime),
-            watch=self._say_what_is_done,
-            runtime=self.runtime,
+        step, start = self.progress.step, self.progress.likelihood_end(self.job.phases)
+        weights = snapshot({"generator": self.game.generator.state_dict()})["generator"]
+        likelihood = self._committed(start) if start is not None and start != step else None
+        found = self.judge(
+            self.run, weights, step, likelihood=likelihood, runtime=self.runtime, watch=self._say_what_is_done
         )
-        choice = assessing.choice(entry, found)
-        if not self.runtime.rank:
-            assessing.write([entry], found)
-        log.scalars(step, assessing.summary(entry, found))
-        for sentence in (*(verdict.sentence for verdict in found.verdicts), choice.reason):
+        log.scalars(step, found.figures, phase=self.progress.phase)
+        for sentence in found.sentences:
             self.screen.say(sentence)
 
     def _say_what_is_done(self, items: Iterable[Item], total: int, description: str) -> Iterator[Item]:

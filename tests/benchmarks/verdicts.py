@@ -15,15 +15,15 @@ from itertools import combinations
 import numpy as np
 import torch
 
-from lstmgan_dist.evaluation.assessment import Verdict
+from lstmgan_dist.evaluation.findings import Verdict
 from lstmgan_dist.evaluation.heldout import training_texts
 from lstmgan_dist.evaluation.language_model import fit
-from lstmgan_dist.evaluation.measuring import GeneratorSource
+from lstmgan_dist.evaluation.sample_sources import GeneratorSource
 from lstmgan_dist.evaluation.sampling import Sampling
 from lstmgan_dist.evaluation.synthetic import prepare_synthetic
 from lstmgan_dist.storage import Folder
 from tests.benchmarks.table import Row
-from tests.evaluation.judging import GRAMMAR, SMALL, Anew, judge
+from tests.evaluation.contests import GRAMMAR, SMALL, Anew, hold
 
 # Sets of samples by the epochs that their model has learnt: 780 pairs of the first, 20 of which share none.
 _SETS = {3: 40, 2: 8}
@@ -84,5 +84,5 @@ def _verdicts(pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
             ).network
             source = GeneratorSource(model, Sampling(corpus.max_length))
             sources |= {_name(epochs, key): Anew(source, key=key) for key in range(sets)}
-        found = judge(corpus, sources, pairs, samples=_SAMPLES, temperatures=_TEMPERATURES, validation=_VALIDATION)
+        found = hold(corpus, sources, pairs, samples=_SAMPLES, temperatures=_TEMPERATURES, validation=_VALIDATION)
         return [found.verdict(*pair) for pair in pairs]

@@ -23,10 +23,10 @@ import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 
 from lstmgan_dist.config import Job, parse_job
+from lstmgan_dist.runs.train import train, train_on_worker
 from lstmgan_dist.runtime.base import Runtime, Wish
 from lstmgan_dist.runtime.worker_size import WorkerSize
 from lstmgan_dist.training.run import Run, prepared_corpus
-from lstmgan_dist.training.trainer import train_on_worker
 from tests.benchmarks.table import Row
 from tests.servers import s3_server
 
@@ -228,7 +228,7 @@ def _checkpoint(source: Path) -> Iterator[Row]:
         url = f"{server.url}/runs/big"
         corpus = prepared_corpus(job.corpus, str(source.parent / "x"), lambda progress: None)
         run = Run.create_or_resume(url, job, corpus)
-        trainer.train(run, corpus, LocalRuntime(torch.device("cpu")), Relay(lambda message: None))
+        train(run, corpus, LocalRuntime(torch.device("cpu")), Relay(lambda message: None))
     wait, upload = waits[0], uploads[0]
     size = sum(value.numel() for value in _weights(job, corpus.tokenizer.vocabulary_size)) * 12 / 1e6
     yield Row(

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lstmgan_dist.evaluation import frontier
-from lstmgan_dist.evaluation.frontier import Scores, curves, margin, verdict
+from lstmgan_dist.evaluation.frontier import Scores, curves, margin
+from lstmgan_dist.evaluation.verdict import verdict
 
 TEMPERATURES = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
 SENTENCES, REPLICATES = 600, 6

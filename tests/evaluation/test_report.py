@@ -1,4 +1,4 @@
-"""The report of a made-up assessment: whole, self-contained, escaped, and right in a browser."""
+"""The report of made-up findings: whole, self-contained, escaped, and right in a browser."""
 
 import json
 import math
@@ -12,20 +12,21 @@ from html.parser import HTMLParser
 
 import pytest
 
-from lstmgan_dist.evaluation.assessment import (
-    Assessment,
+from lstmgan_dist.evaluation.findings import (
+    ContestFindings,
     Coverage,
     Estimate,
     Example,
     Examples,
     LearningCurves,
-    Phase,
+    PhaseSteps,
     Place,
     Sampler,
     Verdict,
 )
-from lstmgan_dist.evaluation.figures import INK, draw_figures, looks, to_png, to_svg
-from lstmgan_dist.evaluation.report import report_html
+from lstmgan_dist.evaluation.report.drawings import draw_figures
+from lstmgan_dist.evaluation.report.look import INK, looks, to_png, to_svg
+from lstmgan_dist.evaluation.report.page import report_html
 
 REAL = Sampler("real text", "real text")
 SAMPLERS = (
@@ -85,13 +86,17 @@ def curves_of(run, worst):
     steps = range(100, 12_001, 100)
     nll = tuple((step, 3.9 + 3 * math.exp(-step / 900) + worst * max(step - 8_100, 0) / 4_000) for step in steps)
     bleu = tuple((step, 0.45 - 0.3 * math.exp(-step / 1_500)) for step in steps)
-    phases = (Phase("likelihood", 1, 8_000), Phase("discriminator", 8_001, 8_200), Phase("adversarial", 8_201, 12_000))
+    phases = (
+        PhaseSteps("likelihood", 1, 8_000),
+        PhaseSteps("discriminator", 8_001, 8_200),
+        PhaseSteps("adversarial", 8_201, 12_000),
+    )
     named = {"heldout/nll": nll, "samples/bleu_4": bleu, "samples/self_bleu_4": tuple((s, b + 0.1) for s, b in bleu)}
     return LearningCurves(run, phases, named)
 
 
 @pytest.fixture(scope="module")
-def assessment():
+def findings():
     generated = [sampler.name for sampler in SAMPLERS if sampler is not REAL]
     real = {
         name: Estimate(value, value - 0.01, value + 0.01)
@@ -118,7 +123,7 @@ def assessment():
             "The two share no diversity at any temperature that was drawn.",
         ),
     )
-    return Assessment(
+    return ContestFindings(
         samplers=SAMPLERS,
         places=(
             *(Place(name, t, figures_at(n, t)) for n, name in enumerate(generated) for t in TEMPERATURES),
@@ -147,8 +152,8 @@ def assessment():
 
 
 @pytest.fixture(scope="module")
-def page(assessment):
-    return report_html(assessment)
+def page(findings):
+    return report_html(findings)
 
 
 class Page(HTMLParser):
@@ -197,12 +202,12 @@ def test_page_refers_to_nothing_outside_itself(page):
     assert parsed.tags.isdisjoint({"script", "link", "iframe", "img", "object"})
 
 
-def test_page_holds_all_that_is_said_whatever_characters_it_has(assessment, page):
+def test_page_holds_all_that_is_said_whatever_characters_it_has(findings, page):
     text = Page(page).text
-    sentences = [verdict.sentence for verdict in assessment.verdicts]
-    for said in (*sentences, *assessment.protocol, *assessment.protocol.values(), *assessment.warnings, *TEXTS):
+    sentences = [verdict.sentence for verdict in findings.verdicts]
+    for said in (*sentences, *findings.protocol, *findings.protocol.values(), *findings.warnings, *TEXTS):
         assert said in text
-    assert assessment.chosen["coco-relgan"] in text
+    assert findings.chosen["coco-relgan"] in text
     assert escape(TEXTS[1]) in page
 
 
@@ -225,35 +230,35 @@ def test_intervals_read_as_half_widths_only_where_they_are_even(page):
     assert "<td>10.4<small>10.2–10.6</small></td>" in page
 
 
-def test_the_same_assessment_gives_the_same_bytes(assessment, page):
-    assert report_html(assessment) == page
-    assert to_png(draw_figures(assessment)["bleu"]) == to_png(draw_figures(assessment)["bleu"])
+def test_the_same_findings_give_the_same_bytes(findings, page):
+    assert report_html(findings) == page
+    assert to_png(draw_figures(findings)["bleu"]) == to_png(draw_figures(findings)["bleu"])
 
 
-def test_figures_are_those_that_there_is_data_for(assessment):
+def test_figures_are_those_that_there_is_data_for(findings):
     names = ["frontier", "bleu", "frechet", "mauve", "learning", "learning_bleu", "coverage_found", "coverage_real"]
-    assert list(draw_figures(assessment)) == names
+    assert list(draw_figures(findings)) == names
 
 
-def test_png_is_a_picture_of_legible_size(assessment):
-    png = to_png(draw_figures(assessment)["frontier"])
+def test_png_is_a_picture_of_legible_size(findings):
+    png = to_png(draw_figures(findings)["frontier"])
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
     width, height = struct.unpack(">II", png[16:24])
     assert 800 <= width <= 1600
     assert 600 <= height <= 1600
 
 
-def test_svg_has_no_colour_of_paper_or_ink_of_its_own(assessment):
+def test_svg_has_no_colour_of_paper_or_ink_of_its_own(findings):
     hues = {look.colour for look in looks(SAMPLERS[:-1]).values()}
-    for name, figure in draw_figures(assessment).items():
+    for name, figure in draw_figures(findings).items():
         svg = to_svg(figure, name)
         assert set(re.findall(r"#[0-9a-f]{6}\b", svg)) <= hues
         assert "var(--ink)" in svg
         assert "DejaVu" not in svg
 
 
-def test_dollar_signs_in_a_name_are_no_mathematics(assessment):
-    assert f">{SAMPLERS[2].name}<" in to_svg(draw_figures(assessment)["bleu"], "bleu")
+def test_dollar_signs_in_a_name_are_no_mathematics(findings):
+    assert f">{SAMPLERS[2].name}<" in to_svg(draw_figures(findings)["bleu"], "bleu")
 
 
 def test_a_run_and_its_start_share_a_hue_and_no_two_samplers_look_alike():
@@ -263,21 +268,21 @@ def test_a_run_and_its_start_share_a_hue_and_no_two_samplers_look_alike():
     assert len(set(seen.values())) == len(SAMPLERS)
 
 
-def test_frontier_writes_every_temperature_and_real_text_none(assessment):
-    axes, *_ = draw_figures(replace(assessment, samplers=(SAMPLERS[0], REAL), coverage=()))["frontier"].axes
+def test_frontier_writes_every_temperature_and_real_text_none(findings):
+    axes, *_ = draw_figures(replace(findings, samplers=(SAMPLERS[0], REAL), coverage=()))["frontier"].axes
     assert sorted(text.get_text() for text in axes.texts) == sorted(f"{t:g}" for t in TEMPERATURES)
 
 
-def test_points_that_coincide_share_one_label_in_ink(assessment):
-    twins = tuple(replace(assessment.place(SAMPLERS[0].name, t), sampler=SAMPLERS[2].name) for t in TEMPERATURES)
-    firsts = tuple(assessment.place(SAMPLERS[0].name, t) for t in TEMPERATURES)
-    axes, *_ = draw_figures(replace(assessment, places=(*firsts, *twins)))["frontier"].axes
+def test_points_that_coincide_share_one_label_in_ink(findings):
+    twins = tuple(replace(findings.place(SAMPLERS[0].name, t), sampler=SAMPLERS[2].name) for t in TEMPERATURES)
+    firsts = tuple(findings.place(SAMPLERS[0].name, t) for t in TEMPERATURES)
+    axes, *_ = draw_figures(replace(findings, places=(*firsts, *twins)))["frontier"].axes
     assert len(axes.texts) == len(TEMPERATURES)
     assert {text.get_color() for text in axes.texts} == {INK}
 
 
-def test_labels_of_a_frontier_stay_in_it_and_cover_no_other(assessment):
-    figure = draw_figures(assessment)["frontier"]
+def test_labels_of_a_frontier_stay_in_it_and_cover_no_other(findings):
+    figure = draw_figures(findings)["frontier"]
     figure.draw_without_rendering()
     axes, *_ = figure.axes
     assert {text.get_text() for text in axes.texts} == {f"{t:g}" for t in TEMPERATURES}
@@ -287,8 +292,8 @@ def test_labels_of_a_frontier_stay_in_it_and_cover_no_other(assessment):
     assert sum(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i]) == 0
 
 
-def test_one_sampler_at_one_temperature_is_enough(assessment):
-    alone = Assessment(SAMPLERS[:1], assessment.places[3:4], (), (), (), (), {})
+def test_one_sampler_at_one_temperature_is_enough(findings):
+    alone = ContestFindings(SAMPLERS[:1], findings.places[3:4], (), (), (), (), {})
     page = report_html(alone)
     Page(page)
     assert "coco-relgan" in page

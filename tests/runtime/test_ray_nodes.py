@@ -7,7 +7,7 @@ from functools import partial
 import psutil
 import pytest
 
-from lstmgan_dist.training.trainer import train_on_worker
+from lstmgan_dist.runs.train import train_on_worker
 from tests.runtime.conftest import Progress, launch, make_run, until, workers_of
 from tests.runtime.test_ray_train import GAMES, agree
 from tests.training.conftest import SENTENCES, job_of, run_job

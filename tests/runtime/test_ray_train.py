@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.runs.train import train_on_worker
 from lstmgan_dist.runtime.base import Wish
 from lstmgan_dist.training.run import Run
 from lstmgan_dist.training.run_log import read_metrics
-from lstmgan_dist.training.trainer import train_on_worker
 from tests.runtime.conftest import Progress, launch, make_run, until, workers_of
 from tests.training.conftest import CONTINUOUS, GUMBEL, SENTENCES, everything_in, job_of, run_job
 

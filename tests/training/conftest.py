@@ -4,13 +4,14 @@ import torch
 from rich.console import Console
 
 from lstmgan_dist.config import Job, parse_job
+from lstmgan_dist.runs.train import train
 from lstmgan_dist.runtime.base import Wish
 from lstmgan_dist.runtime.local import LocalRuntime
 from lstmgan_dist.storage import Folder
 from lstmgan_dist.training.progress import Score
 from lstmgan_dist.training.run import Run, prepared_corpus
 from lstmgan_dist.training.screen import Terminal
-from lstmgan_dist.training.trainer import Outcome, train
+from lstmgan_dist.training.trainer import Outcome
 
 SENTENCES = """
 name: tiny

@@ -22,12 +22,12 @@ from rich.console import Console
 from torch.multiprocessing.spawn import spawn
 
 from lstmgan_dist.config import Job, parse_job
+from lstmgan_dist.runs.train import train
 from lstmgan_dist.runtime.base import Wish
 from lstmgan_dist.runtime.distributed import DistributedRuntime
 from lstmgan_dist.runtime.local import LocalRuntime
 from lstmgan_dist.training.run import Run, prepared_corpus
 from lstmgan_dist.training.screen import Terminal
-from lstmgan_dist.training.trainer import train
 from tests.conftest import toy_sentences
 
 RECIPES = sorted((Path(__file__).parents[2] / "jobs").glob("*.yaml"))

@@ -7,9 +7,9 @@ import pytest
 import torch
 from rich.console import Console
 
+from lstmgan_dist.runs.train import train
 from lstmgan_dist.runtime.local import two_threads_or_more
 from lstmgan_dist.storage import Folder
-from lstmgan_dist.training import trainer
 from lstmgan_dist.training.environment import ENVIRONMENT, note_environment
 from lstmgan_dist.training.run import Run, prepared_corpus
 from lstmgan_dist.training.screen import Terminal
@@ -39,7 +39,7 @@ def go_on(job, folder, *, threads, steps):
     torch.set_num_threads(threads)
     corpus = prepared_corpus(job.corpus, str(folder), lambda progress: None)
     run, screen = Run.create_or_resume(str(folder), job, corpus), Listener()
-    trainer.train(run, corpus, StoppingRuntime(torch.device("cpu"), steps), screen)
+    train(run, corpus, StoppingRuntime(torch.device("cpu"), steps), screen)
     return [sentence for sentence in screen.said if "thread" in sentence]
 
 

@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.evaluation.measuring import GeneratorSource, decoded
+from lstmgan_dist.evaluation.bench import decoded
+from lstmgan_dist.evaluation.sample_sources import GeneratorSource
 from lstmgan_dist.evaluation.sampling import Sampling
+from lstmgan_dist.runs.brief import evaluate_briefly
+from lstmgan_dist.runs.generation import generate, request_texts
+from lstmgan_dist.runs.result import load_result
 from lstmgan_dist.runtime.tasks import IN_PROCESS
 from lstmgan_dist.storage import Folder
-from lstmgan_dist.training.generation import generate, request_texts
-from lstmgan_dist.training.result import evaluate, load_result
 from lstmgan_dist.training.run import Run
 from lstmgan_dist.training.run_log import read_metrics
 from tests.training.conftest import CONTINUOUS, SENTENCES, StoppingRuntime, best_of, job_of, run_job
@@ -56,7 +58,7 @@ def test_run_behind_a_url_gives_the_numbers_of_a_local_one(template, text, tmp_p
     local, remote = Folder(tmp_path / "run"), Folder(url)
     assert remote.read("metrics.jsonl") == local.read("metrics.jsonl")
     assert texts(load(url)) == texts(load(tmp_path / "run"))
-    assert evaluate(load(url), samples=20, seed=1, watch=unwatched).nll_per_token > 0
+    assert evaluate_briefly(load(url), samples=20, seed=1, watch=unwatched).nll_per_token > 0
     assert (remote / "tensorboard").list()
     assert (remote / "samples").list() == (local / "samples").list()
 
@@ -83,7 +85,7 @@ def test_best_checkpoint_outlives_pruning(text, tmp_path):
 def test_a_run_and_its_corpus_can_be_moved_together(text, tmp_path):
     run_job(job_of(SENTENCES, text), tmp_path / "here" / "run")
     (tmp_path / "here").rename(tmp_path / "there")
-    assert evaluate(load(tmp_path / "there" / "run"), samples=4, seed=1, watch=unwatched).heldout_tokens > 0
+    assert evaluate_briefly(load(tmp_path / "there" / "run"), samples=4, seed=1, watch=unwatched).heldout_tokens > 0
 
 
 def test_a_run_without_its_corpus_still_writes_and_says_what_evaluation_lacks(text, tmp_path):
@@ -91,7 +93,7 @@ def test_a_run_without_its_corpus_still_writes_and_says_what_evaluation_lacks(te
     Folder(tmp_path / ".corpora").delete()
     assert len(texts(load(tmp_path / "run"))) == 5
     with pytest.raises(UserError, match="holds no prepared corpus"):
-        evaluate(load(tmp_path / "run"), samples=4, seed=1, watch=unwatched)
+        evaluate_briefly(load(tmp_path / "run"), samples=4, seed=1, watch=unwatched)
 
 
 def test_text_and_sample_do_not_depend_on_how_many_are_asked_for(text, tmp_path):
@@ -115,8 +117,8 @@ def test_text_is_drawn_as_it_is_judged_and_without_unknown_words_only_when_asked
     judged = GeneratorSource(load(tmp_path, "latest").generator, Sampling(job.corpus.max_length))
     drawn = judged.draw(1.0, count=50, seed=job.seed, device=torch.device("cpu"))
     assert written == decoded(drawn, run.tokenizer())
-    assert outcome.last_review is not None
-    assert written[: job.evaluate.show] == list(outcome.last_review.texts)
+    assert outcome.last_evaluation is not None
+    assert written[: job.evaluate.show] == list(outcome.last_evaluation.texts)
     assert not any("<unk>" in line for line in texts(load(tmp_path), count=50, without_unknown=True))
 
 
@@ -124,13 +126,13 @@ def test_text_is_drawn_as_it_is_judged_and_without_unknown_words_only_when_asked
 def test_bits_per_character_are_of_text_that_is_spelt_out(template, text, tmp_path):
     once = "phases=[{kind: likelihood, steps: 1}]"
     run_job(job_of(template, text, once), tmp_path / "all")
-    known = evaluate(load(tmp_path / "all"), samples=4, seed=1, watch=unwatched)
+    known = evaluate_briefly(load(tmp_path / "all"), samples=4, seed=1, watch=unwatched)
     assert known.heldout_unknown_share == 0
     assert known.bits_per_character is not None
     assert known.bits_per_character > 0
     few = "corpus.tokenizer.vocabulary_size=8", "evaluate.prompt=''"
     run, _ = run_job(job_of(template, text, once, *few), tmp_path / "few")
-    figures = evaluate(load(tmp_path / "few"), samples=4, seed=1, watch=unwatched)
+    figures = evaluate_briefly(load(tmp_path / "few"), samples=4, seed=1, watch=unwatched)
     blocks = run.corpus().read_blocks("heldout", range(len(run.corpus().splits["heldout"].blocks)))
     tokens = [token for part, _ in blocks for token in part.tolist()]
     assert figures.heldout_unknown_share == tokens.count(run.tokenizer().unknown_id) / len(tokens) > 0

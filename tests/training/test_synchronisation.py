@@ -12,6 +12,7 @@ from lstmgan_dist.config import parse_job
 from lstmgan_dist.corpus.stream import Batch
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.phases.player import Moment
+from lstmgan_dist.runs.train import train
 from lstmgan_dist.runtime.base import Wish
 from lstmgan_dist.runtime.distributed import DistributedRuntime
 from lstmgan_dist.runtime.local import LocalRuntime
@@ -19,7 +20,6 @@ from lstmgan_dist.runtime.randomness import Noise
 from lstmgan_dist.training.game import Game
 from lstmgan_dist.training.run import Run, prepared_corpus
 from lstmgan_dist.training.screen import Terminal
-from lstmgan_dist.training.trainer import train
 from tests.training.conftest import SENTENCES, job_of
 from tests.training.test_resume import final_state
 

@@ -82,8 +82,8 @@ def test_every_recipe_trains_two_steps_of_each_phase(path, text, tmp_path):
     _, outcome = run_job(load_job(path, tuple(shrunken)), tmp_path / "run")
     assert outcome.finished
     assert outcome.progress.step == 2 * len(recipe.phases)
-    assert outcome.last_review
-    assert outcome.last_review.scalars["heldout/nll"] > 0
+    assert outcome.last_evaluation
+    assert outcome.last_evaluation.scalars["heldout/nll"] > 0
 
 
 def test_accumulation_changes_no_number(text, tmp_path):
@@ -154,6 +154,12 @@ def test_a_loss_that_is_not_a_number_stops_with_a_clear_word(text, tmp_path, mon
         run_job(job_of(SENTENCES, text, LIKELIHOOD_ONLY), tmp_path)
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["likelihood/nll"] == "nan"
+
+
+def test_every_line_of_metrics_says_its_phase(text, tmp_path):
+    run, _ = run_job(job_of(SENTENCES, text), tmp_path)
+    rows = read_metrics(run.folder)
+    assert [row["phase"] for row in rows] == [(row["step"] > 6) + (row["step"] > 11) for row in rows]
 
 
 def test_a_failed_run_rolls_back_to_its_best_when_the_job_says_so(text, tmp_path, monkeypatch):

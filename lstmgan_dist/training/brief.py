@@ -14,7 +14,7 @@ from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.corpus.stream import Batch, heldout_batches, read_sentences
 from lstmgan_dist.evaluation.heldout import validation_rows
 from lstmgan_dist.evaluation.likelihood import heldout_likelihood
-from lstmgan_dist.evaluation.ngrams import NgramIndex, distinct, repetition, self_bleu
+from lstmgan_dist.evaluation.metrics import brief_figures
 from lstmgan_dist.evaluation.sampling import Sampling, rows, sample_shared
 from lstmgan_dist.evaluation.texts import Texts
 from lstmgan_dist.models.drawing import END, Drawn
@@ -27,7 +27,7 @@ CONTINUOUS_SAMPLE_LENGTH = 500
 
 
 @dataclass(frozen=True)
-class Review:
+class BriefEvaluation:
     """Figures by name, distributions by name, and generated texts."""
 
     scalars: dict[str, float]
@@ -35,7 +35,7 @@ class Review:
     texts: tuple[str, ...] = ()
 
 
-def review(game: Game, corpus: PreparedCorpus, job: Job, runtime: Runtime) -> Review:
+def evaluate_players(game: Game, corpus: PreparedCorpus, job: Job, runtime: Runtime) -> BriefEvaluation:
     """Held-out likelihood, diversity of samples, scores of both kinds of text, and samples to read."""
     settings = job.evaluate
     most_sequences = settings.heldout_sequences
@@ -63,19 +63,19 @@ def review(game: Game, corpus: PreparedCorpus, job: Job, runtime: Runtime) -> Re
     )
     texts = tuple(corpus.tokenizer.decode([*prompt, *tokens]) for tokens in rows(shown))
     if job.corpus.layout == "continuous":
-        return Review(scalars, {}, texts)
+        return BriefEvaluation(scalars, {}, texts)
     drawn = sample_shared(
         game.generator, Sampling(job.corpus.max_length), count=settings.samples, seed=job.seed, runtime=runtime
     )
     real_texts = Texts.encoded(read_sentences(corpus, "heldout", range(most_sequences)))
-    scalars |= {f"samples/{name}": value for name, value in ngram_figures(Texts.drawn(drawn), real_texts).items()}
+    scalars |= {f"samples/{name}": value for name, value in brief_figures(Texts.drawn(drawn), real_texts).items()}
     histograms = {}
     if "discriminator" in game.players:
         objective = game.players["discriminator"].objective
         assert isinstance(objective, DiscriminatorObjective)
         figures, histograms = _discriminator_figures(objective, game.generator, batches, drawn, most_sequences, runtime)
         scalars |= figures
-    return Review(scalars, histograms, texts)
+    return BriefEvaluation(scalars, histograms, texts)
 
 
 @torch.no_grad()
@@ -124,18 +124,6 @@ def _discriminator_figures(
         DISCRIMINATOR_ACCURACY: accuracy.item(),
     }
     return figures, {"scores/real": real_N, "scores/generated": fake_N}
-
-
-def ngram_figures(texts: Texts, real: Texts) -> dict[str, float]:
-    """Quality and diversity by n-grams, cheaply: distinct-n, and BLEU against all of the real texts and of itself."""
-    bleu_K, self_bleu_K = NgramIndex(real).sentence_bleu(texts).mean(0), self_bleu(texts).mean(0)
-    return {
-        **{f"distinct_{n}": distinct(texts, n) for n in (1, 2, 3, 4)},
-        **{f"bleu_{n}": float(bleu_K[n - 1]) for n in (2, 3, 4, 5)},
-        **{f"self_bleu_{n}": float(self_bleu_K[n - 1]) for n in (2, 3, 4, 5)},
-        "repetition": repetition(texts),
-        "mean_length": float(texts.lengths_N.mean()),
-    }
 
 
 def to_read(job: Job, prompt: Sequence[int], *, length: int | None = None) -> Sampling:

@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.evaluation.assess import REAL_TEXT
+from lstmgan_dist.evaluation.contest import REAL_TEXT
 from lstmgan_dist.evaluation.heldout import fingerprints, training_texts
 from lstmgan_dist.evaluation.language_model import fit
-from lstmgan_dist.evaluation.measuring import GeneratorSource
+from lstmgan_dist.evaluation.sample_sources import GeneratorSource
 from lstmgan_dist.evaluation.sampling import Sampling
 from lstmgan_dist.evaluation.synthetic import prepare_synthetic
 from lstmgan_dist.evaluation.texts import Texts
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.storage import Folder
-from tests.evaluation.judging import GRAMMAR, SMALL, Anew, judge
+from tests.evaluation.contests import GRAMMAR, SMALL, Anew, hold
 
 TEMPERATURES = (0.6, 0.8, 1.0, 1.2)
 SAMPLES = 2400
@@ -67,7 +67,7 @@ def generator(corpus):
 
 
 def found(corpus, sources, pairs=(), **settings):
-    return judge(corpus, sources, pairs, **{"samples": SAMPLES, "temperatures": TEMPERATURES} | settings)
+    return hold(corpus, sources, pairs, **{"samples": SAMPLES, "temperatures": TEMPERATURES} | settings)
 
 
 @pytest.fixture(scope="module")

@@ -11,16 +11,18 @@ import torch
 from lstmgan_dist.config import Frontier
 from lstmgan_dist.corpus.prepare import JUDGES
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.evaluation import assess as assess_module
+from lstmgan_dist.evaluation import contest as comparison
+from lstmgan_dist.evaluation import sweep
+from lstmgan_dist.evaluation.findings import PhaseSteps
 from lstmgan_dist.evaluation.language_model import Recipe
 from lstmgan_dist.evaluation.oracle import Oracle
 from lstmgan_dist.evaluation.synthetic import read_oracle
+from lstmgan_dist.runs import contest
 from lstmgan_dist.runtime.base import WorkTogether
 from lstmgan_dist.runtime.local import LocalRuntime
 from lstmgan_dist.runtime.tasks import IN_PROCESS
 from lstmgan_dist.runtime.worker_size import WorkerSize
 from lstmgan_dist.storage import Folder
-from lstmgan_dist.training import assessing
 from lstmgan_dist.training.run_log import read_metrics
 from tests.bare_workers import train_undisturbed
 from tests.conftest import toy_sentences
@@ -34,7 +36,7 @@ TRAINED = ("phases.0.steps=60", "corpus.heldout_fraction=0.5", "evaluate.heldout
 
 @pytest.fixture(autouse=True)
 def _tiny_models(monkeypatch):
-    monkeypatch.setattr(assessing, "STANDARD", TINY)
+    monkeypatch.setattr(contest, "STANDARD", TINY)
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +53,9 @@ def run(lines, tmp_path_factory):
 
 
 def judged(*runs, settings=SETTINGS):
-    entries = assessing.enter_all([run.folder.url for run in runs], "latest", say=print)
-    found = assessing.judge(entries, settings, encoder=None, workers=IN_PROCESS, watch=unwatched, device="cpu")
-    assessing.write(entries, found)
+    entries = contest.enter_all([run.folder.url for run in runs], "latest", say=print)
+    found = contest.hold(entries, settings, encoder=None, workers=IN_PROCESS, watch=unwatched, device="cpu")
+    contest.write(entries, found)
     return found
 
 
@@ -65,6 +67,8 @@ def test_a_run_is_judged_beside_its_likelihood_start_and_real_text(run):
     found = judged(run)
     assert [sampler.kind for sampler in found.samplers] == ["run", "likelihood start", "real text"]
     assert [sampler.step for sampler in found.samplers] == [71, 60, 0]
+    phases = ("likelihood", 1, 60), ("discriminator", 61, 65), ("adversarial", 66, 71)
+    assert found.curves[0].phases == tuple(PhaseSteps(*phase) for phase in phases)
     assert [(verdict.sampler, verdict.reference) for verdict in found.verdicts] == [
         ("game", "game, likelihood only"),
         ("game", "real text"),
@@ -88,8 +92,8 @@ def test_a_run_is_judged_beside_its_likelihood_start_and_real_text(run):
 
 def test_what_was_measured_before_is_found_again(run, monkeypatch):
     first = judged(run)
-    monkeypatch.setattr(assess_module, "measure", None)
-    monkeypatch.setattr(assess_module, "train_judge", None)
+    monkeypatch.setattr(sweep, "measure", None)
+    monkeypatch.setattr(comparison, "train_judge", None)
     assert judged(run) == first
     # And a kill in between costs what was not finished only.
     archive = run.corpus().folder / JUDGES
@@ -98,7 +102,7 @@ def test_what_was_measured_before_is_found_again(run, monkeypatch):
     with pytest.raises(TypeError):
         judged(run)
     monkeypatch.undo()
-    monkeypatch.setattr(assessing, "STANDARD", TINY)
+    monkeypatch.setattr(contest, "STANDARD", TINY)
     assert judged(run) == first
 
 
@@ -194,15 +198,13 @@ def test_text_of_a_known_source_has_figures_that_are_exact(source, figure, true,
 def test_figures_are_the_same_for_any_number_of_workers(run, tmp_path):
     from lstmgan_dist.runtime.ray_tasks import RayProcesses
 
-    (entry,) = assessing.enter_all([run.folder.url], "latest", say=print)
+    (entry,) = contest.enter_all([run.folder.url], "latest", say=print)
     archive = run.corpus().folder / JUDGES
     results = []
     for workers in (0, 2):
         archive.delete()
         with RayProcesses(WorkerSize(2, 2, 1, 0)) if workers else nullcontext(IN_PROCESS) as hands:
-            results.append(
-                assessing.judge([entry], SETTINGS, encoder=None, workers=hands, watch=unwatched, device="cpu")
-            )
+            results.append(contest.hold([entry], SETTINGS, encoder=None, workers=hands, watch=unwatched, device="cpu"))
     assert results[0] == results[1]
 
 

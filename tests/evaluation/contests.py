@@ -1,4 +1,4 @@
-"""Judging samplers of a small grammar from beginning to end, by models that learn in a second."""
+"""Contests of samplers of a small grammar from beginning to end, by models that learn in a second."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 
 from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.evaluation.archive import Archive
-from lstmgan_dist.evaluation.assess import Contestant, Settings, assess
-from lstmgan_dist.evaluation.assessment import Assessment, Sampler
+from lstmgan_dist.evaluation.contest import Contestant, Thoroughness, compare
+from lstmgan_dist.evaluation.findings import ContestFindings, Sampler
 from lstmgan_dist.evaluation.heldout import validation_rows
 from lstmgan_dist.evaluation.language_model import Recipe
-from lstmgan_dist.evaluation.measuring import Source
+from lstmgan_dist.evaluation.sample_sources import SampleSource
 from lstmgan_dist.evaluation.texts import Texts
 from lstmgan_dist.runtime.randomness import derive
 from lstmgan_dist.runtime.tasks import IN_PROCESS
@@ -26,7 +26,7 @@ SMALL = Recipe(embedding=32, hidden=48, dropout=0.1, batch=32, learning_rate=1e-
 class Anew:
     """A source whose samples are others, by a key, and whose temperatures are times `heat`."""
 
-    source: Source
+    source: SampleSource
     heat: float = 1.0
     key: int = 0
 
@@ -37,9 +37,9 @@ class Anew:
         return self.source.nll(texts, temperature * self.heat, device)
 
 
-def judge(
+def hold(
     corpus: PreparedCorpus,
-    sources: Mapping[str, Source],
+    sources: Mapping[str, SampleSource],
     pairs: Sequence[tuple[str, str]] = (),
     *,
     samples: int,
@@ -47,14 +47,14 @@ def judge(
     recipe: Recipe = SMALL,
     validation: int = 300,
     folder: str = "judges",
-) -> Assessment:
+) -> ContestFindings:
     """All of them, with one seed, as `lstmgan evaluate` judges runs; figures are kept in a folder of the corpus."""
     contestants = [Contestant(Sampler(name, "run"), source, name) for name, source in sources.items()]
-    return assess(
+    return compare(
         corpus,
         contestants,
         pairs,
-        Settings(
+        Thoroughness(
             temperatures=temperatures,
             seeds=1,
             samples=samples,

@@ -22,11 +22,11 @@ from typing import Any, Literal
 from lstmgan_dist.corpus.texts import SUFFIXES, Format, write_texts
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.sampling import BLOCK, Sampling, blocks_of, rows, sample
+from lstmgan_dist.runs.result import Result
 from lstmgan_dist.runtime.local import two_threads_or_more
 from lstmgan_dist.runtime.tasks import Watch, Workers
 from lstmgan_dist.storage import Folder, write_file
-from lstmgan_dist.training.result import Result
-from lstmgan_dist.training.review import to_read
+from lstmgan_dist.training.brief import to_read
 
 REQUEST, SUCCESS = "_request.json", "_SUCCESS"
 TEXTS_PER_SHARD = 4 * BLOCK

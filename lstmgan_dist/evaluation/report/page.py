@@ -1,4 +1,4 @@
-"""The report of an assessment: one HTML file that needs nothing beside it."""
+"""The report of findings: one HTML file that needs nothing beside it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import html
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 
-from lstmgan_dist.evaluation.assessment import (
-    FIGURES,
-    Assessment,
+from lstmgan_dist.evaluation.findings import (
+    ContestFindings,
     Coverage,
     Estimate,
     Example,
@@ -17,7 +16,9 @@ from lstmgan_dist.evaluation.assessment import (
     Sampler,
     Verdict,
 )
-from lstmgan_dist.evaluation.figures import Look, draw_figures, looks, nearest_to_one, to_svg
+from lstmgan_dist.evaluation.metrics import METRICS
+from lstmgan_dist.evaluation.report.drawings import draw_figures, nearest_to_one
+from lstmgan_dist.evaluation.report.look import Look, looks, to_svg
 
 # Nearest training sentences are shown for so many texts of a sampler, those with most copied first.
 _NEAREST_SHOWN = 8
@@ -55,37 +56,37 @@ class _Html(str):
     """Text that is markup already."""
 
 
-def report_html(assessment: Assessment) -> str:
-    """The whole report, the same for the same assessment; light or dark as the reader's system is."""
-    seen = looks(assessment.samplers)
-    figures = {name: _drawing(name, to_svg(figure, name)) for name, figure in draw_figures(assessment).items()}
+def report_html(findings: ContestFindings) -> str:
+    """The whole report, the same for the same findings; light or dark as the reader's system is."""
+    seen = looks(findings.samplers)
+    figures = {name: _drawing(name, to_svg(figure, name)) for name, figure in draw_figures(findings).items()}
     others = [name for name in figures if name not in ("frontier", *_LEARNING, *_COVERAGE)]
     sections = [
         ("frontier", "The frontier", [figures.get("frontier", _Html()), _figures_of(figures, others)]),
-        ("figures", "All figures", _table(assessment, seen)),
+        ("figures", "All figures", _table(findings, seen)),
         ("learning", "Learning curves", [_figures_of(figures, _LEARNING)]),
-        ("samples", "Samples", _samples(assessment, seen)),
-        ("nearest", "Nearest training sentences", _nearest(assessment, seen)),
-        ("coverage", "Coverage of n-grams", [_figures_of(figures, _COVERAGE), *_coverage(assessment, seen)]),
-        ("protocol", "Protocol", [_definitions(assessment.protocol.items())] if assessment.protocol else []),
-        ("samplers", "What was compared", [_definitions(_addresses(assessment.samplers, seen))]),
+        ("samples", "Samples", _samples(findings, seen)),
+        ("nearest", "Nearest training sentences", _nearest(findings, seen)),
+        ("coverage", "Coverage of n-grams", [_figures_of(figures, _COVERAGE), *_coverage(findings, seen)]),
+        ("protocol", "Protocol", [_definitions(findings.protocol.items())] if findings.protocol else []),
+        ("samplers", "What was compared", [_definitions(_addresses(findings.samplers, seen))]),
     ]
     sections = [(name, title, content) for name, title, content in sections if any(content)]
-    title = f"{' and '.join(_subjects(assessment))}: quality and diversity"
+    title = f"{' and '.join(_subjects(findings))}: quality and diversity"
     body = _tag(
         "body",
         _tag(
             "header",
             _tag("p", "Quality and diversity of generated text", class_="kicker"),
-            _tag("h1", _and(_subjects(assessment))),
-            _tag("p", _compared(assessment), class_="faint"),
+            _tag("h1", _and(_subjects(findings))),
+            _tag("p", _compared(findings), class_="faint"),
             _tag("nav", *(_tag("a", title, href=f"#{name}") for name, title, _ in sections)),
         ),
         _tag(
             "main",
-            _warnings(assessment.warnings),
-            _tag("section", *_verdicts(assessment, seen), class_="cards", aria_label="Verdicts"),
-            *(_tag("p", sentence) for sentence in assessment.chosen.values()),
+            _warnings(findings.warnings),
+            _tag("section", *_verdicts(findings, seen), class_="cards", aria_label="Verdicts"),
+            *(_tag("p", sentence) for sentence in findings.chosen.values()),
             *(_tag("section", _tag("h2", title), *content, id=name) for name, title, content in sections),
         ),
     )
@@ -94,7 +95,7 @@ def report_html(assessment: Assessment) -> str:
         _Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
         _Html('<meta name="color-scheme" content="light dark">'),
         _tag("title", title),
-        _tag("style", _Html(files("lstmgan_dist.evaluation").joinpath("report.css").read_text("utf-8"))),
+        _tag("style", _Html(files("lstmgan_dist.evaluation.report").joinpath("page.css").read_text("utf-8"))),
     )
     return f"<!DOCTYPE html>\n{_tag('html', head, body, lang='en')}\n"
 
@@ -112,17 +113,17 @@ def _and(words: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
-def _subjects(assessment: Assessment) -> list[str]:
-    runs = [sampler.name for sampler in assessment.samplers if sampler.kind == "run"]
-    return runs or [sampler.name for sampler in assessment.samplers]
+def _subjects(findings: ContestFindings) -> list[str]:
+    runs = [sampler.name for sampler in findings.samplers if sampler.kind == "run"]
+    return runs or [sampler.name for sampler in findings.samplers]
 
 
-def _compared(assessment: Assessment) -> str:
-    kinds = [sampler.kind for sampler in assessment.samplers]
+def _compared(findings: ContestFindings) -> str:
+    kinds = [sampler.kind for sampler in findings.samplers]
     counts = [(kinds.count("run"), "run"), (kinds.count("likelihood start"), "likelihood start")]
     things = [f"{count} {kind}{'s' * (count > 1)}" for count, kind in counts if count]
     things += ["real text"] * ("real text" in kinds)
-    heats = [f"{heat:g}" for heat in _heats(assessment.places)]
+    heats = [f"{heat:g}" for heat in _heats(findings.places)]
     at = f", at temperature{'s' * (len(heats) > 1)} {_and(heats)}" if heats else ""
     return f"{_and(things)}{at}; intervals hold with 95\u00a0%."
 
@@ -179,9 +180,9 @@ def _warnings(warnings: Sequence[str]) -> _Html:
     return _tag("section", _tag("strong", "Read this first"), items, class_="warnings")
 
 
-def _verdicts(assessment: Assessment, seen: dict[str, Look]) -> list[_Html]:
-    reach = max((abs(end) for v in assessment.verdicts if v.margin for end in (v.margin.low, v.margin.high)), default=0)
-    return [_verdict(verdict, seen, reach or 1) for verdict in assessment.verdicts]
+def _verdicts(findings: ContestFindings, seen: dict[str, Look]) -> list[_Html]:
+    reach = max((abs(end) for v in findings.verdicts if v.margin for end in (v.margin.low, v.margin.high)), default=0)
+    return [_verdict(verdict, seen, reach or 1) for verdict in findings.verdicts]
 
 
 def _verdict(verdict: Verdict, seen: dict[str, Look], reach: float) -> _Html:
@@ -223,15 +224,15 @@ def _scale(margin: Estimate, reach: float) -> _Html:
     )
 
 
-def _table(assessment: Assessment, seen: dict[str, Look]) -> list[_Html]:
+def _table(findings: ContestFindings, seen: dict[str, Look]) -> list[_Html]:
     """Every figure of every place; the best of a column is marked, real text aside."""
-    names = [name for name in FIGURES if any(name in place.figures for place in assessment.places)]
+    names = [name for name in METRICS if any(name in place.figures for place in findings.places)]
     if not names:
         return []
-    best = {name: _best(name, assessment.places) for name in names}
+    best = {name: _best(name, findings.places) for name in names}
     groups = []
-    for sampler in assessment.samplers:
-        places = [place for place in assessment.places if place.sampler == sampler.name]
+    for sampler in findings.samplers:
+        places = [place for place in findings.places if place.sampler == sampler.name]
         title = _tag("th", _tag("span", _named(sampler.name, seen)), colspan=len(names) + 1, scope="rowgroup")
         rows = [_row(place, names, best) for place in sorted(places, key=lambda place: place.temperature or 0)]
         groups += [_tag("tbody", _tag("tr", title, class_="sampler"), *rows)] if rows else []
@@ -246,15 +247,15 @@ def _table(assessment: Assessment, seen: dict[str, Look]) -> list[_Html]:
 
 
 def _heading(name: str) -> _Html:
-    figure = FIGURES[name]
-    arrow = {"low": "↓", "high": "↑", None: ""}[figure.better]
-    below = " ".join(filter(None, (figure.unit, arrow)))
-    return _tag("th", figure.title, *([_tag("small", below)] if below else []), scope="col")
+    metric = METRICS[name]
+    arrow = {"low": "↓", "high": "↑", None: ""}[metric.better]
+    below = " ".join(filter(None, (metric.unit, arrow)))
+    return _tag("th", metric.label, *([_tag("small", below)] if below else []), scope="col")
 
 
 def _best(name: str, places: Sequence[Place]) -> float | None:
     values = [place.figures[name].value for place in places if place.temperature is not None and name in place.figures]
-    better = {"low": min, "high": max, None: None}[FIGURES[name].better]
+    better = {"low": min, "high": max, None: None}[METRICS[name].better]
     return better(values) if better and values else None
 
 
@@ -271,7 +272,7 @@ def _row(place: Place, names: Sequence[str], best: dict[str, float | None]) -> _
 
 
 def _cell(name: str, estimate: Estimate) -> list[str]:
-    decimals = 1 if FIGURES[name].unit in ("tokens", "0 to 100") else 3
+    decimals = METRICS[name].decimals
     value, low, high = (_number(number, decimals) for number in (estimate.value, estimate.low, estimate.high))
     if low == high:
         return [value]
@@ -280,14 +281,14 @@ def _cell(name: str, estimate: Estimate) -> list[str]:
     return [value, _tag("small", f"± {_number((above + below) / 2, decimals)}" if even else f"{low}–{high}")]
 
 
-def _samples(assessment: Assessment, seen: dict[str, Look]) -> list[_Html]:
+def _samples(findings: ContestFindings, seen: dict[str, Look]) -> list[_Html]:
     """A section a temperature, samplers side by side and real text last; the one nearest 1 is open."""
-    heats = _heats(assessment.examples)
-    real = [examples for examples in assessment.examples if examples.temperature is None]
+    heats = _heats(findings.examples)
+    real = [examples for examples in findings.examples if examples.temperature is None]
     opened = min(heats, key=lambda heat: abs(heat - 1), default=None)
     sections = []
     for heat in heats:
-        shown = [examples for examples in assessment.examples if examples.temperature == heat] + real
+        shown = [examples for examples in findings.examples if examples.temperature == heat] + real
         columns = _tag("div", *(_column(examples, seen) for examples in shown), class_="columns")
         attributes = {"open": ""} if heat == opened else {}
         sections.append(_tag("details", _tag("summary", f"Temperature {heat:g}"), columns, **attributes))
@@ -310,13 +311,13 @@ def _origin(example: Example) -> list[_Html]:
     return [_tag("small", f"{example.longest_copied} of {example.tokens} tokens copied in a row")]
 
 
-def _nearest(assessment: Assessment, seen: dict[str, Look]) -> list[_Html]:
+def _nearest(findings: ContestFindings, seen: dict[str, Look]) -> list[_Html]:
     header = _tag(
         "tr", *(_tag("th", title, class_="text", scope="col") for title in ("sample", "nearest training sentence")),
         _tag("th", "longest stretch copied", _tag("small", "tokens of the sample"), scope="col"),
     )  # fmt: skip
     sections = []
-    generated = [examples for examples in assessment.examples if examples.temperature is not None]
+    generated = [examples for examples in findings.examples if examples.temperature is not None]
     for examples in nearest_to_one(generated).values():
         known = [example for example in examples.examples if example.nearest]
         known.sort(key=lambda example: example.longest_copied / max(example.tokens, 1), reverse=True)
@@ -337,17 +338,17 @@ def _nearest(assessment: Assessment, seen: dict[str, Look]) -> list[_Html]:
     return [_tag("p", explained), *sections] if sections else []
 
 
-def _coverage(assessment: Assessment, seen: dict[str, Look]) -> list[_Html]:
-    if not assessment.coverage:
+def _coverage(findings: ContestFindings, seen: dict[str, Look]) -> list[_Html]:
+    if not findings.coverage:
         return []
-    longest = max(len(coverage.real_found) for coverage in assessment.coverage)
+    longest = max(len(coverage.real_found) for coverage in findings.coverage)
     titles = ("real n-grams found", "generated n-grams that are real")
     header = _tag("tr", _tag("th", "temperature", scope="col"), *(
         _tag("th", f"n = {n}", _tag("small", title), scope="col") for title in titles for n in range(1, longest + 1)
     ))  # fmt: skip
     groups = []
-    for sampler in dict.fromkeys(coverage.sampler for coverage in assessment.coverage):
-        found = [coverage for coverage in assessment.coverage if coverage.sampler == sampler]
+    for sampler in dict.fromkeys(coverage.sampler for coverage in findings.coverage):
+        found = [coverage for coverage in findings.coverage if coverage.sampler == sampler]
         title = _tag("th", _tag("span", _named(sampler, seen)), colspan=2 * longest + 1, scope="rowgroup")
         rows = [_coverage_row(coverage) for coverage in sorted(found, key=lambda one: one.temperature or 0)]
         groups.append(_tag("tbody", _tag("tr", title, class_="sampler"), *rows))

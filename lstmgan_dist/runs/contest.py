@@ -9,9 +9,12 @@ evaluation/verdict.json    the chosen step   evaluation/*.png         its figure
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from itertools import pairwise
+from typing import Any, Literal
+
+from torch import Tensor
 
 from lstmgan_dist import config
 from lstmgan_dist.corpus.manifest import PreparedCorpus
@@ -19,27 +22,32 @@ from lstmgan_dist.corpus.prepare import JUDGES
 from lstmgan_dist.corpus.tokenizer import UNKNOWN_ID
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.archive import Archive
-from lstmgan_dist.evaluation.assess import Contestant, Settings, assess
-from lstmgan_dist.evaluation.assessment import Assessment, LearningCurves, Phase, Sampler
+from lstmgan_dist.evaluation.contest import Contestant, Thoroughness, compare
 from lstmgan_dist.evaluation.embedding import Encoder
-from lstmgan_dist.evaluation.figures import draw_figures, to_png
+from lstmgan_dist.evaluation.findings import ContestFindings, LearningCurves, PhaseSteps, Sampler
 from lstmgan_dist.evaluation.heldout import validation_rows
 from lstmgan_dist.evaluation.language_model import STANDARD
-from lstmgan_dist.evaluation.measuring import GeneratorSource
+from lstmgan_dist.evaluation.metrics import METRICS
 from lstmgan_dist.evaluation.oracle import Oracle
-from lstmgan_dist.evaluation.report import report_html
+from lstmgan_dist.evaluation.report.drawings import draw_figures
+from lstmgan_dist.evaluation.report.look import to_png
+from lstmgan_dist.evaluation.report.page import report_html
+from lstmgan_dist.evaluation.sample_sources import GeneratorSource
 from lstmgan_dist.evaluation.sampling import Sampling
 from lstmgan_dist.evaluation.synthetic import read_oracle
 from lstmgan_dist.models.drawing import END
 from lstmgan_dist.models.generator import Generator
-from lstmgan_dist.runtime.base import Runtime
+from lstmgan_dist.phases.kind import Phase
+from lstmgan_dist.runs.result import load_generator
+from lstmgan_dist.runtime.base import Runtime, WorkTogether
 from lstmgan_dist.runtime.local import DeviceChoice
 from lstmgan_dist.runtime.tasks import Watch, Workers
-from lstmgan_dist.training.checkpoint import Checkpoint
+from lstmgan_dist.training.checkpoint import Checkpoint, digest_of
+from lstmgan_dist.training.game import build_generator
+from lstmgan_dist.training.phase_judge import Judgement
 from lstmgan_dist.training.progress import Progress
-from lstmgan_dist.training.result import load_generator
 from lstmgan_dist.training.run import EVALUATION, VERDICT, Run
-from lstmgan_dist.training.run_log import log_assessment, read_metrics
+from lstmgan_dist.training.run_log import log_findings, read_metrics
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ def _enter(run: Run, name: str, checkpoint: str, say: Callable[[str], None]) -> 
     if checkpoint == "best" and run.job.checkpoint.best_by == "frontier":
         checkpoint = "latest"  # what a verdict is about cannot be chosen by the verdict
     end = run.checkpoint(checkpoint, say=say)
-    start = Progress.from_json(end.progress()).likelihood_end(run.job.phases)
+    start = Progress.of(end).likelihood_end(run.job.phases)
     own = contestant(run, name, "run", load_generator(run, end), end.digest("generator"), end.step)
     if start is None or start == end.step:
         return Entry(run, own, None, None)
@@ -122,7 +130,7 @@ def contestant(
     return Contestant(Sampler(name, kind, run.folder.url, step), source, f"{weights} {sampling}")
 
 
-def judge(
+def hold(
     entries: Sequence[Entry],
     settings: config.Frontier,
     *,
@@ -131,7 +139,7 @@ def judge(
     watch: Watch,
     device: DeviceChoice = "auto",
     runtime: Runtime | None = None,
-) -> Assessment:
+) -> ContestFindings:
     """Judge runs of one corpus together.
 
     runtime: of workers that train together and do this together, too; then all of them call it.
@@ -144,7 +152,7 @@ def judge(
     pairs = [(entry.end.about.name, entry.likelihood.about.name) for entry in entries if entry.likelihood]
     names = [entry.end.about.name for entry in entries]
     pairs += [(one, other) for number, one in enumerate(names) for other in names[:number]]
-    thoroughness = Settings(
+    thoroughness = Thoroughness(
         temperatures=settings.temperatures,
         seeds=settings.seeds,
         samples=settings.samples,
@@ -156,7 +164,7 @@ def judge(
     archive = Archive(corpus.folder / JUDGES)
     if runtime:
         archive = Archive(corpus.folder / JUDGES, exchange=runtime.exchange, writes=runtime.rank == 0)
-    found = assess(
+    found = compare(
         corpus,
         [*(entry.end for entry in entries), *starts.values()],
         pairs,
@@ -174,7 +182,7 @@ def judge(
     )
 
 
-def write(entries: Sequence[Entry], found: Assessment) -> None:
+def write(entries: Sequence[Entry], found: ContestFindings) -> None:
     """Leave what was found in the folder of each run, and its figures in its TensorBoard."""
     figures = {name: to_png(figure) for name, figure in draw_figures(found).items()}
     page = report_html(found).encode()
@@ -185,7 +193,7 @@ def write(entries: Sequence[Entry], found: Assessment) -> None:
         for name, png in figures.items():
             folder.write(f"{name}.png", png)
         folder.write(VERDICT, (json.dumps(asdict(choice(entry, found)), indent=1) + "\n").encode())
-        log_assessment(entry.run.folder, entry.end.about.step, found, figures)
+        log_findings(entry.run.folder, entry.end.about.step, found, figures)
 
 
 def _common_corpus(entries: Sequence[Entry]) -> PreparedCorpus:
@@ -201,7 +209,7 @@ def _common_corpus(entries: Sequence[Entry]) -> PreparedCorpus:
     return first
 
 
-def choice(entry: Entry, found: Assessment) -> Choice:
+def choice(entry: Entry, found: ContestFindings) -> Choice:
     """The checkpoint of a run that its verdict chooses: the end of its game has to prove itself."""
     end = entry.end.about
     if entry.likelihood is None:
@@ -221,17 +229,42 @@ def choice(entry: Entry, found: Assessment) -> Choice:
     )
 
 
-def summary(entry: Entry, found: Assessment) -> dict[str, float]:
+def summary(entry: Entry, found: ContestFindings) -> dict[str, float]:
     """Figures of a run for its curves: the scores at the temperature nearest 1, and the margin over its start."""
     name = entry.end.about.name
     place = min(
         (place for place in found.places if place.sampler == name), key=lambda place: abs((place.temperature or 1) - 1)
     )
-    figures = {f"judges/{figure}": place.figures[figure].value for figure in ("lm", "reverse_lm", "frechet")}
+    drawn = [figure for figure, metric in METRICS.items() if metric.curve and figure in place.figures]
+    figures = {f"judges/{figure}": place.figures[figure].value for figure in drawn}
     if entry.likelihood:
         margin = found.verdict(name, entry.likelihood.about.name).margin
         figures |= {} if margin is None else {"judges/margin": margin.value}
     return figures
+
+
+def judge_phase(
+    run: Run,
+    weights: Mapping[str, Tensor],
+    step: int,
+    *,
+    likelihood: Checkpoint | None,
+    runtime: Runtime,
+    watch: Watch,
+) -> Judgement:
+    """Judge a run that is being trained as its job says, and leave what was found in its folder: see `PhaseJudge`."""
+    settings, name = run.job.evaluate.frontier, run.folder.name
+    assert settings is not None
+    generator = build_generator(run.job, run.tokenizer().vocabulary_size)
+    generator.load_state_dict(weights)
+    end = contestant(run, name, "run", generator, digest_of(weights), step)
+    start = likelihood_contestant(run, name, likelihood) if likelihood else None
+    entry = Entry(run, end, start, likelihood.step if likelihood else None)
+    found = hold([entry], settings, encoder=None, workers=WorkTogether(runtime), watch=watch, runtime=runtime)
+    if not runtime.rank:
+        write([entry], found)
+    sentences = (*(verdict.sentence for verdict in found.verdicts), choice(entry, found).reason)
+    return Judgement(summary(entry, found), sentences)
 
 
 def _learning_curves(entry: Entry) -> LearningCurves:
@@ -243,7 +276,7 @@ def _learning_curves(entry: Entry) -> LearningCurves:
                 curves.setdefault(name, []).append((row["step"], value))
     return LearningCurves(
         entry.end.about.name,
-        tuple(_phases(rows)),
+        tuple(_phases(rows, entry.run.job.phases)),
         {name: tuple(points) for name, points in curves.items()},
     )
 
@@ -251,23 +284,8 @@ def _learning_curves(entry: Entry) -> LearningCurves:
 _CURVES = ("heldout/nll", "samples/bleu_4", "samples/self_bleu_4")
 
 
-def _phases(rows: Sequence[dict[str, float]]) -> Iterator[Phase]:
-    """What was trained when, by the figures that were logged."""
-    kind, first, last = "", 0, 0
-    for row in rows:
-        now = _kind_of(row) or kind
-        if now != kind:
-            if kind:
-                yield Phase(kind, first, last)
-            kind, first = now, last + 1
-        last = int(row["step"])
-    if kind:
-        yield Phase(kind, first, last)
-
-
-def _kind_of(row: dict[str, float]) -> str:
-    if "generator/cost" in row:
-        return "adversarial"
-    if "discriminator/loss" in row:
-        return "discriminator"
-    return "likelihood" if "likelihood/nll" in row else ""
+def _phases(rows: Sequence[dict[str, Any]], phases: Sequence[Phase]) -> Iterator[PhaseSteps]:
+    """What was trained when. phases: the job's, to which the lines of metrics refer."""
+    ends = {row["phase"]: row["step"] for row in rows if "phase" in row}  # runs of older versions do not say it
+    for number, (before, end) in zip(ends, pairwise([0, *ends.values()]), strict=True):
+        yield PhaseSteps(phases[number].kind, before + 1, end)

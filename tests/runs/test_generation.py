@@ -14,12 +14,13 @@ import pytest
 from lstmgan_dist.corpus import texts as text_files
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.sampling import BLOCK
+from lstmgan_dist.runs import brief, generation
+from lstmgan_dist.runs.brief import evaluate_briefly
+from lstmgan_dist.runs.generation import generate, request_texts, write_one_file, write_shards
+from lstmgan_dist.runs.result import load_result
 from lstmgan_dist.runtime.tasks import IN_PROCESS, Workers
 from lstmgan_dist.runtime.worker_size import WorkerSize
 from lstmgan_dist.storage import Folder
-from lstmgan_dist.training import generation, result
-from lstmgan_dist.training.generation import generate, request_texts, write_one_file, write_shards
-from lstmgan_dist.training.result import evaluate, load_result
 from tests.runtime.conftest import local_ray  # noqa: F401
 from tests.training.conftest import CONTINUOUS, SENTENCES, job_of, run_job
 
@@ -164,21 +165,21 @@ def pool(workers):
 @pytest.mark.usefixtures("local_ray")
 def test_texts_and_figures_are_the_same_for_any_number_of_workers(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(generation, "TEXTS_PER_SHARD", BLOCK)
-    monkeypatch.setattr(result, "_SHARE_SENTENCES", 10)
-    monkeypatch.setattr(result, "_SHARE_TOKENS", 200)
+    monkeypatch.setattr(brief, "_SHARE_SENTENCES", 10)
+    monkeypatch.setattr(brief, "_SHARE_TOKENS", 200)
     asked = request(runs, count=2 * BLOCK + 500)
     shards(asked, tmp_path / "alone")
     assert len(files_in(tmp_path / "alone")) == 2 + 3
     texts = list(generate(asked, IN_PROCESS))
     loaded = [load(runs / name) for name in ("sentences", "continuous")]
-    figures = [evaluate(one, samples=BLOCK + 500, seed=1, watch=unwatched) for one in loaded]
+    figures = [evaluate_briefly(one, samples=BLOCK + 500, seed=1, watch=unwatched) for one in loaded]
     for workers in (1, 2, 3):
         with pool(workers) as processes:
             assert list(generate(asked, processes)) == texts
             shards(asked, tmp_path / f"{workers}", processes)
             assert files_in(tmp_path / f"{workers}") == files_in(tmp_path / "alone")
             for one, alone in zip(loaded, figures, strict=True):
-                assert evaluate(one, samples=BLOCK + 500, seed=1, watch=unwatched, workers=processes) == alone
+                assert evaluate_briefly(one, samples=BLOCK + 500, seed=1, watch=unwatched, workers=processes) == alone
 
 
 @pytest.mark.cluster

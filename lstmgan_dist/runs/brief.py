@@ -1,34 +1,23 @@
-"""What a finished or running run gives: its generator, and figures of it.
-
-A result can be sent to other processes: it travels as an address, and is loaded where it arrives.
-"""
+"""Figures of a run's generator that take seconds: held-out likelihood, and n-grams of samples."""
 
 from __future__ import annotations
 
-import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cached_property, lru_cache, partial
+from functools import partial
 from typing import Any
 
-import torch
-
-from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.corpus.stream import heldout_batches, read_sentences
-from lstmgan_dist.corpus.tokenizer import Tokenizer
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.likelihood import Likelihood, heldout_likelihood
+from lstmgan_dist.evaluation.metrics import brief_figures
 from lstmgan_dist.evaluation.sampling import Sampling, blocks_of, join, sample
 from lstmgan_dist.evaluation.texts import Texts, batches_of
 from lstmgan_dist.models.drawing import Drawn
-from lstmgan_dist.models.generator import Generator
-from lstmgan_dist.runtime.local import DeviceChoice, LocalRuntime, choose_device, two_threads_or_more
+from lstmgan_dist.runs.result import Result
+from lstmgan_dist.runtime.local import LocalRuntime, two_threads_or_more
 from lstmgan_dist.runtime.tasks import IN_PROCESS, Watch, Workers
-from lstmgan_dist.training.checkpoint import Checkpoint
-from lstmgan_dist.training.game import build_generator
-from lstmgan_dist.training.review import ngram_figures
-from lstmgan_dist.training.run import Run, reach_storage_of
 
 # Held-out text is scored in shares that depend on the text alone, and the figures of these are added up in order: which
 # worker scored a share does not show, if all have as many threads.
@@ -40,70 +29,14 @@ _CONTINUOUS_ROWS, _SHARE_TOKENS = 8, 2**18
 
 
 @dataclass(frozen=True)
-class Result:
-    """A run's generator at one checkpoint, ready to use on a device.
-
-    weights: digest of the generator's file. elsewhere: which device other processes are to take.
-    """
-
-    run: Run
-    step: int
-    generator: Generator
-    weights: str
-    tokenizer: Tokenizer
-    device: torch.device
-    elsewhere: DeviceChoice
-
-    @cached_property
-    def corpus(self) -> PreparedCorpus:
-        """The corpus that the run was trained on."""
-        return self.run.corpus()
-
-    def __reduce__(self) -> tuple[Callable[..., Result], tuple[str, int, DeviceChoice]]:
-        folder = self.run.folder
-        return _arrived, (str(folder.local_path or folder), self.step, self.elsewhere)
-
-
-def load_result(url: str, checkpoint: str, *, device: DeviceChoice, say: Callable[[str], None]) -> Result:
-    """The generator of the run at `url`, at a checkpoint as `Run.checkpoint` names it; `say` is told which one.
-
-    Raises:
-        UserError: if there is no such run or checkpoint.
-    """
-    run = Run.open(url)
-    chosen = run.checkpoint(checkpoint, say=say)
-    tokenizer = run.tokenizer()
-    generator = load_generator(run, chosen)
-    on = choose_device(device)
-    return Result(run, chosen.step, generator.to(on), chosen.digest("generator"), tokenizer, on, device)
-
-
-def load_generator(run: Run, checkpoint: Checkpoint) -> Generator:
-    """The generator of a run at one of its checkpoints, on the CPU."""
-    generator = build_generator(run.job, run.tokenizer().vocabulary_size)
-    generator.load_state_dict(checkpoint.load("generator"))
-    return generator
-
-
-@lru_cache(maxsize=1)
-def _arrived(url: str, step: int, device: DeviceChoice) -> Result:
-    """A result that was sent here, loaded once by each process."""
-    try:
-        reach_storage_of(url)
-        return load_result(url, str(step), device=device, say=lambda sentence: None)
-    except UserError as error:
-        raise UserError(f"On {platform.node()}: {error}") from error
-
-
-@dataclass(frozen=True)
-class Evaluation:
+class BriefFigures:
     """Held-out likelihood, and n-grams of samples, of one checkpoint.
 
     heldout_unknown_share: tokens of the held-out text that are `<unk>`, 0 to 1. nll_per_token: of held-out text,
     unpadded, end marks included. bits_per_character: None where some tokens are `<unk>`, for their characters are not
     told. nll_gen_texygen: what Texygen and its heirs call
     NLL-gen: of *training* text (at most 10,000 sentences), averaged over all positions of texts padded to max_length,
-    padding counted as free. It stands here for comparison with papers only. ngrams: see `ngram_figures`.
+    padding counted as free. It stands here for comparison with papers only. ngrams: see `brief_figures`.
     """
 
     run: str
@@ -123,7 +56,9 @@ class Evaluation:
         return {name: value for name, value in values.items() if name != "ngrams"} | values["ngrams"]
 
 
-def evaluate(result: Result, *, samples: int, seed: int, watch: Watch, workers: Workers = IN_PROCESS) -> Evaluation:
+def evaluate_briefly(
+    result: Result, *, samples: int, seed: int, watch: Watch, workers: Workers = IN_PROCESS
+) -> BriefFigures:
     """Score all held-out text of the run's corpus, unpadded, and count n-grams of `samples` texts.
 
     The figures are the same for any number of workers, if these have as many threads each, on like machines.
@@ -151,8 +86,8 @@ def evaluate(result: Result, *, samples: int, seed: int, watch: Watch, workers: 
         drawn = workers.map_in_order(partial(_draw, result, Sampling(job.corpus.max_length), seed), blocks)
         texts = Texts.drawn(join(list(watch(drawn, len(blocks), "samples"))))
         references = read_sentences(corpus, "heldout", range(min(split.rows, _MOST_REFERENCES)))
-        ngrams = ngram_figures(texts, Texts.encoded(references))
-    return Evaluation(
+        ngrams = brief_figures(texts, Texts.encoded(references))
+    return BriefFigures(
         run=result.run.folder.url,
         checkpoint=result.step,
         heldout_tokens=likelihood.tokens,

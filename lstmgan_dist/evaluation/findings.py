@@ -1,4 +1,4 @@
-"""What an evaluation found, as plain data: what `frontier.json` holds and the report shows."""
+"""What a contest found, as plain data: what `frontier.json` holds and the report shows."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Sampler:
 class Place:
     """One sampler at one temperature.
 
-    temperature: None for real text. figures: by name, those of `FIGURES` that apply.
+    temperature: None for real text. figures: by name, those of `METRICS` that apply.
     """
 
     sampler: str
@@ -109,7 +109,7 @@ class Coverage:
 
 
 @dataclass(frozen=True)
-class Phase:
+class PhaseSteps:
     """One phase of a run: its kind, and its first and last step."""
 
     kind: str
@@ -122,12 +122,12 @@ class LearningCurves:
     """How a run was trained. curves: (step, value) by the name that metrics.jsonl has, such as heldout/nll."""
 
     run: str
-    phases: tuple[Phase, ...]
+    phases: tuple[PhaseSteps, ...]
     curves: Mapping[str, tuple[tuple[int, float], ...]]
 
 
 @dataclass(frozen=True)
-class Assessment:
+class ContestFindings:
     """All of it.
 
     protocol: how each figure was come by, a heading and a sentence. warnings: what a reader must know first, such as a
@@ -157,32 +157,3 @@ class Assessment:
     def place(self, sampler: str, temperature: float | None) -> Place:
         """The place of a sampler at a temperature."""
         return next(place for place in self.places if (place.sampler, place.temperature) == (sampler, temperature))
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A name for people, the unit ("" for shares from 0 to 1), and which way is better (None: neither by itself)."""
-
-    title: str
-    unit: str = ""
-    better: Literal["low", "high"] | None = None
-
-
-FIGURES: dict[str, Figure] = {
-    "lm": Figure("LM score (quality)", "nats/token", "low"),
-    "reverse_lm": Figure("reverse LM score (diversity)", "nats/token", "low"),
-    **{f"bleu_{n}": Figure(f"BLEU-{n}", better="high") for n in (2, 3, 4, 5)},
-    **{f"self_bleu_{n}": Figure(f"self-BLEU-{n}", better="low") for n in (2, 3, 4, 5)},
-    "corpus_bleu": Figure("corpus BLEU", "0 to 100", "high"),
-    "frechet": Figure("Fréchet embedding distance", "squared embedding units", "low"),
-    "mauve": Figure("divergence frontier (MAUVE)", "0 to 1", "high"),
-    **{f"distinct_{n}": Figure(f"distinct-{n}", better="high") for n in (1, 2, 3, 4)},
-    "repetition": Figure("repeated bigrams within a sentence", better="low"),
-    "copied": Figure("copies of training sentences"),
-    "longest_copied": Figure("longest stretch copied", "tokens"),
-    "mean_length": Figure("mean length", "tokens"),
-    "oracle_nll": Figure("NLL under the oracle", "nats/token", "low"),
-    "test_nll": Figure("NLL of held-out text under the generator", "nats/token", "low"),
-    "grammatical": Figure("grammatical sentences", better="high"),
-    "covered": Figure("probability mass of the grammar covered", better="high"),
-}

@@ -1,0 +1,54 @@
+"""What is said of a sampler beside another: the word of their margin, and a sentence for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lstmgan_dist.evaluation.findings import Estimate, Verdict
+from lstmgan_dist.evaluation.frontier import Curve, Margin, margin
+
+
+def verdict(sampler: str, reference: str, found: Mapping[str, Curve]) -> Verdict:
+    """What is to be said of a sampler beside another.
+
+    That of training again with another seed is not part of the interval, so every sentence says so.
+    """
+    beside = margin(found[sampler], found[reference])
+    sentence = f"{_sentence(sampler, reference, beside)} This holds for these training seeds."
+    return Verdict(sampler, reference, beside.word, beside.estimate, sentence, beside.basis)
+
+
+def _sentence(sampler: str, reference: str, found: Margin) -> str:
+    if found.estimate is None:
+        return (
+            f"{sampler} and {reference} are not comparable: at these temperatures neither a diversity nor a quality "
+            "is common to both, and neither is better in both. Sample the more diverse one colder or the other one "
+            "hotter, with --temperatures."
+        )
+    numbers = _in_words(found.estimate)
+    if found.basis == "neither":
+        return (
+            f"{sampler} is {found.word} than {reference} in both diversity and quality, at every temperature: in "
+            f"quality by at least {numbers}."
+        )
+    missing = ", for no diversity is common to both" if found.basis == "quality" else ""
+    if found.word == "not distinguishable":
+        return (
+            f"{sampler} and {reference} are not distinguishable at equal {found.basis}{missing}: the margin is "
+            f"{numbers}."
+        )
+    if found.basis == "diversity":
+        return (
+            f"{sampler} is {found.word} than {reference} at equal diversity: in the judges' eyes its texts are "
+            f"{numbers} {found.word}."
+        )
+    more = "more" if found.word == "better" else "less"
+    return f"{sampler} is {found.word} than {reference} at equal quality{missing}: {more} diverse by {numbers}."
+
+
+def _in_words(estimate: Estimate) -> str:
+    sign = "+" if estimate.low <= 0 <= estimate.high else ""
+    if not sign:
+        values = sorted(map(abs, (estimate.low, estimate.high)))
+        return f"{abs(estimate.value):.3f} nats a token (95 %: {values[0]:.3f} to {values[1]:.3f})"
+    return f"{estimate.value:+.3f} nats a token (95 %: {estimate.low:+.3f} to {estimate.high:+.3f})"
