@@ -13,7 +13,14 @@ from torch import Tensor
 
 from lstmgan_dist.adversarial.losses import Loss
 from lstmgan_dist.adversarial.objective import Objective, Prepared, Report
-from lstmgan_dist.adversarial.texts import draw_text, equally_long, number_of_workers, two_texts_a_row
+from lstmgan_dist.adversarial.texts import (
+    draw_text,
+    equally_long,
+    number_of_workers,
+    of_all_workers,
+    share_of_rows,
+    two_texts_a_row,
+)
 from lstmgan_dist.models.discriminator import Discriminator
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.base import Runtime
@@ -43,7 +50,7 @@ class DiscriminatorObjective(Objective):
         """Draw as many texts as there are real ones."""
         drawn, _ = draw_text(opponent, noise, self.max_length)
         real_BT, fake_BT = equally_long(real.targets_BT, drawn.tokens_BT)
-        return {
+        prepared = {
             "real_BT": real_BT,
             "real_lengths_B": real.lengths_B,
             "fake_BT": fake_BT,
@@ -52,19 +59,21 @@ class DiscriminatorObjective(Objective):
             "fake_count": runtime.sum(self.discriminator.count(drawn.lengths_B)),
             "workers": number_of_workers(noise, runtime),
         }
+        if self.loss.compares == "batch":
+            real_scores, fake_scores = self._scores(prepared, opponent, noise)
+            prepared["all_real_scores"] = of_all_workers(real_scores, noise, runtime)
+            prepared["all_fake_scores"] = of_all_workers(fake_scores, noise, runtime)
+        return prepared
 
     def forward(self, part: Prepared, *, opponent: Generator, noise: Noise) -> tuple[Tensor, Report]:
         """Score real and drawn text in one pass, with dropout."""
-        tokens_BT = torch.cat([part["real_BT"], part["fake_BT"]])
-        lengths_B = torch.cat([part["real_lengths_B"], part["fake_lengths_B"]])
-        scores = self.discriminator(
-            self.discriminator.see(tokens_BT, opponent), lengths_B, noise=two_texts_a_row(noise)
-        )
-        real, fake = scores.chunk(2)
+        real, fake = self._scores(part, opponent, noise)
         real_lengths_B, fake_lengths_B = part["real_lengths_B"], part["fake_lengths_B"]
-        loss = self.total_loss(real, fake, real_lengths_B, fake_lengths_B) / self.denominator(
-            part["real_count"], part["fake_count"]
-        )
+        if self.loss.compares == "batch":
+            total = self._share_of_batch(real, fake, part, noise)
+        else:
+            total = self.total_loss(real, fake, real_lengths_B, fake_lengths_B)
+        loss = total / self.denominator(part["real_count"], part["fake_count"])
 
         def real_mean(values: Tensor) -> Tensor:
             return self.discriminator.total(values, real_lengths_B) / part["real_count"]
@@ -85,6 +94,22 @@ class DiscriminatorObjective(Objective):
                 "discriminator/accuracy": accuracy,
             }
         return loss * part["workers"], report
+
+    def _scores(self, part: Prepared, opponent: Generator, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Those of real and of drawn text."""
+        tokens_BT = torch.cat([part["real_BT"], part["fake_BT"]])
+        lengths_B = torch.cat([part["real_lengths_B"], part["fake_lengths_B"]])
+        seen_BTD = self.discriminator.see(tokens_BT, opponent)
+        real, fake = self.discriminator(seen_BTD, lengths_B, noise=two_texts_a_row(noise)).chunk(2)
+        return real, fake
+
+    def _share_of_batch(self, real: Tensor, fake: Tensor, part: Prepared, noise: Noise) -> Tensor:
+        """These rows' share of the batch's total loss, with the gradient that the whole of it gives their scores."""
+        all_real = part["all_real_scores"].index_copy(0, noise.rows_B, real)
+        all_fake = part["all_fake_scores"].index_copy(0, noise.rows_B, fake)
+        return sum(
+            (share_of_rows(losses, noise) for losses in self.loss.discriminator(all_real, all_fake)), real.new_zeros(())
+        )
 
     def total_loss(self, real: Tensor, fake: Tensor, real_lengths_B: Tensor, fake_lengths_B: Tensor) -> Tensor:
         """The losses of real and fake scores of as many texts, added up."""

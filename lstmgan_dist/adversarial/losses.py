@@ -76,6 +76,17 @@ def _relativistic_cost(fake: Tensor, real: Tensor | None) -> Tensor:
     return _softplus(real - fake)
 
 
+def _relativistic_average(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """-log sigmoid of each score's distance to the other kind's mean (RaSGAN, Jolicoeur-Martineau 2019)."""
+    return _softplus(fake.mean(0) - real), _softplus(fake - real.mean(0))
+
+
+def _relativistic_average_cost(fake: Tensor, real: Tensor | None) -> Tensor:
+    """The same with the kinds exchanged: what lifts a fake score above the real ones, and the real below the fake."""
+    assert real is not None
+    return _softplus(real.mean(0) - fake) + _softplus(real - fake.mean(0))
+
+
 LOSSES = {
     # log(1 - D(fake)): the minimax cost, which is flat where the discriminator wins.
     "cross_entropy": Loss(_cross_entropy, lambda fake, real: -_softplus(fake)),
@@ -86,4 +97,5 @@ LOSSES = {
     "least_squares": Loss(_least_squares, lambda fake, real: (fake - 1).square() / 2, middle=0.5),
     "hinge": Loss(_hinge, lambda fake, real: -fake),
     "relativistic": Loss(_relativistic, _relativistic_cost, middle=None, compares="pairs"),
+    "relativistic_average": Loss(_relativistic_average, _relativistic_average_cost, middle=None, compares="batch"),
 }

@@ -83,3 +83,9 @@ def number_of_workers(noise: Noise, runtime: Runtime) -> Tensor:
 def of_all_workers(values_B: Tensor, noise: Noise, runtime: Runtime) -> Tensor:
     """The values of all rows of the global batch, in order, (G, ...)."""
     return runtime.gather(values_B)[runtime.gather(noise.rows_B).argsort()]
+
+
+def share_of_rows(values_G: Tensor, noise: Noise) -> Tensor:
+    """The sum of values of the global batch that is reported for these rows, with the gradient of the sum of all."""
+    total = values_G.sum()
+    return values_G[noise.rows_B].sum().detach() + total - total.detach()

@@ -74,7 +74,9 @@ class Job(Settings):
             if phase.plays:
                 self._check_game(f"phases.{number}", phase)
         if self.discriminator is not None:
-            self._check_discriminator(self.discriminator)
+            objection = self.discriminator.objection(self.generator, self.corpus.max_length)
+            if objection:
+                raise ValueError(f"discriminator.{objection}")
         return self
 
     def _check_game(self, where: str, phase: Phase) -> None:
@@ -87,15 +89,3 @@ class Job(Settings):
         objection = phase.objection(self.discriminator)
         if objection:
             raise ValueError(f"{where}.{objection}")
-
-    def _check_discriminator(self, discriminator: DiscriminatorKind) -> None:
-        if discriminator.embedding_taken not in (None, self.generator.embedding):
-            raise ValueError(
-                f"discriminator.embedding {discriminator.embedding_taken} must equal generator.embedding "
-                f"{self.generator.embedding} when it is taken from the generator"
-            )
-        if discriminator.narrowest_text > self.corpus.max_length:
-            raise ValueError(
-                f"discriminator.filters has width {discriminator.narrowest_text}, more than corpus.max_length "
-                f"{self.corpus.max_length}: drop that width"
-            )

@@ -105,13 +105,17 @@ def _discriminator_figures(
         real_lengths_B, fake_lengths_B = batch.lengths_B[:count], drawn.lengths_B[here]
         real_scores = discriminator(discriminator.see(batch.targets_BT[:count], generator), real_lengths_B)
         fake_scores = discriminator(discriminator.see(drawn.tokens_BT[here], generator), fake_lengths_B)
-        totals[0] += objective.total_loss(real_scores, fake_scores, real_lengths_B, fake_lengths_B)
+        if objective.loss.compares != "batch":
+            totals[0] += objective.total_loss(real_scores, fake_scores, real_lengths_B, fake_lengths_B)
         totals[1] += discriminator.count(real_lengths_B)
         totals[2] += discriminator.count(fake_lengths_B)
         scores[0].append(discriminator.of_sentences(real_scores, real_lengths_B))
         scores[1].append(discriminator.of_sentences(fake_scores, fake_lengths_B))
     real_N, fake_N = (runtime.gather(torch.cat(parts)) for parts in scores)
     loss, *counts = runtime.sum(totals)
+    if objective.loss.compares == "batch":  # of sentences then, whatever their representations
+        counts = [torch.tensor(float(len(real_N)))] * 2
+        loss = sum((losses.sum() for losses in objective.loss.discriminator(real_N, fake_N)), torch.zeros(()))
     ordered_N, middle = fake_N.sort().values, objective.loss.middle
     below_N, not_above_N = (torch.searchsorted(ordered_N, real_N, right=right) for right in (False, True))
     auc = (below_N + not_above_N).double().mean() / (2 * len(fake_N))

@@ -102,5 +102,6 @@ GAMES = [
     for objective in ("discriminator", "score_function", "straight_through", "relaxed")
     for loss in LOSSES
     for kind in ("per_token", "per_sentence", "convolutional")
-    if not (loss == "relativistic" and kind == "per_token")
+    if not (LOSSES[loss].compares != "nothing" and kind == "per_token")
+    and not (LOSSES[loss].compares == "batch" and objective == "score_function")
 ]

@@ -1,4 +1,5 @@
 import math
+from statistics import mean
 
 import pytest
 import torch
@@ -28,6 +29,10 @@ FORMULAS = {
     ),
     "least_squares": (lambda r, f: (0.5 * (r - 1) ** 2, 0.5 * f**2), lambda f, r: 0.5 * (f - 1) ** 2),
     "hinge": (lambda r, f: (max(0.0, 1 - r), max(0.0, 1 + f)), lambda f, r: -f),
+    "relativistic_average": (
+        lambda r, f: (-math.log(sigmoid(r - mean(FAKE))), -math.log(1 - sigmoid(f - mean(REAL)))),
+        lambda f, r: -math.log(sigmoid(f - mean(REAL))) - math.log(1 - sigmoid(r - mean(FAKE))),
+    ),
     "relativistic": (lambda r, f: (-math.log(sigmoid(r - f)), 0.0), lambda f, r: -math.log(sigmoid(f - r))),
 }
 

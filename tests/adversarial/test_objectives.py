@@ -234,6 +234,11 @@ class GlooRuntime:
         dist.all_reduce(total)
         return total
 
+    def gather(self, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(self.world_size)]
+        dist.all_gather(parts, rows.detach().contiguous())
+        return torch.cat(parts)
+
 
 PLAYED_BY_TWO = [
     ("likelihood", "cross_entropy", "per_token"),
@@ -243,6 +248,8 @@ PLAYED_BY_TWO = [
     ("score_function", "relativistic", "per_sentence"),
     ("straight_through", "hinge", "per_token"),
     ("relaxed", "relativistic", "convolutional"),
+    ("discriminator", "relativistic_average", "convolutional"),
+    ("relaxed", "relativistic_average", "per_sentence"),
 ]
 
 

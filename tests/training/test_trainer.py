@@ -34,7 +34,9 @@ ESTIMATORS = {
 def test_every_loss_with_every_estimator_trains_or_is_refused_with_a_reason(loss, estimator, scores, text, tmp_path):
     phase = f"{{kind: adversarial, steps: 2, loss: {loss}, estimator: {ESTIMATORS[estimator]}}}"
     overrides = (f"phases=[{phase}]", f"discriminator.scores={scores}")
-    if (loss == "relativistic" and scores == "per_token") or (estimator == "discounted" and scores == "per_sentence"):
+    of_tokens = scores == "per_token"
+    refused = LOSSES[loss].compares != "nothing" if of_tokens else estimator == "discounted"
+    if refused or (LOSSES[loss].compares == "batch" and "score_function" in ESTIMATORS[estimator]):
         with pytest.raises(UserError, match=r"phases\.0"):
             job_of(SENTENCES, text, *overrides)
         return

@@ -15,7 +15,7 @@ from torch import Tensor
 from lstmgan_dist.adversarial.estimators.objective import GeneratorObjective
 from lstmgan_dist.adversarial.losses import Loss
 from lstmgan_dist.adversarial.objective import Prepared, Report
-from lstmgan_dist.adversarial.texts import select, valid
+from lstmgan_dist.adversarial.texts import of_all_workers, select, share_of_rows, valid
 from lstmgan_dist.models.discriminator import TokenReader
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.base import Runtime
@@ -53,12 +53,27 @@ class GumbelSoftmaxObjective(GeneratorObjective):
         prepared["inverse_temperature"] = torch.tensor(schedules["inverse_temperature"], device=noise.rows_B.device)
         prepared["score_count"] = runtime.sum(opponent.count(prepared["lengths_B"]))
         real_scores = self._real_scores(real, opponent, noise.at("real scores"))
-        if real_scores is not None:
+        if self.loss.compares == "batch":
+            assert real_scores is not None
+            fake_scores = self._fake_scores(prepared, opponent, noise)
+            prepared["all_real_scores"] = of_all_workers(real_scores, noise, runtime)
+            prepared["all_fake_scores"] = of_all_workers(fake_scores, noise, runtime)
+        elif real_scores is not None:
             prepared["real_scores"] = real_scores
         return prepared
 
     def forward(self, part: Prepared, *, opponent: TokenReader, noise: Noise) -> tuple[Tensor, Report]:
         """Soften the drawn tokens and let the discriminator, with its dropout, score them."""
+        scores = self._fake_scores(part, opponent, noise)
+        if self.loss.compares == "batch":
+            all_fake = part["all_fake_scores"].index_copy(0, noise.rows_B, scores)
+            total = share_of_rows(self.loss.generator(all_fake, part["all_real_scores"]), noise)
+        else:
+            total = opponent.total(self.loss.generator(scores, part.get("real_scores")), part["lengths_B"])
+        cost = total / part["score_count"]
+        return self._with_likelihood(cost, {"generator/cost": cost.detach()}, part, noise)
+
+    def _fake_scores(self, part: Prepared, opponent: TokenReader, noise: Noise) -> Tensor:
         tokens_BT, lengths_B = part["tokens_BT"], part["lengths_B"]
         rows, positions = tokens_BT.shape
         row_N, position_N = valid(lengths_B, positions).nonzero().unbind(1)
@@ -75,10 +90,7 @@ class GumbelSoftmaxObjective(GeneratorObjective):
         )
         embedded_BTE = embedded_NE.new_zeros(rows * positions, embedded_NE.shape[1])
         embedded_BTE = embedded_BTE.index_copy(0, index_N, embedded_NE).view(rows, positions, -1)
-        scores = opponent(embedded_BTE, lengths_B, noise=noise.at("fake scores"))
-        costs = self.loss.generator(scores, part.get("real_scores"))
-        cost = opponent.total(costs, lengths_B) / part["score_count"]
-        return self._with_likelihood(cost, {"generator/cost": cost.detach()}, part, noise)
+        return opponent(embedded_BTE, lengths_B, noise=noise.at("fake scores"))
 
 
 def gumbel_softmax(

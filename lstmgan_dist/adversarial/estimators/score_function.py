@@ -70,6 +70,11 @@ class ScoreFunction(EstimatorKind):
         return int(self.baseline.kind != "none")
 
     def objection(self, discriminator: DiscriminatorKind, loss: Loss) -> str | None:
+        if loss.compares == "batch":
+            return (
+                "kind score_function gives every text a reward of its own, and this loss compares texts with the whole "
+                "batch: choose gumbel_softmax, or loss relativistic"
+            )
         if not CREDITS[self.credit].of_tokens:
             return None
         if discriminator.scores != "per_token":

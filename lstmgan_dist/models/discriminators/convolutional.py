@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import Field, model_validator
 
 from lstmgan_dist.models.discriminators.kind import TokenReaderKind
+from lstmgan_dist.models.generators.kind import GeneratorKind
 from lstmgan_dist.settings import Probability
 
 if TYPE_CHECKING:
@@ -44,9 +45,11 @@ class ConvolutionalKind(TokenReaderKind):
             )
         return self
 
-    @property
-    def narrowest_text(self) -> int:
-        return max(self.filters)
+    def objection(self, generator: GeneratorKind, max_length: int) -> str | None:
+        widest = max(self.filters)
+        if widest > max_length:
+            return f"filters has width {widest}, more than corpus.max_length {max_length}: drop that width"
+        return super().objection(generator, max_length)
 
     def build(self, *, vocabulary_size: int, generator_hidden: int, seed: int) -> ConvolutionalDiscriminator:
         from lstmgan_dist.models.discriminators.convolutional_network import ConvolutionalDiscriminator

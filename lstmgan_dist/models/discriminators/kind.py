@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from lstmgan_dist.models.generators.kind import GeneratorKind
 from lstmgan_dist.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,10 +35,12 @@ class DiscriminatorKind(Settings):
         """Whether the score of a token depends on later tokens."""
         return False
 
-    @property
-    def narrowest_text(self) -> int:
-        """Tokens that the longest text must have for all of the network to be of use."""
-        return 1
+    def objection(self, generator: GeneratorKind, max_length: int) -> str | None:
+        """Why it cannot play against this generator with texts of so many tokens; None if it can.
+
+        Begins with the setting in question.
+        """
+        return None
 
     @abstractmethod
     def build(self, *, vocabulary_size: int, generator_hidden: int, seed: int) -> Discriminator:
@@ -71,3 +74,11 @@ class TokenReaderKind(DiscriminatorKind):
     @property
     def embedding_taken(self) -> int | None:
         return self.embedding if self.embedding_from_generator else None
+
+    def objection(self, generator: GeneratorKind, max_length: int) -> str | None:
+        if self.embedding_taken in (None, generator.embedding):
+            return None
+        return (
+            f"embedding {self.embedding} must equal generator.embedding {generator.embedding} when it is taken from "
+            "the generator"
+        )
