@@ -1,14 +1,16 @@
-"""The text that the smallest runs learn, and how this process and Ray know each other."""
+"""What the tests share, and how this process, those that it starts and Ray know each other."""
 
 import os
-import random
 import signal
 
 import pytest
 
-from lstmgan_dist.runtime.ray_cluster import own_token
+from lstmgan_dist.runtime.ray_cluster import connected, own_token
+from tests.toy_text import toy_sentences
 
-# Threads that wait by spinning slow down whatever else runs; read when torch is imported, as `cli.main` has it.
+# Networks this small learn no faster with a second thread, and threads that wait by spinning slow down whatever else
+# runs. Both are read when torch is imported, here and in every process that is started.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Ray reads this when it is first imported, whichever test that is.
@@ -18,23 +20,16 @@ os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": own_token()}
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def toy_sentences(count: int, seed: int = 1) -> list[str]:
-    """Sentences of a toy grammar."""
-    draw = random.Random(seed)
-    subjects, verbs, objects = (
-        ["the cat", "a dog", "my bird"],
-        ["sees", "likes", "eats"],
-        ["fish", "grass", "milk"],
-    )
-    return [
-        " ".join([draw.choice(subjects), draw.choice(verbs), draw.choice(objects), *["now"] * draw.randrange(3)])
-        for _ in range(count)
-    ]
-
-
 @pytest.fixture(scope="session")
 def text(tmp_path_factory):
     """A file of sentences of a toy grammar."""
     path = tmp_path_factory.mktemp("text") / "toy.txt"
     path.write_text("\n".join(toy_sentences(200)) + "\n")
     return path
+
+
+@pytest.fixture(scope="module")
+def local_ray():
+    """This process drives a Ray of its own, as `lstmgan train --workers` does."""
+    with connected(None, cpus=4):
+        yield

@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from lstmgan_dist import config
 from lstmgan_dist.cli import app
 from lstmgan_dist.errors import UserError
-from tests.training.conftest import CONTINUOUS, SENTENCES, everything_in
+from tests.training.comparison import final_state
+from tests.training.tiny_jobs import CONTINUOUS, SENTENCES
 
 COMMAND = [sys.executable, "-m", "lstmgan_dist"]
 
@@ -101,13 +102,7 @@ def test_run_killed_at_random_times_equals_uninterrupted_run(name, jobs, tmp_pat
             stopped += 1
     assert stopped
     lstmgan(*command, folder)
-    assert last_checkpoint(folder) == last_checkpoint(tmp_path / "whole")
-
-
-def last_checkpoint(folder):
-    files = everything_in(folder)
-    newest = max(name.split("/")[1] for name in files if name.startswith("checkpoints/"))
-    return {name: content for name, content in files.items() if not name.startswith("checkpoints/") or newest in name}
+    assert final_state(folder) == final_state(tmp_path / "whole")
 
 
 def test_same_seed_gives_the_same_text_and_count_only_adds(run):

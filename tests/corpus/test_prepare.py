@@ -23,7 +23,7 @@ from lstmgan_dist.corpus.prepare import PreparedCorpus, Progress, content_key, i
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.tasks import Threads
 from lstmgan_dist.storage import Folder
-from tests.corpus.conftest import numbered_sentences, tokenizer_settings
+from tests.corpus.numbered import numbered_sentences, tokenizer_settings
 
 Write = Callable[..., str]
 Prepare = Callable[..., PreparedCorpus]

@@ -22,9 +22,11 @@ from lstmgan_dist.cli import app
 from lstmgan_dist.config import load_job
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime import ray_jobs
-from tests.bare_workers import result_of, train_undisturbed
-from tests.ray_nodes import RayNode, answers, client_environment, free_ports, node_environment, wait_until
-from tests.training.conftest import SENTENCES, job_of
+from tests.bare_workers import train_undisturbed
+from tests.ray_nodes import RayNode, answers, client_environment, free_ports, node_environment
+from tests.training.comparison import final_state
+from tests.training.tiny_jobs import SENTENCES, job_of
+from tests.waiting import wait_until
 
 COMMAND = [sys.executable, "-m", "lstmgan_dist"]
 RECIPES = Path(__file__).parents[2] / "jobs"
@@ -159,7 +161,7 @@ def test_a_run_whose_driver_was_killed_resumes_and_equals_the_undisturbed_one(si
     assert "job_manager.py" not in printed
     whole = site.folder / "undisturbed"
     train_undisturbed(job_of(SENTENCES, text, *LONG), whole, workers=2)
-    assert result_of(disturbed) == result_of(whole)
+    assert final_state(disturbed) == final_state(whole)
 
 
 @pytest.mark.cluster

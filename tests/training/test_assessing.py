@@ -22,9 +22,9 @@ from lstmgan_dist.storage import Folder
 from lstmgan_dist.training import assessing
 from lstmgan_dist.training.run_log import read_metrics
 from tests.bare_workers import train_undisturbed
-from tests.conftest import toy_sentences
-from tests.runtime.conftest import local_ray  # noqa: F401
-from tests.training.conftest import CONTINUOUS, SENTENCES, StoppingRuntime, everything_in, job_of, run_job
+from tests.toy_text import toy_sentences
+from tests.training.comparison import everything_in
+from tests.training.tiny_jobs import CONTINUOUS, SENTENCES, StoppingRuntime, job_of, run_job
 
 TINY = Recipe(embedding=8, hidden=16, dropout=0.1, batch=16, learning_rate=2e-2, epochs=4, least_steps=1)
 SETTINGS = Frontier(temperatures=(0.7, 1.0), seeds=1, samples=400)

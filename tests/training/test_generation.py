@@ -19,8 +19,7 @@ from lstmgan_dist.storage import Folder
 from lstmgan_dist.training import generation, result
 from lstmgan_dist.training.generation import generate, request_texts, write_one_file, write_shards
 from lstmgan_dist.training.result import evaluate, load_result
-from tests.runtime.conftest import local_ray  # noqa: F401
-from tests.training.conftest import CONTINUOUS, SENTENCES, job_of, run_job
+from tests.training.tiny_jobs import CONTINUOUS, SENTENCES, job_of, run_job
 
 COUNT, SHARD = 250, 100
 LATENT = ("generator.latent={size: 3}", "phases=[{kind: likelihood, steps: 6}]")

@@ -5,15 +5,8 @@ import torch
 
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.training.run import Run
-from tests.training.conftest import (
-    CONTINUOUS,
-    GUMBEL,
-    SENTENCES,
-    StoppingRuntime,
-    everything_in,
-    job_of,
-    run_job,
-)
+from tests.training.comparison import everything_in, final_state
+from tests.training.tiny_jobs import CONTINUOUS, GUMBEL, SENTENCES, StoppingRuntime, job_of, run_job
 
 JOBS = {"score function": SENTENCES, "continuous": CONTINUOUS}
 JOBS["gumbel softmax"] = SENTENCES.replace(
@@ -65,13 +58,6 @@ def test_run_killed_between_checkpoints_equals_uninterrupted_run(
     monkeypatch.undo()
     run_job(job, tmp_path / "run")
     assert final_state(tmp_path / "run") == final_state(uninterrupted[name])
-
-
-def final_state(folder):
-    """All files of a run, with only the newest checkpoint: a stop adds checkpoints, which pruning may then keep."""
-    files = everything_in(folder)
-    newest = max(name.split("/")[1] for name in files if name.startswith("checkpoints/"))
-    return {name: content for name, content in files.items() if not name.startswith("checkpoints/") or newest in name}
 
 
 def test_a_finished_run_is_left_alone(text, uninterrupted):

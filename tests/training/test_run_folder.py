@@ -19,7 +19,7 @@ from lstmgan_dist.training.generation import generate, request_texts
 from lstmgan_dist.training.result import evaluate, load_result
 from lstmgan_dist.training.run import Run
 from lstmgan_dist.training.run_log import read_metrics
-from tests.training.conftest import CONTINUOUS, SENTENCES, StoppingRuntime, best_of, job_of, run_job
+from tests.training.tiny_jobs import CONTINUOUS, SENTENCES, StoppingRuntime, best_of, job_of, run_job
 
 GENERATING = {
     "count": 5,

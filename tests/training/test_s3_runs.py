@@ -20,7 +20,8 @@ from lstmgan_dist.corpus.prepare import prepare
 from lstmgan_dist.storage import Folder
 from lstmgan_dist.training.checkpoint import Checkpoints
 from tests.servers import READ_ONLY, faulty_proxy, free_port, s3_server
-from tests.training.conftest import GUMBEL, SENTENCES, everything_in, job_of, run_job
+from tests.training.comparison import everything_in
+from tests.training.tiny_jobs import GUMBEL, SENTENCES, job_of, run_job
 
 pytestmark = pytest.mark.cluster
 

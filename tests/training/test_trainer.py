@@ -11,9 +11,9 @@ from lstmgan_dist.errors import UserError
 from lstmgan_dist.training import trainer
 from lstmgan_dist.training.run import prepared_corpus
 from lstmgan_dist.training.run_log import read_metrics
-from tests.conftest import toy_sentences
 from tests.test_config import JOBS
-from tests.training.conftest import CONTINUOUS, GUMBEL, SENTENCES, best_of, job_of, run_job
+from tests.toy_text import toy_sentences
+from tests.training.tiny_jobs import CONTINUOUS, GUMBEL, SENTENCES, best_of, job_of, run_job
 
 LOSSES: tuple[str, ...] = LossName.__args__
 ESTIMATORS = {
