@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from lstmgan_dist.runtime.ray_cluster import connected, own_token
+from tests.servers import s3_server
 from tests.toy_text import toy_sentences
 
 # Networks this small learn no faster with a second thread, and threads that wait by spinning slow down whatever else
@@ -28,8 +29,51 @@ def text(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def local_ray():
     """This process drives a Ray of its own, as `lstmgan train --workers` does."""
     with connected(None, cpus=4):
         yield
+
+
+@pytest.fixture(scope="session")
+def shared_s3_server():
+    """One process that is an S3 server; ask for `server`, and be alone in a bucket of it."""
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def server(shared_s3_server, request):
+    """An S3 server with an empty bucket, which is this module's own."""
+    bucket = request.module.__name__.rpartition(".")[2].replace("_", "-")
+    return shared_s3_server.with_bucket(bucket)
+
+
+@pytest.fixture(scope="session")
+def strict_server():
+    """An S3 server that checks credentials, as real ones do."""
+    with s3_server(checks_credentials=True) as server:
+        yield server
+
+
+FIRST = ("clusters", "s3")
+
+
+def pytest_collection_modifyitems(items):
+    """Say what runs in one process, one after the other, when several processes share the tests (`pytest -n`).
+
+    Tests on real clusters do: they wait most of the time, but kill what they have started, and would take each other's
+    cores. They come first, for they take longest; last among them those that share a Ray, for a process can be with one
+    at a time. The tests of every other file are together as well, so that its fixtures are made once.
+    """
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            group = "clusters" if item.get_closest_marker("cluster") else item.location[0]
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=_turn)
+
+
+def _turn(item):
+    group = item.get_closest_marker("xdist_group").args[0]
+    return FIRST.index(group) if group in FIRST else len(FIRST), "local_ray" in item.fixturenames

@@ -15,26 +15,13 @@ from lstmgan_dist import storage
 from lstmgan_dist.config import Storage
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.storage import Folder, content_mark, file_size, matching_files, open_file
-from tests.servers import READ_ONLY, faulty_proxy, free_port, s3_server
+from tests.servers import READ_ONLY, faulty_proxy, free_port
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("s3")]
 
 # Large enough for three parts, and different everywhere.
 LARGE = random.Random(1).randbytes(70 * 2**20)
 EVERY_FAULT = (429, 500, 503, "timeout", "reset", "cut", "lost")
-
-
-@pytest.fixture(scope="module")
-def server():
-    with s3_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def strict():
-    """A server that checks credentials."""
-    with s3_server(checks_credentials=True) as server:
-        yield server
 
 
 @pytest.fixture
@@ -312,25 +299,29 @@ def refused(environment, url, **settings):
     return sentence
 
 
-def test_wrong_credentials_are_named(strict):
-    url = f"{strict.url}/run"
-    assert "does not know this access key" in refused(strict.environment | {"AWS_ACCESS_KEY_ID": "AKIAWRONG"}, url)
-    wrong = strict.environment | {"AWS_SECRET_ACCESS_KEY": "0123456789-very-secret"}
+def test_wrong_credentials_are_named(strict_server):
+    url = f"{strict_server.url}/run"
+    assert "does not know this access key" in refused(
+        strict_server.environment | {"AWS_ACCESS_KEY_ID": "AKIAWRONG"}, url
+    )
+    wrong = strict_server.environment | {"AWS_SECRET_ACCESS_KEY": "0123456789-very-secret"}
     assert "secret key does not belong to the access key" in refused(wrong, url)
 
 
-def test_missing_credentials_are_named_with_what_would_do(strict):
+def test_missing_credentials_are_named_with_what_would_do(strict_server):
     nothing = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
-    sentence = refused(strict.environment | nothing, f"{strict.url}/run")
+    sentence = refused(strict_server.environment | nothing, f"{strict_server.url}/run")
     assert "there are no credentials: set AWS_ACCESS_KEY_ID" in sentence
-    assert "no such credentials profile" in refused(strict.environment, f"{strict.url}/run", profile="absent")
+    assert "no such credentials profile" in refused(
+        strict_server.environment, f"{strict_server.url}/run", profile="absent"
+    )
 
 
-def test_a_right_that_lacks_is_named_and_reading_goes_on(strict):
-    reader = strict.add_user("reader", READ_ONLY)
-    strict.client().put_object(Bucket=strict.bucket, Key="readable/a.txt", Body=b"text")
-    with dataclasses.replace(strict, environment=reader).as_environment():
-        folder = Folder(f"{strict.url}/readable")
+def test_a_right_that_lacks_is_named_and_reading_goes_on(strict_server):
+    reader = strict_server.add_user("reader", READ_ONLY)
+    strict_server.client().put_object(Bucket=strict_server.bucket, Key="readable/a.txt", Body=b"text")
+    with dataclasses.replace(strict_server, environment=reader).as_environment():
+        folder = Folder(f"{strict_server.url}/readable")
         assert folder.read("a.txt") == b"text"
         with pytest.raises(UserError, match="access is denied: these credentials lack the right"):
             folder.check_writable()
@@ -339,9 +330,10 @@ def test_a_right_that_lacks_is_named_and_reading_goes_on(strict):
 
 
 def test_an_absent_bucket_is_named_and_none_is_made(server):
+    before = server.client().list_buckets()["Buckets"]
     assert "there is no such bucket" in refused(server.environment, "s3://no-such-bucket/run")
     assert "no valid name of a bucket" in refused(server.environment, "s3://no_bucket!/run")
-    assert [bucket["Name"] for bucket in server.client().list_buckets()["Buckets"]] == [server.bucket]
+    assert server.client().list_buckets()["Buckets"] == before
 
 
 def test_an_address_that_nobody_listens_at_is_found_out_quickly(server):

@@ -19,22 +19,16 @@ from lstmgan_dist.config import Storage
 from lstmgan_dist.corpus.prepare import prepare
 from lstmgan_dist.storage import Folder
 from lstmgan_dist.training.checkpoint import Checkpoints
-from tests.servers import READ_ONLY, faulty_proxy, free_port, s3_server
+from tests.servers import READ_ONLY, faulty_proxy, free_port
 from tests.training.comparison import everything_in
 from tests.training.tiny_jobs import GUMBEL, SENTENCES, job_of, run_job
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("s3")]
 
 ALL_PHASES = SENTENCES.replace("evaluate:", GUMBEL.replace("relativistic", "hinge").lstrip("\n") + "evaluate:")
 COMMAND = [sys.executable, "-m", "lstmgan_dist"]
 # What does not name the place of the run or of the text.
 SAME_EVERYWHERE = ("checkpoints/", "samples/", "metrics.jsonl", "tokenizer.json", "environment.json")
-
-
-@pytest.fixture(scope="module")
-def server():
-    with s3_server() as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)
@@ -242,10 +236,9 @@ def test_monitor_shows_the_curves_of_a_run_on_s3(server, remote):
 
 
 @pytest.fixture(scope="module")
-def strict():
-    """A server that checks credentials, and a user of it who may only read."""
-    with s3_server(checks_credentials=True) as server:
-        yield server, server.add_user("reader", READ_ONLY)
+def reader(strict_server):
+    """The environment of a user who may only read."""
+    return strict_server.add_user("guest", READ_ONLY)
 
 
 @pytest.mark.parametrize(
@@ -260,11 +253,10 @@ def strict():
     ],
 )
 def test_a_mistake_about_the_storage_is_one_line_before_anything_starts(
-    strict, text, tmp_path, monkeypatch, capfd, mistake, said
+    strict_server, reader, text, tmp_path, monkeypatch, capfd, mistake, said
 ):
-    server, reader = strict
-    url = f"{server.url}/runs/refused"
-    for name, value in (reader if mistake == "reader" else server.environment).items():
+    url = f"{strict_server.url}/runs/refused"
+    for name, value in (reader if mistake == "reader" else strict_server.environment).items():
         monkeypatch.setenv(name, value)
     if mistake == "wrong key":
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIA-WRONG")
