@@ -16,17 +16,11 @@ from typer.testing import CliRunner
 from lstmgan_dist import config
 from lstmgan_dist.cli import app
 from lstmgan_dist.errors import UserError
+from tests.commands import REAL, Command, lstmgan
+from tests.evaluation.judging import TINY
 from tests.training.comparison import final_state
 from tests.training.tiny_jobs import CONTINUOUS, SENTENCES
-
-COMMAND = [sys.executable, "-m", "lstmgan_dist"]
-
-
-def lstmgan(*arguments, code=0, cwd=None):
-    """Run a command to its end, and give what it printed."""
-    done = subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout if code == 0 else done.stderr
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +43,7 @@ def run(jobs, tmp_path_factory):
     return folder
 
 
-def test_help_is_fast_and_imports_neither_torch_nor_ray():
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        lstmgan("--help")
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.5
+def test_help_imports_neither_torch_nor_ray():
     probe = "import sys, lstmgan_dist.cli; print([name for name in ('torch', 'ray', 'pyarrow') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout == "[]\n"
 
@@ -69,8 +57,8 @@ def test_every_command_has_examples_in_its_help(command):
 
 
 LONGER = {
-    "sentences": [f"phases.{number}.steps={steps}" for number, steps in enumerate((150, 100, 100))],
-    "continuous": ["phases.0.epochs=40"],
+    "sentences": [f"phases.{number}.steps={steps}" for number, steps in enumerate((80, 40, 60))],
+    "continuous": ["phases.0.epochs=15"],
 }
 
 
@@ -85,20 +73,15 @@ def test_run_killed_at_random_times_equals_uninterrupted_run(name, jobs, tmp_pat
     stopped = 0
     for kill in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGTERM):
         before = len(list(folder.glob("tensorboard/*")))
-        process = subprocess.Popen(
-            [*COMMAND, *command, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        started = time.monotonic()
+        process = Command(*command, folder)
         # An event file is opened when training starts.
-        while process.poll() is None and len(list(folder.glob("tensorboard/*"))) == before:
-            assert time.monotonic() - started < 120
-            time.sleep(0.01)
+        wait_until(lambda: not process.runs or len(list(folder.glob("tensorboard/*"))) > before, seconds=120)  # noqa: B023
         time.sleep(draw.random() * 0.8)
         process.send_signal(kill)
-        printed = process.communicate(timeout=60)[0]
-        if process.returncode not in (0, -signal.SIGKILL):
-            assert process.returncode == 128 + kill, printed
-            assert "The same command resumes it." in printed
+        code, printed, errors = process.end(60)
+        if code not in (0, -signal.SIGKILL):
+            assert code == 128 + kill, printed + errors
+            assert "The same command resumes it." in printed + errors
             stopped += 1
     assert stopped
     lstmgan(*command, folder)
@@ -142,14 +125,20 @@ def test_evaluate_needs_enough_text_for_judges(run):
     assert mistake.startswith("Error: ")
 
 
-@pytest.mark.slow
+def tiny_judges():
+    """Let judges learn in a second."""
+    from lstmgan_dist.training import assessing
+
+    assessing.STANDARD = TINY
+
+
 def test_evaluate_prints_verdicts_and_leaves_a_report(tmp_path):
     (tmp_path / "job.yaml").write_text(SENTENCES.replace("SOURCE", "'grammar:count=1200'"))
     sets = ["corpus.max_length=40", "evaluate.heldout_sequences=200", "checkpoint.best_by=frontier"]
     command = ["train", tmp_path / "job.yaml", *(word for override in sets for word in ("--set", override))]
     lstmgan(*command, "--run", tmp_path / "run")
     arguments = ["evaluate", tmp_path / "run", "--temperatures", "0.9..1.0", "--seeds", 1, "--samples", 400]
-    printed = lstmgan(*arguments)
+    printed = lstmgan(*arguments, before=tiny_judges)
     for words in (
         "reverse LM score",
         "grammatical",
@@ -161,7 +150,7 @@ def test_evaluate_prints_verdicts_and_leaves_a_report(tmp_path):
         assert words in printed
     assert "The verdict keeps step" in printed
     assert (tmp_path / "run/evaluation/report.html").read_text().startswith("<!DOCTYPE html>")
-    found = json.loads(lstmgan(*arguments, "--json"))
+    found = json.loads(lstmgan(*arguments, "--json", before=tiny_judges))
     assert [sampler["name"] for sampler in found["samplers"]] == ["run", "run, likelihood only", "real text"]
 
 
@@ -266,8 +255,15 @@ def test_a_source_without_a_name_is_refused():
 
 
 def test_debug_shows_the_traceback():
-    done = subprocess.run([*COMMAND, "--debug", "generate", "absent"], capture_output=True, text=True, check=False)
+    done = subprocess.run([*REAL, "--debug", "generate", "absent"], capture_output=True, text=True, check=False)
     assert "Traceback" in done.stderr
+
+
+def test_python_itself_ends_with_one_line_and_exit_code_2():
+    done = subprocess.run([*REAL, "generate", "absent"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == lstmgan("generate", "absent", code=2)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -12,7 +12,6 @@ from lstmgan_dist.config import Frontier
 from lstmgan_dist.corpus.prepare import JUDGES
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation import assess as assess_module
-from lstmgan_dist.evaluation.language_model import Recipe
 from lstmgan_dist.evaluation.oracle import Oracle
 from lstmgan_dist.evaluation.synthetic import read_oracle
 from lstmgan_dist.runtime.base import WorkTogether
@@ -22,11 +21,11 @@ from lstmgan_dist.storage import Folder
 from lstmgan_dist.training import assessing
 from lstmgan_dist.training.run_log import read_metrics
 from tests.bare_workers import train_undisturbed
+from tests.evaluation.judging import TINY
 from tests.toy_text import toy_sentences
 from tests.training.comparison import everything_in
 from tests.training.tiny_jobs import CONTINUOUS, SENTENCES, StoppingRuntime, job_of, run_job
 
-TINY = Recipe(embedding=8, hidden=16, dropout=0.1, batch=16, learning_rate=2e-2, epochs=4, least_steps=1)
 SETTINGS = Frontier(temperatures=(0.7, 1.0), seeds=1, samples=400)
 TRAINED = ("phases.0.steps=60", "corpus.heldout_fraction=0.5", "evaluate.heldout_sequences=50")
 
