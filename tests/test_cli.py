@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -62,6 +63,15 @@ LONGER = {
 }
 
 
+def event_files(folder):
+    return list(folder.glob("tensorboard/*"))
+
+
+def trains(process, folder, before):
+    """Whether it has begun, for which it opens an event file more than there were before, or has ended."""
+    return not process.runs or len(event_files(folder)) > before
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LONGER)
 def test_run_killed_at_random_times_equals_uninterrupted_run(name, jobs, tmp_path):
@@ -72,10 +82,8 @@ def test_run_killed_at_random_times_equals_uninterrupted_run(name, jobs, tmp_pat
     draw = random.Random(name)
     stopped = 0
     for kill in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGTERM):
-        before = len(list(folder.glob("tensorboard/*")))
         process = Command(*command, folder)
-        # An event file is opened when training starts.
-        wait_until(lambda: not process.runs or len(list(folder.glob("tensorboard/*"))) > before, seconds=120)  # noqa: B023
+        wait_until(partial(trains, process, folder, len(event_files(folder))))
         time.sleep(draw.random() * 0.8)
         process.send_signal(kill)
         code, printed, errors = process.end(60)
@@ -132,6 +140,7 @@ def tiny_judges():
     assessing.STANDARD = TINY
 
 
+@pytest.mark.slow
 def test_evaluate_prints_verdicts_and_leaves_a_report(tmp_path):
     (tmp_path / "job.yaml").write_text(SENTENCES.replace("SOURCE", "'grammar:count=1200'"))
     sets = ["corpus.max_length=40", "evaluate.heldout_sequences=200", "checkpoint.best_by=frontier"]

@@ -300,16 +300,15 @@ def test_something_else_that_answers_is_told_from_a_dashboard(dashboard):
         ray_jobs.Cluster(dashboard.url)
 
 
-def test_an_address_that_does_not_answer_is_one_line_in_a_few_seconds(monkeypatch):
+def test_an_address_that_does_not_answer_is_one_line_after_the_time_for_a_first_answer(monkeypatch):
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")
     monkeypatch.setattr(ray_jobs, "_FIRST_ANSWER_SECONDS", 1)
+    monkeypatch.setattr(ray_jobs, "_ANSWER_SECONDS", 1000)  # longer than a test may take
     with socket.create_server(("127.0.0.1", 0)) as silent:
         (closed,) = free_ports(1)
         for port in (silent.getsockname()[1], closed):
-            started = time.monotonic()
             with pytest.raises(UserError, match=f"http://127.0.0.1:{port} does not answer"):
                 ray_jobs.Cluster(f"http://127.0.0.1:{port}")
-            assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize(

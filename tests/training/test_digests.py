@@ -30,6 +30,8 @@ from lstmgan_dist.training.screen import Terminal
 from lstmgan_dist.training.trainer import train
 from tests.toy_text import toy_sentences
 
+pytestmark = pytest.mark.slow
+
 RECIPES = sorted((Path(__file__).parents[2] / "jobs").glob("*.yaml"))
 PINNED = Path(__file__).parent / "digests.json"
 TWO_WORKERS = "coco_scratchgan, two workers"

@@ -14,6 +14,18 @@ JOBS["gumbel softmax"] = SENTENCES.replace(
 ).replace("scores: per_token", "scores: per_sentence, embedding_from_generator: true")
 
 
+def slow(steps):
+    return pytest.param(steps, marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module")
+def text(text, tmp_path_factory):
+    """Some of the sentences: two epochs of them are read in forty steps."""
+    path = tmp_path_factory.mktemp("text") / "some.txt"
+    path.write_text("".join(text.read_text().splitlines(keepends=True)[:90]))
+    return path
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(text, tmp_path_factory):
     folders = {}
@@ -24,7 +36,7 @@ def uninterrupted(text, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", JOBS)
-@pytest.mark.parametrize("stride", [1, 2, 5, 7])
+@pytest.mark.parametrize("stride", [slow(1), slow(2), slow(5), 7])
 def test_run_stopped_every_few_steps_equals_uninterrupted_run(name, stride, text, tmp_path, uninterrupted):
     job = job_of(JOBS[name], text)
     finished = False
@@ -36,7 +48,7 @@ def test_run_stopped_every_few_steps_equals_uninterrupted_run(name, stride, text
 
 
 @pytest.mark.parametrize("name", JOBS)
-@pytest.mark.parametrize("step", [1, 4, 6, 8, 11, 13, 16])
+@pytest.mark.parametrize("step", [slow(1), 4, slow(6), slow(8), slow(11), 13, slow(16)])
 def test_run_killed_between_checkpoints_equals_uninterrupted_run(
     name, step, text, tmp_path, uninterrupted, monkeypatch
 ):
