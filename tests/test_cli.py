@@ -1,4 +1,7 @@
-"""The commands as a person runs them, in processes of their own."""
+"""The commands as a person runs them, in processes of their own.
+
+Also for training/inspection.py and training/plan.py, which are what two of them print.
+"""
 
 import json
 import os

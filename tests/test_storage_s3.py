@@ -1,4 +1,4 @@
-"""Folders on a real S3 server, and on one that fails."""
+"""Folders on a real S3 server, and on one that fails; so for drivers.py."""
 
 import dataclasses
 import errno

@@ -1,3 +1,8 @@
+"""What preparing makes of text: the same bytes however many read, and a mistake in one line.
+
+Also for corpus/manifest.py and corpus/splits.py, which say what there is and which part of it is held out.
+"""
+
 import json
 import multiprocessing
 import os

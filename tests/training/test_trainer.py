@@ -1,4 +1,7 @@
-"""What the loop promises besides resuming: the best is kept, failures are noticed, every combination trains."""
+"""What the loop promises besides resuming: the best is kept, failures are noticed, every combination trains.
+
+Also for training/phases.py, training/progress.py and training/review.py, which the loop is made of.
+"""
 
 import json
 import math
