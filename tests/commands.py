@@ -29,7 +29,7 @@ class Command:
         self._printed = [Path(tempfile.mkstemp(prefix="lstmgan-")[1]) for _ in ("output", "errors")]
         words = ["lstmgan", *map(str, arguments)]
         where = str(cwd or Path.cwd()), dict(os.environ), self._printed
-        self._process = _PROCESSES.Process(target=_run, args=(words, *where, before))
+        self._process = _PROCESSES.Process(target=_run, args=(words, *where, before), daemon=True)
         self._process.start()
 
     @property
