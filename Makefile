@@ -7,7 +7,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help train test check bench format lock clean
+.PHONY: help train test quick check bench format lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -15,8 +15,12 @@ help: ## show this list
 train: .venv/.installed ## train the quickstart recipe, or JOB=jobs/another.yaml
 	$(BIN)/lstmgan train $(JOB) $(ARGS)
 
-test: .venv/.installed ## run every test but the benchmarks
-	$(BIN)/python -m pytest $(ARGS)
+# One process waits for clusters most of the time, another for an S3 server; the others compute meanwhile.
+test: .venv/.installed ## run every test but the benchmarks, several at a time: ten minutes
+	$(BIN)/python -m pytest --numprocesses 3 $(SHARED) $(ARGS)
+
+quick: .venv/.installed ## run the tests that need neither a server nor much computing: a minute
+	$(BIN)/python -m pytest --numprocesses 2 $(SHARED) -m "not slow and not cluster" $(ARGS)
 
 check: .venv/.installed ## lint, format, types and the floors of the house
 	$(BIN)/ruff check
@@ -38,6 +42,9 @@ lock: $(BIN)/uv ## resolve pyproject.toml again; ARGS=--upgrade for the newest v
 clean: ## remove the environments and every cache; runs/ stays
 	rm -rf .venv .venv-bench .pytest_cache .ruff_cache .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Who runs what is decided in tests/conftest.py.
+SHARED = --dist loadgroup --no-loadscope-reorder
 
 COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet pyproject.toml --universal \
 	--python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links $(ARGS)

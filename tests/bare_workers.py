@@ -9,7 +9,6 @@ from lstmgan_dist.runs.train import train_on_worker
 from lstmgan_dist.runtime.base import Wish
 from lstmgan_dist.runtime.distributed import DistributedRuntime
 from lstmgan_dist.training.run import Run, prepared_corpus
-from tests.training.conftest import everything_in
 
 
 def train_undisturbed(job, run, *, workers):
@@ -22,16 +21,6 @@ def train_undisturbed(job, run, *, workers):
     Run.create_or_resume(str(run), job, corpus)
     meeting = f"file://{run.parent}/.{run.name}.meeting"
     spawn(_work, (workers, meeting, str(run), job), nprocs=workers)
-
-
-def result_of(run):
-    """What a finished run leaves, but for older checkpoints and for what a killed process did not finish to write."""
-    newest = max(path.parent.name for path in run.glob("checkpoints/*/manifest.json"))
-    return {
-        name: content
-        for name, content in everything_in(run).items()
-        if (not name.startswith("checkpoints/") or newest in name) and not name.endswith(".part")
-    }
 
 
 def _work(rank, workers, meeting, url, job):

@@ -1,14 +1,17 @@
-"""The text that the smallest runs learn, and how this process and Ray know each other."""
+"""What the tests share, and how this process, those that it starts and Ray know each other."""
 
 import os
-import random
 import signal
 
 import pytest
 
-from lstmgan_dist.runtime.ray_cluster import own_token
+from lstmgan_dist.runtime.ray_cluster import connected, own_token
+from tests.servers import s3_server
+from tests.toy_text import toy_sentences
 
-# Threads that wait by spinning slow down whatever else runs; read when torch is imported, as `cli.main` has it.
+# Networks this small learn no faster with a second thread, and threads that wait by spinning slow down whatever else
+# runs. Both are read when torch is imported, here and in every process that is started.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # Ray reads this when it is first imported, whichever test that is.
@@ -18,23 +21,59 @@ os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": own_token()}
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def toy_sentences(count: int, seed: int = 1) -> list[str]:
-    """Sentences of a toy grammar."""
-    draw = random.Random(seed)
-    subjects, verbs, objects = (
-        ["the cat", "a dog", "my bird"],
-        ["sees", "likes", "eats"],
-        ["fish", "grass", "milk"],
-    )
-    return [
-        " ".join([draw.choice(subjects), draw.choice(verbs), draw.choice(objects), *["now"] * draw.randrange(3)])
-        for _ in range(count)
-    ]
-
-
 @pytest.fixture(scope="session")
 def text(tmp_path_factory):
     """A file of sentences of a toy grammar."""
     path = tmp_path_factory.mktemp("text") / "toy.txt"
     path.write_text("\n".join(toy_sentences(200)) + "\n")
     return path
+
+
+@pytest.fixture(scope="session")
+def local_ray():
+    """This process drives a Ray of its own, as `lstmgan train --workers` does."""
+    with connected(None, cpus=4):
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared_s3_server():
+    """One process that is an S3 server; ask for `server`, and be alone in a bucket of it."""
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def server(shared_s3_server, request):
+    """An S3 server with an empty bucket, which is this module's own."""
+    bucket = request.module.__name__.rpartition(".")[2].replace("_", "-")
+    return shared_s3_server.with_bucket(bucket)
+
+
+@pytest.fixture(scope="session")
+def strict_server():
+    """An S3 server that checks credentials, as real ones do."""
+    with s3_server(checks_credentials=True) as server:
+        yield server
+
+
+FIRST = ("clusters", "s3")
+
+
+def pytest_collection_modifyitems(items):
+    """Say what runs in one process, one after the other, when several processes share the tests (`pytest -n`).
+
+    Tests on real clusters do: they wait most of the time, but kill what they have started, and would take each other's
+    cores. They come first, for they take longest; last among them those that share a Ray, for a process can be with one
+    at a time. The tests of every other file are together as well, so that its fixtures are made once.
+    """
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            group = "clusters" if item.get_closest_marker("cluster") else item.location[0]
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=_turn)
+
+
+def _turn(item):
+    group = item.get_closest_marker("xdist_group").args[0]
+    return FIRST.index(group) if group in FIRST else len(FIRST), "local_ray" in item.fixturenames

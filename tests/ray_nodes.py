@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from contextlib import suppress
 from pathlib import Path
@@ -81,15 +80,6 @@ class RayNode:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         self._process.wait()
-
-
-def wait_until(true, *, seconds, what):
-    """Wait until a condition holds; give how long that took."""
-    start = time.monotonic()
-    while not (result := true()):
-        assert time.monotonic() - start < seconds, f"waited {seconds} s for {what() if callable(what) else what}"
-        time.sleep(0.1)
-    return result
 
 
 def answers(url, token):

@@ -21,7 +21,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from unittest import mock
@@ -93,6 +93,11 @@ class S3Server(Place):
     """A server that runs; `pid` is its process. Ends with its context."""
 
     pid: int = 0
+
+    def with_bucket(self, name: str) -> S3Server:
+        """The same server, with a new bucket to work in."""
+        self.client().create_bucket(Bucket=name)
+        return replace(self, bucket=name)
 
     def add_user(self, name: str, policy: str) -> dict[str, str]:
         """The environment of a new user, on a server that checks credentials."""

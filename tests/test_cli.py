@@ -1,4 +1,7 @@
-"""The commands as a person runs them, in processes of their own."""
+"""The commands as a person runs them, in processes of their own.
+
+Also for training/inspection.py and training/plan.py, which are what two of them print.
+"""
 
 import json
 import os
@@ -7,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,16 +20,11 @@ from typer.testing import CliRunner
 from lstmgan_dist.cli import app
 from lstmgan_dist.corpus.settings import Corpus, TokenizerSettings
 from lstmgan_dist.errors import UserError
-from tests.training.conftest import CONTINUOUS, SENTENCES, everything_in
-
-COMMAND = [sys.executable, "-m", "lstmgan_dist"]
-
-
-def lstmgan(*arguments, code=0, cwd=None):
-    """Run a command to its end, and give what it printed."""
-    done = subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout if code == 0 else done.stderr
+from tests.command_line import REAL, Command, lstmgan
+from tests.evaluation.contests import TINY
+from tests.training.comparison import final_state
+from tests.training.tiny_jobs import CONTINUOUS, SENTENCES
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +47,7 @@ def run(jobs, tmp_path_factory):
     return folder
 
 
-def test_help_is_fast_and_imports_neither_torch_nor_ray():
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        lstmgan("--help")
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.5
+def test_help_imports_neither_torch_nor_ray():
     assert imported_by("import lstmgan_dist.cli", "torch", "ray", "pyarrow") == []
 
 
@@ -86,9 +79,18 @@ def test_every_command_has_examples_in_its_help(command):
 
 
 LONGER = {
-    "sentences": [f"phases.{number}.steps={steps}" for number, steps in enumerate((150, 100, 100))],
-    "continuous": ["phases.0.epochs=40"],
+    "sentences": [f"phases.{number}.steps={steps}" for number, steps in enumerate((80, 40, 60))],
+    "continuous": ["phases.0.epochs=15"],
 }
+
+
+def event_files(folder):
+    return list(folder.glob("tensorboard/*"))
+
+
+def trains(process, folder, before):
+    """Whether it has begun, for which it opens an event file more than there were before, or has ended."""
+    return not process.runs or len(event_files(folder)) > before
 
 
 @pytest.mark.slow
@@ -101,31 +103,18 @@ def test_run_killed_at_random_times_equals_uninterrupted_run(name, jobs, tmp_pat
     draw = random.Random(name)
     stopped = 0
     for kill in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGKILL, signal.SIGTERM):
-        before = len(list(folder.glob("tensorboard/*")))
-        process = subprocess.Popen(
-            [*COMMAND, *command, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        started = time.monotonic()
-        # An event file is opened when training starts.
-        while process.poll() is None and len(list(folder.glob("tensorboard/*"))) == before:
-            assert time.monotonic() - started < 120
-            time.sleep(0.01)
+        process = Command(*command, folder)
+        wait_until(partial(trains, process, folder, len(event_files(folder))))
         time.sleep(draw.random() * 0.8)
         process.send_signal(kill)
-        printed = process.communicate(timeout=60)[0]
-        if process.returncode not in (0, -signal.SIGKILL):
-            assert process.returncode == 128 + kill, printed
-            assert "The same command resumes it." in printed
+        code, printed, errors = process.end(60)
+        if code not in (0, -signal.SIGKILL):
+            assert code == 128 + kill, printed + errors
+            assert "The same command resumes it." in printed + errors
             stopped += 1
     assert stopped
     lstmgan(*command, folder)
-    assert last_checkpoint(folder) == last_checkpoint(tmp_path / "whole")
-
-
-def last_checkpoint(folder):
-    files = everything_in(folder)
-    newest = max(name.split("/")[1] for name in files if name.startswith("checkpoints/"))
-    return {name: content for name, content in files.items() if not name.startswith("checkpoints/") or newest in name}
+    assert final_state(folder) == final_state(tmp_path / "whole")
 
 
 def test_same_seed_gives_the_same_text_and_count_only_adds(run):
@@ -165,6 +154,13 @@ def test_evaluate_needs_enough_text_for_judges(run):
     assert mistake.startswith("Error: ")
 
 
+def tiny_judges():
+    """Let judges learn in a second."""
+    from lstmgan_dist.runs import contest
+
+    contest.STANDARD = TINY
+
+
 @pytest.mark.slow
 def test_evaluate_prints_verdicts_and_leaves_a_report(tmp_path):
     (tmp_path / "job.yaml").write_text(SENTENCES.replace("SOURCE", "'grammar:count=1200'"))
@@ -172,7 +168,7 @@ def test_evaluate_prints_verdicts_and_leaves_a_report(tmp_path):
     command = ["train", tmp_path / "job.yaml", *(word for override in sets for word in ("--set", override))]
     lstmgan(*command, "--run", tmp_path / "run")
     arguments = ["evaluate", tmp_path / "run", "--temperatures", "0.9..1.0", "--seeds", 1, "--samples", 400]
-    printed = lstmgan(*arguments)
+    printed = lstmgan(*arguments, before=tiny_judges)
     for words in (
         "reverse LM score",
         "grammatical",
@@ -184,7 +180,7 @@ def test_evaluate_prints_verdicts_and_leaves_a_report(tmp_path):
         assert words in printed
     assert "The verdict keeps step" in printed
     assert (tmp_path / "run/evaluation/report.html").read_text().startswith("<!DOCTYPE html>")
-    found = json.loads(lstmgan(*arguments, "--json"))
+    found = json.loads(lstmgan(*arguments, "--json", before=tiny_judges))
     assert [sampler["name"] for sampler in found["samplers"]] == ["run", "run, likelihood only", "real text"]
 
 
@@ -289,8 +285,15 @@ def test_a_source_without_a_name_is_refused():
 
 
 def test_debug_shows_the_traceback():
-    done = subprocess.run([*COMMAND, "--debug", "generate", "absent"], capture_output=True, text=True, check=False)
+    done = subprocess.run([*REAL, "--debug", "generate", "absent"], capture_output=True, text=True, check=False)
     assert "Traceback" in done.stderr
+
+
+def test_python_itself_ends_with_one_line_and_exit_code_2():
+    done = subprocess.run([*REAL, "generate", "absent"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == lstmgan("generate", "absent", code=2)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

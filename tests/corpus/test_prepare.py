@@ -1,3 +1,8 @@
+"""What preparing makes of text: the same bytes however many read, and a mistake in one line.
+
+Also for corpus/manifest.py and corpus/splits.py, which say what there is and which part of it is held out.
+"""
+
 import json
 import multiprocessing
 import os
@@ -23,7 +28,7 @@ from lstmgan_dist.corpus.settings import Corpus, TokenizerSettings
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.tasks import Threads
 from lstmgan_dist.storage import Folder
-from tests.corpus.conftest import numbered_sentences, tokenizer_settings
+from tests.corpus.numbered import numbered_sentences, tokenizer_settings
 
 Write = Callable[..., str]
 Prepare = Callable[..., PreparedCorpus]

@@ -20,8 +20,7 @@ from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.tasks import LOCAL_THREADS
 from lstmgan_dist.storage import Folder
-from tests.corpus.conftest import numbered_sentences
-from tests.runtime.conftest import local_ray  # noqa: F401
+from tests.corpus.numbered import numbered_sentences
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(200), pytest.mark.usefixtures("local_ray")]
 

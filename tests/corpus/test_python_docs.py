@@ -16,6 +16,7 @@ def sentences() -> tuple[str, ...]:
     return found
 
 
+@pytest.mark.slow
 def test_the_built_in_corpus_is_about_a_megabyte_of_different_sentences(sentences: tuple[str, ...]):
     assert 0.8e6 < sum(map(len, sentences)) < 3e6
     assert len(set(sentences)) == len(sentences) > 10_000

@@ -15,7 +15,7 @@ from lstmgan_dist.corpus.prepare import PreparedCorpus, open_corpus
 from lstmgan_dist.corpus.stream import Batch, Stream, heldout_batches
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.base import lanes_of, rows_of
-from tests.corpus.conftest import numbered_sentences
+from tests.corpus.numbered import numbered_sentences
 
 Write = Callable[..., str]
 Prepare = Callable[..., PreparedCorpus]

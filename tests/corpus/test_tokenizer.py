@@ -10,7 +10,7 @@ from lstmgan_dist.corpus.settings import TokenizerSettings
 from lstmgan_dist.corpus.tokenizer import Tokenizer, byte_alphabet, byte_tokenizer, piece_borders
 from lstmgan_dist.corpus.vocabulary import count, counter_for
 from lstmgan_dist.errors import UserError
-from tests.corpus.conftest import tokenizer_settings
+from tests.corpus.numbered import tokenizer_settings
 
 KINDS = ["character", "byte", "word", "bpe"]
 

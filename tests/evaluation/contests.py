@@ -20,6 +20,7 @@ from lstmgan_dist.runtime.tasks import IN_PROCESS
 
 GRAMMAR = "grammar:seed=1,count=4000"
 SMALL = Recipe(embedding=32, hidden=48, dropout=0.1, batch=32, learning_rate=1e-2, epochs=4, least_steps=1)
+TINY = Recipe(embedding=8, hidden=16, dropout=0.1, batch=16, learning_rate=2e-2, epochs=4, least_steps=1)
 
 
 @dataclass(frozen=True)

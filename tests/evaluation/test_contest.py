@@ -18,6 +18,8 @@ from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.storage import Folder
 from tests.evaluation.contests import GRAMMAR, SMALL, Anew, hold
 
+pytestmark = pytest.mark.slow
+
 TEMPERATURES = (0.6, 0.8, 1.0, 1.2)
 SAMPLES = 2400
 CPU = torch.device("cpu")
@@ -128,7 +130,6 @@ def test_protocol_says_what_the_judges_have_seen(judged):
     assert any("Each judge has learnt only" in warning for warning in judged.warnings)
 
 
-@pytest.mark.slow
 def test_ten_seeds_of_one_model_have_intervals_that_hold_the_truth(corpus, generator):
     """Nine differences of neighbours, of which 95 % should hold 0, and ten scores, of which 95 % hold the true one."""
     source = GeneratorSource(generator, Sampling(40))

@@ -19,7 +19,6 @@ from tests.evaluation.toy import (
     VOCABULARY,
     babble,
     counting,
-    one_thread,  # noqa: F401
 )
 
 CPU = torch.device("cpu")

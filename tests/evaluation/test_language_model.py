@@ -17,7 +17,6 @@ from tests.evaluation.toy import (
     WORDS,
     babble,
     counting,
-    one_thread,  # noqa: F401
 )
 
 CPU = torch.device("cpu")

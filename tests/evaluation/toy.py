@@ -1,8 +1,6 @@
 """Languages of a dozen words, so small that a language model learns one in a second."""
 
 import numpy as np
-import pytest
-import torch
 
 from lstmgan_dist.evaluation.language_model import Recipe
 from lstmgan_dist.evaluation.texts import Texts
@@ -29,12 +27,3 @@ def babble(count: int, seed: int) -> Texts:
     draw = np.random.default_rng(seed)
     lengths_N = draw.geometric(1 / VOCABULARY, count) - 1
     return Texts(draw.integers(1, VOCABULARY, lengths_N.sum()), lengths_N)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """For products as small as these, several threads mostly wait for each other: a minute on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)

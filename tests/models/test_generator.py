@@ -1,4 +1,5 @@
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -65,11 +66,19 @@ def test_weight_dropout_stays_on_the_fused_kernel() -> None:
     assert kernels["aten::mkldnn_rnn_layer"] == kernels["aten::mkldnn_rnn_layer_backward"] == 2
 
 
-@pytest.mark.parametrize("threads", [1, 2])  # PyTorch chooses its kernel by them too
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """How many of them PyTorch has meanwhile."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")  # by which PyTorch chooses its kernel too
 @pytest.mark.parametrize("rows", [3, 5000])
 @pytest.mark.parametrize("bias", [True, False])
-def test_linear_equals_torch_with_its_gradients(rows: int, bias: bool, threads: int) -> None:
-    torch.set_num_threads(threads)
+def test_linear_equals_torch_with_its_gradients(rows: int, bias: bool) -> None:
     layer = nn.Linear(17, 9, bias=bias)
     x = torch.randn(rows, 17, requires_grad=True)
     expected = torch.autograd.grad(layer(x).square().mean(), [x, *layer.parameters()])

@@ -14,7 +14,6 @@ from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation import contest as comparison
 from lstmgan_dist.evaluation import sweep
 from lstmgan_dist.evaluation.findings import PhaseSteps
-from lstmgan_dist.evaluation.language_model import Recipe
 from lstmgan_dist.evaluation.oracle import Oracle
 from lstmgan_dist.evaluation.synthetic import read_oracle
 from lstmgan_dist.runs import contest
@@ -25,11 +24,11 @@ from lstmgan_dist.runtime.worker_size import WorkerSize
 from lstmgan_dist.storage import Folder
 from lstmgan_dist.training.run_log import read_metrics
 from tests.bare_workers import train_undisturbed
-from tests.conftest import toy_sentences
-from tests.runtime.conftest import local_ray  # noqa: F401
-from tests.training.conftest import CONTINUOUS, SENTENCES, StoppingRuntime, everything_in, job_of, run_job
+from tests.evaluation.contests import TINY
+from tests.toy_text import toy_sentences
+from tests.training.comparison import everything_in
+from tests.training.tiny_jobs import CONTINUOUS, SENTENCES, StoppingRuntime, job_of, run_job
 
-TINY = Recipe(embedding=8, hidden=16, dropout=0.1, batch=16, learning_rate=2e-2, epochs=4, least_steps=1)
 SETTINGS = Frontier(temperatures=(0.7, 1.0), seeds=1, samples=400)
 TRAINED = ("phases.0.steps=60", "corpus.heldout_fraction=0.5", "evaluate.heldout_sequences=50")
 

@@ -21,8 +21,7 @@ from lstmgan_dist.runs.result import load_result
 from lstmgan_dist.runtime.tasks import IN_PROCESS, Workers
 from lstmgan_dist.runtime.worker_size import WorkerSize
 from lstmgan_dist.storage import Folder
-from tests.runtime.conftest import local_ray  # noqa: F401
-from tests.training.conftest import CONTINUOUS, SENTENCES, job_of, run_job
+from tests.training.tiny_jobs import CONTINUOUS, SENTENCES, job_of, run_job
 
 COUNT, SHARD = 250, 100
 LATENT = ("generator.latent={size: 3}", "phases=[{kind: likelihood, steps: 6}]")

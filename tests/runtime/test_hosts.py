@@ -10,10 +10,12 @@ import time
 import psutil
 import pytest
 
-from tests.bare_workers import result_of, train_undisturbed
+from tests.bare_workers import train_undisturbed
 from tests.hosts import Hosts, cannot_make_hosts
-from tests.ray_nodes import RayNode, client_environment, node_environment, wait_until
-from tests.training.conftest import SENTENCES, job_of
+from tests.ray_nodes import RayNode, client_environment, node_environment
+from tests.training.comparison import final_state
+from tests.training.tiny_jobs import SENTENCES, job_of
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -163,7 +165,7 @@ def test_a_run_over_two_hosts_goes_on_through_cut_cables_and_equals_the_undistur
     assert "Starting again from the newest checkpoint" in printed
     whole = cluster.folder / "undisturbed"
     train_undisturbed(job_of(SENTENCES, text, *SETTINGS), whole, workers=2)
-    assert result_of(run) == result_of(whole)
+    assert final_state(run) == final_state(whole)
 
     # Ray has given the host up, so its raylet ends when it hears so, and whatever watches over the host starts another.
     cluster.hosts.mend(victim)

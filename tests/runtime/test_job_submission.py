@@ -9,7 +9,7 @@ from lstmgan_dist.config import load_job
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime import job_submission
 from lstmgan_dist.runtime.worker_size import WorkerSize
-from tests.training.conftest import SENTENCES, job_of
+from tests.training.tiny_jobs import SENTENCES, job_of
 
 RECIPES = Path(__file__).parents[2] / "jobs"
 

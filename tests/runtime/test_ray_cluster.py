@@ -7,6 +7,8 @@ import pytest
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.ray_cluster import connected, explain
 
+pytestmark = pytest.mark.xdist_group("clusters")  # for it joins one, and in another file's process there may be a Ray
+
 
 @pytest.fixture
 def closed_port():

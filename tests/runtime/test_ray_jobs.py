@@ -23,9 +23,11 @@ from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime import ray_jobs
 from lstmgan_dist.runtime.job_submission import base_name
 from lstmgan_dist.runtime.worker_size import WorkerSize
-from tests.bare_workers import result_of, train_undisturbed
-from tests.ray_nodes import RayNode, answers, client_environment, free_ports, node_environment, wait_until
-from tests.training.conftest import SENTENCES, job_of
+from tests.bare_workers import train_undisturbed
+from tests.ray_nodes import RayNode, answers, client_environment, free_ports, node_environment
+from tests.training.comparison import final_state
+from tests.training.tiny_jobs import SENTENCES, job_of
+from tests.waiting import wait_until
 
 COMMAND = [sys.executable, "-m", "lstmgan_dist"]
 
@@ -159,7 +161,7 @@ def test_a_run_whose_driver_was_killed_resumes_and_equals_the_undisturbed_one(si
     assert "job_manager.py" not in printed
     whole = site.folder / "undisturbed"
     train_undisturbed(job_of(SENTENCES, text, *LONG), whole, workers=2)
-    assert result_of(disturbed) == result_of(whole)
+    assert final_state(disturbed) == final_state(whole)
 
 
 @pytest.mark.cluster
@@ -298,16 +300,15 @@ def test_something_else_that_answers_is_told_from_a_dashboard(dashboard):
         ray_jobs.Cluster(dashboard.url)
 
 
-def test_an_address_that_does_not_answer_is_one_line_in_a_few_seconds(monkeypatch):
+def test_an_address_that_does_not_answer_is_one_line_after_the_time_for_a_first_answer(monkeypatch):
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")
     monkeypatch.setattr(ray_jobs, "_FIRST_ANSWER_SECONDS", 1)
+    monkeypatch.setattr(ray_jobs, "_ANSWER_SECONDS", 1000)  # longer than a test may take
     with socket.create_server(("127.0.0.1", 0)) as silent:
         (closed,) = free_ports(1)
         for port in (silent.getsockname()[1], closed):
-            started = time.monotonic()
             with pytest.raises(UserError, match=f"http://127.0.0.1:{port} does not answer"):
                 ray_jobs.Cluster(f"http://127.0.0.1:{port}")
-            assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize(

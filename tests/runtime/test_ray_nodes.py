@@ -8,9 +8,10 @@ import psutil
 import pytest
 
 from lstmgan_dist.runs.train import train_on_worker
-from tests.runtime.conftest import Progress, launch, make_run, until, workers_of
-from tests.runtime.test_ray_train import GAMES, agree
-from tests.training.conftest import SENTENCES, job_of, run_job
+from tests.runtime.ray_workers import Progress, launch, make_run, workers_of
+from tests.training.comparison import agree
+from tests.training.tiny_jobs import GAMES, SENTENCES, job_of, run_job
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
@@ -69,7 +70,7 @@ def test_a_run_outlives_a_node(cluster, whole, tmp_path, capsys, nodes, workers,
     with_nodes(cluster, nodes)
 
     def kill():
-        until(lambda: progress.step() > 50 and len(workers_of()) == 2)
+        wait_until(lambda: progress.step() > 50 and len(workers_of()) == 2)
         node = node_of(cluster, workers_of()[0])
         node.all_processes["raylet"][0].process.kill()
         seconds.append(progress.seconds_to_next_step())
@@ -97,10 +98,10 @@ def test_notice_of_preemption_is_answered_with_a_checkpoint(cluster, text, tmp_p
     grace = 12
 
     def drain():
-        until(lambda: progress.step() > 50)
+        wait_until(lambda: progress.step() > 50)
         node = node_of(cluster, workers_of()[0])
         announce(node.node_id, grace)
-        saved.extend(until(lambda: list((run / "checkpoints").glob("*/manifest.json")), grace))
+        saved.extend(wait_until(lambda: list((run / "checkpoints").glob("*/manifest.json")), seconds=grace))
         cluster.worker_nodes.remove(node)
         node.kill_all_processes(check_alive=False)
 

@@ -4,9 +4,7 @@ import random
 import shutil
 import signal
 import threading
-from collections.abc import Set
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -15,13 +13,13 @@ from lstmgan_dist.runs.train import train_on_worker
 from lstmgan_dist.runtime.base import Wish
 from lstmgan_dist.training.run import Run
 from lstmgan_dist.training.run_log import read_metrics
-from tests.runtime.conftest import Progress, launch, make_run, until, workers_of
-from tests.training.conftest import CONTINUOUS, GUMBEL, SENTENCES, everything_in, job_of, run_job
+from tests.runtime.ray_workers import Progress, launch, make_run, workers_of
+from tests.training.comparison import agree, everything_in
+from tests.training.tiny_jobs import CONTINUOUS, GAMES, GUMBEL, SENTENCES, job_of, run_job
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
-# Every kind of phase.
-GAMES = SENTENCES.replace("evaluate:", GUMBEL.lstrip("\n").replace("relativistic", "cross_entropy") + "evaluate:")
 PAIRED_GAMES = (
     SENTENCES.replace("evaluate:", GUMBEL.lstrip("\n") + "evaluate:")
     .replace("scores: per_token", "scores: per_sentence")
@@ -34,16 +32,6 @@ PACE = ("evaluate.every=15 steps", "checkpoint.every=10 steps")
 # A loss over pairs does not care how all scores are shifted together, and where a gradient is zero Adam makes steps of
 # rounding errors: the losses agree, the mean scores drift.
 SHIFTED = {"discriminator/real_score", "discriminator/fake_score"}
-
-
-def agree(one: Path, other: Path, *, but: Set[str] = frozenset(), relative: float = 1e-5) -> None:
-    """Every figure of two runs is the same but for rounding, which grows with the steps."""
-    mine, theirs = read_metrics(Run.open(str(one)).folder), read_metrics(Run.open(str(other)).folder)
-    assert len(mine) == len(theirs) > 0
-    for left, right in zip(mine, theirs, strict=True):
-        assert right.keys() == left.keys()
-        expected = {name: value for name, value in left.items() if name not in but}
-        assert {name: right[name] for name in expected} == pytest.approx(expected, rel=relative, abs=relative / 10)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +115,7 @@ def test_ten_kills_change_no_bit(undisturbed, tmp_path, capsys):
     def kill():
         # In every kind of phase, at whatever happens there just then.
         for target in sorted(draw.randrange(20, 580) for _ in range(10)):
-            until(lambda target=target: progress.step() >= target)
+            wait_until(lambda target=target: progress.step() >= target)
             draw.choice(workers_of()).send_signal(signal.SIGKILL)
             seconds.append(progress.seconds_to_next_step())
 
@@ -150,7 +138,7 @@ def test_a_hanging_worker_is_replaced(undisturbed, tmp_path):
     url, progress = make_run(job, folder), Progress(folder)
 
     def hang():
-        until(lambda: progress.step() > 100)
+        wait_until(lambda: progress.step() > 100)
         workers_of()[0].send_signal(signal.SIGSTOP)
 
     threading.Thread(target=hang).start()

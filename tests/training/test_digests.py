@@ -28,7 +28,9 @@ from lstmgan_dist.runtime.distributed import DistributedRuntime
 from lstmgan_dist.runtime.local import LocalRuntime
 from lstmgan_dist.training.run import Run, prepared_corpus
 from lstmgan_dist.training.screen import Terminal
-from tests.conftest import toy_sentences
+from tests.toy_text import toy_sentences
+
+pytestmark = pytest.mark.slow
 
 RECIPES = sorted((Path(__file__).parents[2] / "jobs").glob("*.yaml"))
 PINNED = Path(__file__).parent / "digests.json"

@@ -13,7 +13,7 @@ from lstmgan_dist.storage import Folder
 from lstmgan_dist.training.environment import ENVIRONMENT, note_environment
 from lstmgan_dist.training.run import Run, prepared_corpus
 from lstmgan_dist.training.screen import Terminal
-from tests.training.conftest import CONTINUOUS, StoppingRuntime, job_of
+from tests.training.tiny_jobs import CONTINUOUS, StoppingRuntime, job_of
 
 
 class Listener(Terminal):

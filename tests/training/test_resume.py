@@ -5,20 +5,25 @@ import torch
 
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.training.run import Run
-from tests.training.conftest import (
-    CONTINUOUS,
-    GUMBEL,
-    SENTENCES,
-    StoppingRuntime,
-    everything_in,
-    job_of,
-    run_job,
-)
+from tests.training.comparison import everything_in, final_state
+from tests.training.tiny_jobs import CONTINUOUS, GUMBEL, SENTENCES, StoppingRuntime, job_of, run_job
 
 JOBS = {"score function": SENTENCES, "continuous": CONTINUOUS}
 JOBS["gumbel softmax"] = SENTENCES.replace(
     SENTENCES[SENTENCES.index("  - kind: adversarial") : SENTENCES.index("evaluate:")], GUMBEL.lstrip("\n")
 ).replace("scores: per_token", "scores: per_sentence, embedding_from_generator: true")
+
+
+def slow(steps):
+    return pytest.param(steps, marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module")
+def text(text, tmp_path_factory):
+    """Some of the sentences: two epochs of them are read in forty steps."""
+    path = tmp_path_factory.mktemp("text") / "some.txt"
+    path.write_text("".join(text.read_text().splitlines(keepends=True)[:90]))
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +36,7 @@ def uninterrupted(text, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", JOBS)
-@pytest.mark.parametrize("stride", [1, 2, 5, 7])
+@pytest.mark.parametrize("stride", [slow(1), slow(2), slow(5), 7])
 def test_run_stopped_every_few_steps_equals_uninterrupted_run(name, stride, text, tmp_path, uninterrupted):
     job = job_of(JOBS[name], text)
     finished = False
@@ -43,7 +48,7 @@ def test_run_stopped_every_few_steps_equals_uninterrupted_run(name, stride, text
 
 
 @pytest.mark.parametrize("name", JOBS)
-@pytest.mark.parametrize("step", [1, 4, 6, 8, 11, 13, 16])
+@pytest.mark.parametrize("step", [slow(1), 4, slow(6), slow(8), slow(11), 13, slow(16)])
 def test_run_killed_between_checkpoints_equals_uninterrupted_run(
     name, step, text, tmp_path, uninterrupted, monkeypatch
 ):
@@ -65,13 +70,6 @@ def test_run_killed_between_checkpoints_equals_uninterrupted_run(
     monkeypatch.undo()
     run_job(job, tmp_path / "run")
     assert final_state(tmp_path / "run") == final_state(uninterrupted[name])
-
-
-def final_state(folder):
-    """All files of a run, with only the newest checkpoint: a stop adds checkpoints, which pruning may then keep."""
-    files = everything_in(folder)
-    newest = max(name.split("/")[1] for name in files if name.startswith("checkpoints/"))
-    return {name: content for name, content in files.items() if not name.startswith("checkpoints/") or newest in name}
 
 
 def test_a_finished_run_is_left_alone(text, uninterrupted):

@@ -21,7 +21,7 @@ from lstmgan_dist.runtime.tasks import IN_PROCESS
 from lstmgan_dist.storage import Folder
 from lstmgan_dist.training.run import Run
 from lstmgan_dist.training.run_log import read_metrics
-from tests.training.conftest import CONTINUOUS, SENTENCES, StoppingRuntime, best_of, job_of, run_job
+from tests.training.tiny_jobs import CONTINUOUS, SENTENCES, StoppingRuntime, best_of, job_of, run_job
 
 GENERATING = {
     "count": 5,

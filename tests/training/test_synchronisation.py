@@ -20,8 +20,8 @@ from lstmgan_dist.runtime.randomness import Noise
 from lstmgan_dist.training.game import Game
 from lstmgan_dist.training.run import Run, prepared_corpus
 from lstmgan_dist.training.screen import Terminal
-from tests.training.conftest import SENTENCES, job_of
-from tests.training.test_resume import final_state
+from tests.training.comparison import final_state
+from tests.training.tiny_jobs import SENTENCES, job_of
 
 CPU = torch.device("cpu")
 WORKERS, ROWS, LENGTH, UPDATES = 2, 4, 6, 8

@@ -1,4 +1,7 @@
-"""What the loop promises besides resuming: the best is kept, failures are noticed, every combination trains."""
+"""What the loop promises besides resuming: the best is kept, failures are noticed, every combination trains.
+
+Also for training/phases.py, training/progress.py and training/review.py, which the loop is made of.
+"""
 
 import json
 import math
@@ -16,9 +19,9 @@ from lstmgan_dist.settings import Interval
 from lstmgan_dist.training import trainer
 from lstmgan_dist.training.run import prepared_corpus
 from lstmgan_dist.training.run_log import read_metrics
-from tests.conftest import toy_sentences
 from tests.test_config import JOBS
-from tests.training.conftest import CONTINUOUS, GUMBEL, SENTENCES, best_of, job_of, run_job
+from tests.toy_text import toy_sentences
+from tests.training.tiny_jobs import CONTINUOUS, GUMBEL, SENTENCES, best_of, job_of, run_job
 
 ESTIMATORS = {
     "discounted": "{kind: score_function, credit: discounted}",

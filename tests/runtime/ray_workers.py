@@ -1,23 +1,15 @@
-"""What the tests on real clusters share."""
+"""Training workers on Ray: launched as a function, found among the processes, watched from outside."""
 
 import json
 import time
 from pathlib import Path
 
 import psutil
-import pytest
 
 from lstmgan_dist.config import Job
-from lstmgan_dist.runtime.ray_cluster import connected
 from lstmgan_dist.runtime.worker_size import WorkerSize
 from lstmgan_dist.training.run import Run, prepared_corpus
-
-
-@pytest.fixture(scope="module")
-def local_ray():
-    """This process drives a Ray of its own, as `lstmgan train --workers` does."""
-    with connected(None, cpus=4):
-        yield
+from tests.waiting import wait_until
 
 
 def workers_of(parent: int | None = None) -> list[psutil.Process]:
@@ -30,15 +22,6 @@ def workers_of(parent: int | None = None) -> list[psutil.Process]:
         except psutil.NoSuchProcess:
             continue
     return found
-
-
-def until(condition, seconds=240.0):
-    """Wait for a truth, and give it back."""
-    end = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < end, "this took too long"
-        time.sleep(0.02)
-    return result
 
 
 def launch(function, workers, *, cpus=0.5, timeout=60.0, heard=None, furthest=lambda: 0, said=None):
@@ -77,7 +60,7 @@ class Progress:
     def seconds_to_next_step(self):
         """Wait until a new attempt has made a step."""
         begun, before = time.monotonic(), self.path.stat().st_ino
-        until(lambda: self.path.stat().st_ino != before)  # it begins its lines anew
+        wait_until(lambda: self.path.stat().st_ino != before)  # it begins its lines anew
         size = self.path.stat().st_size
-        until(lambda: self.path.stat().st_size > size)
+        wait_until(lambda: self.path.stat().st_size > size)
         return time.monotonic() - begun

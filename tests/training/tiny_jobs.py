@@ -7,7 +7,6 @@ from lstmgan_dist.config import Job, parse_job
 from lstmgan_dist.runs.train import train
 from lstmgan_dist.runtime.base import Wish
 from lstmgan_dist.runtime.local import LocalRuntime
-from lstmgan_dist.storage import Folder
 from lstmgan_dist.training.progress import Score
 from lstmgan_dist.training.run import Run, prepared_corpus
 from lstmgan_dist.training.screen import Terminal
@@ -43,6 +42,9 @@ GUMBEL = """
     loss: relativistic
     estimator: {kind: gumbel_softmax, inverse_temperature: {start: 1, end: 10, shape: exponential}}
 """
+
+# Every kind of phase, and a loss that works with either kind of score.
+GAMES = SENTENCES.replace("evaluate:", GUMBEL.lstrip("\n").replace("relativistic", "cross_entropy") + "evaluate:")
 
 CONTINUOUS = """
 name: tiny-text
@@ -89,14 +91,3 @@ def best_of(outcome: Outcome, phase: int | None = None) -> Score:
     best = progress.best_of_last_phase if phase is None else progress.ended[phase].best
     assert best is not None
     return best
-
-
-def everything_in(folder) -> dict[str, bytes]:
-    """What a run leaves, but for event files, which hold clock times, and files that a kill cut off."""
-    path = Folder(str(folder)).local_path
-    assert path is not None
-    return {
-        str(file.relative_to(path)): file.read_bytes()
-        for file in sorted(path.rglob("*"))
-        if file.is_file() and "tensorboard" not in file.parts and file.suffix != ".part"
-    }

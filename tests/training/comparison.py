@@ -1,0 +1,38 @@
+"""What runs leave, to be compared."""
+
+from collections.abc import Set
+from pathlib import Path
+
+import pytest
+
+from lstmgan_dist.storage import Folder
+from lstmgan_dist.training.run import Run
+from lstmgan_dist.training.run_log import read_metrics
+
+
+def everything_in(folder) -> dict[str, bytes]:
+    """What a run leaves, but for event files, which hold clock times, and files that a kill cut off."""
+    path = Folder(str(folder)).local_path
+    assert path is not None
+    return {
+        str(file.relative_to(path)): file.read_bytes()
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and "tensorboard" not in file.parts and file.suffix != ".part"
+    }
+
+
+def final_state(folder) -> dict[str, bytes]:
+    """All files of a run, with only the newest checkpoint: a stop adds checkpoints, which pruning may then keep."""
+    files = everything_in(folder)
+    newest = max(name.split("/")[1] for name in files if name.endswith("/manifest.json"))
+    return {name: content for name, content in files.items() if not name.startswith("checkpoints/") or newest in name}
+
+
+def agree(one: Path, other: Path, *, but: Set[str] = frozenset(), relative: float = 1e-5) -> None:
+    """Every figure of two runs is the same but for rounding, which grows with the steps."""
+    mine, theirs = read_metrics(Run.open(str(one)).folder), read_metrics(Run.open(str(other)).folder)
+    assert len(mine) == len(theirs) > 0
+    for left, right in zip(mine, theirs, strict=True):
+        assert right.keys() == left.keys()
+        expected = {name: value for name, value in left.items() if name not in but}
+        assert {name: right[name] for name in expected} == pytest.approx(expected, rel=relative, abs=relative / 10)
