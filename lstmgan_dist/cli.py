@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from lstmgan_dist.corpus.manifest import PreparedCorpus
     from lstmgan_dist.corpus.prepare import Progress as PreparationProgress
     from lstmgan_dist.evaluation.assessment import Assessment, Estimate
-    from lstmgan_dist.runtime.local import DeviceChoice, StopSignal
+    from lstmgan_dist.runtime.local import DeviceChoice
     from lstmgan_dist.runtime.ray_jobs import Cluster
+    from lstmgan_dist.runtime.signals import StopSignal
     from lstmgan_dist.runtime.tasks import ReadingWorkers, Workers
     from lstmgan_dist.training.result import Result
     from lstmgan_dist.training.run import Run

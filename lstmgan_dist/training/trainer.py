@@ -16,8 +16,9 @@ from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.corpus.stream import Batch, Stream
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.models.vectors import read_vectors
-from lstmgan_dist.runtime.base import Runtime, Wish, WorkTogether, lanes_of, rows_of
+from lstmgan_dist.runtime.base import Runtime, WorkTogether, lanes_of, rows_of
 from lstmgan_dist.runtime.randomness import Noise, derive
+from lstmgan_dist.runtime.signals import StopRequest
 from lstmgan_dist.storage import Folder, configure
 from lstmgan_dist.training import assessing
 from lstmgan_dist.training.background import OneAtATime
@@ -162,20 +163,20 @@ class _Training:
         phase = self.job.phases[number]
         name = f"{number + 1}/{len(self.job.phases)} {phase.kind}"
         self.screen.begin_phase(number=number, name=name, done=progress.phase_step, total=self.steps)
-        wish = Wish.GO_ON
+        request = StopRequest.NONE
         while progress.phase == number:
             moment = Moment(progress.phase_step, progress.learning_rate_scale, self.noise.at("step", progress.step))
             report = ROUNDS[phase.kind](self.game, real, phase, moment)
             progress.advance(real.stream.sequences_read)
             self.screen.tick(done=progress.phase_step)
             self.commits.check()
-            wish = max(wish, self.runtime.wish())
+            request = max(request, self.runtime.stop_request())
             saving, evaluating = self._due(self.job.checkpoint.every), self._due(self.job.evaluate.every)
             if saving or evaluating:
                 self.game.synchronise()
-            # A wish waits until all workers have the same weights: to average them for it would change the numbers.
-            granted = wish if self.game.is_synchronised else Wish.GO_ON
-            saving = saving or granted is not Wish.GO_ON
+            # A request waits until all workers have the same weights: to average them for it would change the numbers.
+            granted = request if self.game.is_synchronised else StopRequest.NONE
+            saving = saving or granted is not StopRequest.NONE
             try:
                 self._observe(report, real, log, saving=saving)
             except FailedUpdateError as failure:
@@ -185,9 +186,9 @@ class _Training:
             # A score is worth nothing without the weights that reached it.
             if saving or progress.phase != number or (progress.best and progress.best.step == progress.step):
                 self._save(log)
-            if granted is Wish.STOP and progress.phase < len(self.job.phases):
+            if granted is StopRequest.STOP and progress.phase < len(self.job.phases):
                 return False
-            wish = Wish.GO_ON if granted else wish
+            request = StopRequest.NONE if granted else request
         return True
 
     def _due(self, interval: Interval) -> bool:

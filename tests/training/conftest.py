@@ -4,8 +4,8 @@ import torch
 from rich.console import Console
 
 from lstmgan_dist.config import Job, parse_job
-from lstmgan_dist.runtime.base import Wish
 from lstmgan_dist.runtime.local import LocalRuntime
+from lstmgan_dist.runtime.signals import StopRequest
 from lstmgan_dist.storage import Folder
 from lstmgan_dist.training.progress import Score
 from lstmgan_dist.training.run import Run, prepared_corpus
@@ -69,9 +69,9 @@ class StoppingRuntime(LocalRuntime):
         super().__init__(device)
         self.steps_left = steps
 
-    def wish(self):
+    def stop_request(self):
         self.steps_left -= 1
-        return Wish.STOP if self.steps_left <= 0 else Wish.GO_ON
+        return StopRequest.STOP if self.steps_left <= 0 else StopRequest.NONE
 
 
 def run_job(job, folder, *, runtime=None, device="cpu"):
