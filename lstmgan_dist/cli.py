@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from lstmgan_dist.corpus.manifest import PreparedCorpus
-    from lstmgan_dist.corpus.prepare import Progress as PreparationProgress
+    from lstmgan_dist.corpus.prepare import PreparationProgress
     from lstmgan_dist.evaluation.assessment import Assessment, Estimate
     from lstmgan_dist.runtime.local import DeviceChoice
     from lstmgan_dist.runtime.ray_jobs import Cluster

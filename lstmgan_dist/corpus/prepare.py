@@ -34,14 +34,22 @@ from lstmgan_dist.corpus.manifest import (
 )
 from lstmgan_dist.corpus.shards import SplitWriter
 from lstmgan_dist.corpus.sources import Case, Chunk, Findings, Rows, Source, clean, find_sources, read_chunks
-from lstmgan_dist.corpus.splits import Cut, Purpose, Texts, split
+from lstmgan_dist.corpus.splits import Cut, Purpose, SplitRows, split
 from lstmgan_dist.corpus.tokenizer import END_ID, Encoded, Tokenizer, byte_tokenizer, character_counts, gather_index
 from lstmgan_dist.corpus.vocabulary import Counted, count, counter_for
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.tasks import LOCAL_THREADS, ReadingWorkers
 from lstmgan_dist.storage import Folder, content_mark, file_size
 
-__all__ = ["PreparedCorpus", "Progress", "content_key", "is_corpus_file", "is_prepared", "open_corpus", "prepare"]
+__all__ = [
+    "PreparationProgress",
+    "PreparedCorpus",
+    "content_key",
+    "is_corpus_file",
+    "is_prepared",
+    "open_corpus",
+    "prepare",
+]
 
 _PROBE = ".lstmgan-may-write"
 # What evaluation keeps beside the shards: where synthetic text is from, and the folder of those who judge texts.
@@ -54,7 +62,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Progress:
+class PreparationProgress:
     """How far a preparation is. stage: what is being done. bytes_done, bytes_total: over all passes, as stored."""
 
     stage: str
@@ -66,7 +74,7 @@ def prepare(
     settings: config.Corpus,
     out: Folder,
     *,
-    report: Callable[[Progress], None],
+    report: Callable[[PreparationProgress], None],
     workers: ReadingWorkers = LOCAL_THREADS,
 ) -> PreparedCorpus:
     """Tokenize the sources into shards in `out`, its manifest last; an older corpus there is replaced.
@@ -131,7 +139,9 @@ def _clear(out: Folder) -> None:
 class _Preparation:
     """The passes over the sources of one corpus."""
 
-    def __init__(self, settings: config.Corpus, report: Callable[[Progress], None], workers: ReadingWorkers) -> None:
+    def __init__(
+        self, settings: config.Corpus, report: Callable[[PreparationProgress], None], workers: ReadingWorkers
+    ) -> None:
         self._settings = settings
         self._report = report
         self._workers = workers
@@ -216,10 +226,10 @@ class _Preparation:
             partial(_numbered_chunks, self._settings), partial(_with_place, function), sources
         )
         for source, bytes_read, result in done:
-            self._report(Progress(stage, self._bytes_done + starts[source] + bytes_read, self._bytes_total))
+            self._report(PreparationProgress(stage, self._bytes_done + starts[source] + bytes_read, self._bytes_total))
             yield source, result
         self._bytes_done += _size(sources)
-        self._report(Progress(stage, self._bytes_done, self._bytes_total))
+        self._report(PreparationProgress(stage, self._bytes_done, self._bytes_total))
 
     def _refuse_empty(self, splits: dict[str, Split], findings: Findings) -> None:
         train, heldout = splits["train"], splits["heldout"]
@@ -339,7 +349,7 @@ def _encode(
 
 
 def _limited(
-    encoded: Encoded, characters_N: np.ndarray, part: Texts, rows: Rows, settings: config.Corpus
+    encoded: Encoded, characters_N: np.ndarray, part: SplitRows, rows: Rows, settings: config.Corpus
 ) -> tuple[Encoded, np.ndarray]:
     """Sentences of at most max_length tokens; one that is cut short keeps its share of the characters."""
     lengths_N, limit = encoded.lengths_N, settings.max_length

@@ -17,8 +17,7 @@ from lstmgan_dist.addresses import WITHOUT_FILE, path_of, scheme_of
 from lstmgan_dist.config import Corpus, Job, differences, dump_job, parse_job
 from lstmgan_dist.corpus.manifest import PreparedCorpus, is_prepared, open_corpus
 from lstmgan_dist.corpus.order import SentenceOrder, TextOrder
-from lstmgan_dist.corpus.prepare import Progress as PreparationProgress
-from lstmgan_dist.corpus.prepare import content_key, prepare
+from lstmgan_dist.corpus.prepare import PreparationProgress, content_key, prepare
 from lstmgan_dist.corpus.tokenizer import Tokenizer
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.synthetic import is_synthetic, prepare_synthetic, synthetic_key
