@@ -15,8 +15,10 @@ from typing import IO, Any
 from fsspec.implementations.local import LocalFileSystem
 
 from lstmgan_dist.addresses import path_of, scheme_of
-from lstmgan_dist.drivers import UploadedBeforeError, configure, is_object_store, reporting, resolve
+from lstmgan_dist.drivers import configure, is_object_store, resolve
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.retries import UploadedBeforeError
+from lstmgan_dist.storage_errors import reporting
 
 __all__ = [
     "WRITE_PROBE",
