@@ -96,7 +96,7 @@ def _enter(run: Run, name: str, checkpoint: str, say: Callable[[str], None]) -> 
     if checkpoint == "best" and run.job.checkpoint.best_by == "frontier":
         checkpoint = "latest"  # what a verdict is about cannot be chosen by the verdict
     end = run.checkpoint(checkpoint, say=say)
-    start = Progress.from_json(end.progress()).likelihood_end(run.job.phases)
+    start = Progress.of(end).likelihood_end(run.job.phases)
     own = contestant(run, name, "run", load_generator(run, end), end.digest("generator"), end.step)
     if start is None or start == end.step:
         return Entry(run, own, None, None)

@@ -100,7 +100,7 @@ class Game:
         )
 
     @torch.no_grad()
-    def hand_embedding_over(self) -> None:
+    def copy_embedding_to_discriminator(self) -> None:
         """Let the discriminator start from what the generator's embedding has become."""
         assert self.discriminator is not None
         self.discriminator.embedding.weight.copy_(self.generator.embedding.weight)

@@ -74,7 +74,7 @@ def _describe_run(run: Run, warn: Callable[[str], None]) -> dict[str, Any]:
     facts: dict[str, Any] = {"run": run.folder.url, "job": run.job.name, "corpus": run.corpus_url()}
     if newest is None:
         return facts | {"checkpoints": "none yet"}
-    progress = Progress.from_json(newest.progress())
+    progress = Progress.of(newest)
     facts["checkpoints"] = ", ".join(map(str, run.checkpoints.steps()))
     facts["newest checkpoint"] = f"step {newest.step}, verified"
     if progress.phase < len(run.job.phases):

@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from lstmgan_dist.config import AnyPhase
-from lstmgan_dist.corpus.manifest import PreparedCorpus
-from lstmgan_dist.corpus.order import TextOrder
+from lstmgan_dist.training.checkpoint import Checkpoint
 
 HELDOUT_NLL, DISCRIMINATOR_ACCURACY = "heldout/nll", "heldout/discriminator_accuracy"
 
@@ -70,11 +69,6 @@ class Progress:
         else:
             self.evaluations_since_best += 1
 
-    def phase_is_over(self, phase: AnyPhase, steps: int) -> bool:
-        """Whether the phase has run its steps, or stopped getting better."""
-        patience = phase.early_stop
-        return self.phase_step >= steps or (patience is not None and self.evaluations_since_best >= patience)
-
     def next_phase(self) -> None:
         """Begin the following phase."""
         self.ended = (*self.ended, EndedPhase(self.step, self.best))
@@ -82,6 +76,11 @@ class Progress:
         self.phase_step = 0
         self.best = None
         self.evaluations_since_best = 0
+
+    @property
+    def best_is_of_this_step(self) -> bool:
+        """Whether the last step is the one with the phase's best evaluation."""
+        return self.best is not None and self.best.step == self.step
 
     @property
     def last_phase(self) -> int:
@@ -108,6 +107,11 @@ class Progress:
         return asdict(self)
 
     @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Self:
+        """Where the run stood when the checkpoint was written."""
+        return cls.from_json(checkpoint.progress())
+
+    @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """The inverse of `to_json`."""
         ended = tuple(EndedPhase(phase["step"], _score(phase["best"])) for phase in values["ended"])
@@ -116,19 +120,3 @@ class Progress:
 
 def _score(values: dict[str, Any] | None) -> Score | None:
     return Score(**values) if values else None
-
-
-def steps_of(phase: AnyPhase, batches_per_epoch: float) -> int:
-    """The most steps that a phase takes, where an epoch is over when as many batches were read as the text holds."""
-    if phase.steps is not None:
-        return phase.steps
-    assert phase.epochs is not None
-    return max(1, round(phase.epochs * batches_per_epoch / phase.batches_per_step))
-
-
-def batches_per_epoch(corpus: PreparedCorpus, batch_size: int) -> float:
-    """Batches of one pass over the training text."""
-    split = corpus.splits["train"]
-    if corpus.layout == "sentences":
-        return split.rows / batch_size
-    return TextOrder(split.tokens, rows=batch_size, length=corpus.max_length).steps

@@ -129,7 +129,7 @@ class Run:
         latest = self.checkpoints.newest(warn=say)
         if latest is None:
             raise UserError(f"{self.folder} has no checkpoint yet: let lstmgan train run until the first one.")
-        progress = Progress.from_json(latest.progress())
+        progress = Progress.of(latest)
         start, best = progress.likelihood_end(self.job.phases), progress.best_of_last_phase
         if which == "likelihood":
             if start is None:
@@ -147,7 +147,7 @@ class Run:
         return self._told(self.checkpoints.open(best.step), f", the best of this phase: {best}", say)
 
     def _told(self, checkpoint: Checkpoint, what: str, say: Callable[[str], None]) -> Checkpoint:
-        phase = Progress.from_json(checkpoint.progress()).last_phase
+        phase = Progress.of(checkpoint).last_phase
         which = f"phase {phase + 1} of {len(self.job.phases)} ({self.job.phases[phase].kind})"
         say(f"{self.folder.name}: step {checkpoint.step}, of {which}{what}.")
         return checkpoint
