@@ -127,10 +127,9 @@ def train(
         check_workers(fewest, most, settings.batch.lanes)
     console = _console()
 
-    from lstmgan_dist import storage
+    from lstmgan_dist.storage import Folder
 
-    storage.configure(settings.storage)
-    storage.Folder(url).check_writable()
+    Folder(url, settings.storage).check_writable()
     corpus = _corpus(settings, url)
 
     from lstmgan_dist.runtime import local
@@ -180,7 +179,7 @@ def _train_on_ray(
     from lstmgan_dist.training.trainer import train_on_worker
 
     fewest, most, cpus, gpus = size
-    folder = Folder(url)
+    folder = Folder(url, settings.storage)
     url = str(folder.local_path or folder)  # absolute, for workers run in folders of their own
     with connected_for(fewest, most, cpus=cpus, gpus=gpus, device=settings.device, address=address) as workers:
         from lstmgan_dist.runtime import ray_train
@@ -511,7 +510,7 @@ def generate(
             generation.write_one_file(request, out, hands, _watch)
             typer.echo(f"{count} texts are in {out}.")
             return
-        found = generation.write_shards(request, Folder(out), shards, hands, _watch)
+        found = generation.write_shards(request, Folder(out, loaded.run.storage), shards, hands, _watch)
     typer.echo(f"{count} texts are in {out}" + (f", {found} of them from before." if found else "."))
 
 
@@ -563,11 +562,8 @@ def evaluate(
 
     from lstmgan_dist.evaluation.embedding import encoder_called
     from lstmgan_dist.training import assessing
-    from lstmgan_dist.training.run import reach_storage_of
 
     embedding = encoder_called(encoder) if encoder else None
-    for run in runs:
-        reach_storage_of(run)
     entries = assessing.enter_all(runs, checkpoint, say=_warn)
     with _hands(device, size, address) as (hands, elsewhere):
         found = assessing.judge(entries, settings, encoder=embedding, workers=hands, watch=_watch, device=elsewhere)
@@ -711,11 +707,9 @@ def _result_and_workers(
     from dataclasses import replace
 
     from lstmgan_dist.training.result import load_result
-    from lstmgan_dist.training.run import reach_storage_of
 
     _check_address(address, wanted[0])
     # What is wrong with the run is found out before anything is started.
-    reach_storage_of(run)
     loaded = load_result(run, checkpoint, device="cpu" if wanted[0] else device, say=_warn)
     with _hands(device, wanted, address) as (hands, elsewhere):
         yield replace(loaded, elsewhere=elsewhere), hands
@@ -806,7 +800,7 @@ def _corpus(settings: config.Job, url: str) -> PreparedCorpus:
     from lstmgan_dist.training.run import prepared_corpus
 
     with _preparation_bar() as report:
-        return prepared_corpus(settings.corpus, url, report)
+        return prepared_corpus(settings.corpus, url, report, settings.storage)
 
 
 def _console() -> Console:

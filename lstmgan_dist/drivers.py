@@ -27,17 +27,9 @@ _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 
 _CONNECT_SECONDS = 5.0
 
-_settings = Storage()
 
-
-def configure(settings: Storage) -> None:
-    """From now on, this process reaches its storage as a job says; call it before the first `Folder`."""
-    global _settings
-    _settings = settings
-
-
-def resolve(url: str) -> tuple[Any, str]:
-    """The file system of a URL, and the path within it.
+def resolve(url: str, settings: Storage) -> tuple[Any, str]:
+    """The file system of a URL, reached as the settings say, and the path within it.
 
     Raises:
         UserError: if no driver of this protocol is installed, or it is the address of text that has no file.
@@ -53,10 +45,10 @@ def resolve(url: str) -> tuple[Any, str]:
         if protocol in S3:
             # Credentials are looked up when a client is made, so another environment needs another one.
             environment = hash(tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))))
-            filesystem = _s3(_settings, environment, os.getpid())  # type: ignore[arg-type]  # frozen, so hashable
+            filesystem = _s3(settings, environment, os.getpid())  # type: ignore[arg-type]  # frozen, so hashable
             return filesystem, filesystem._strip_protocol(url)
         if protocol in GOOGLE:
-            anonymous = {"token": "anon"} if _settings.anonymous else {}
+            anonymous = {"token": "anon"} if settings.anonymous else {}
             with reporting(url):
                 return fsspec.core.url_to_fs(url, use_listings_cache=False, **anonymous)
         return fsspec.core.url_to_fs(url)

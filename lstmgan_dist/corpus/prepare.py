@@ -39,7 +39,7 @@ from lstmgan_dist.corpus.tokenizer import END_ID, Encoded, Tokenizer, byte_token
 from lstmgan_dist.corpus.vocabulary import Counted, count, counter_for
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.tasks import LOCAL_THREADS, ReadingWorkers
-from lstmgan_dist.storage import Folder, content_mark, file_size
+from lstmgan_dist.storage import BY_ENVIRONMENT, Folder, Storage, content_mark, file_size
 
 __all__ = [
     "PreparationProgress",
@@ -79,12 +79,13 @@ def prepare(
 ) -> PreparedCorpus:
     """Tokenize the sources into shards in `out`, its manifest last; an older corpus there is replaced.
 
-    workers: who reads, counts and encodes; the vocabulary and the shards are put together here.
+    out: its storage is how the sources are reached, too. workers: who reads, counts and encodes; the vocabulary and the
+    shards are put together here.
 
     Raises:
         UserError: if a source cannot be read, holds text that the settings call an error, or holds none at all.
     """
-    work = _Preparation(settings, report, workers)
+    work = _Preparation(settings, out.storage, report, workers)
     # A folder that cannot be written to is found out now, not after the first pass over all the text.
     out.write(_PROBE, b"")
     out.delete(_PROBE)
@@ -110,7 +111,7 @@ def is_corpus_file(name: str) -> bool:
     return name == MANIFEST or _OUR_FILES.fullmatch(name) is not None
 
 
-def content_key(settings: config.Corpus) -> str:
+def content_key(settings: config.Corpus, storage: Storage = BY_ENVIRONMENT) -> str:
     """A key for a cache of prepared corpora: equal text under equal settings has an equal key.
 
     Local files are hashed; of remote ones the key knows their address and what the storage says of their version.
@@ -121,12 +122,12 @@ def content_key(settings: config.Corpus) -> str:
     shaping = settings.model_dump(exclude={"source", "heldout_source", "shuffle_window"})
     parts: list[Any] = [FORMAT, sorted(shaping.items())]
     for names in (settings.sources, settings.heldout_sources):
-        parts.append([_mark(source) for source in find_sources(names)])
+        parts.append([_mark(source) for source in find_sources(names, storage)])
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
 def _mark(source: Source) -> tuple[Any, ...]:
-    mark = platform.python_version() if source.format == "builtin" else content_mark(source.url)
+    mark = platform.python_version() if source.format == "builtin" else content_mark(source.url, source.storage)
     return source.format, source.compression, mark
 
 
@@ -140,13 +141,17 @@ class _Preparation:
     """The passes over the sources of one corpus."""
 
     def __init__(
-        self, settings: config.Corpus, report: Callable[[PreparationProgress], None], workers: ReadingWorkers
+        self,
+        settings: config.Corpus,
+        storage: Storage,
+        report: Callable[[PreparationProgress], None],
+        workers: ReadingWorkers,
     ) -> None:
         self._settings = settings
         self._report = report
         self._workers = workers
-        self._sources = find_sources(settings.sources)
-        self._heldout_sources = find_sources(settings.heldout_sources)
+        self._sources = find_sources(settings.sources, storage)
+        self._heldout_sources = find_sources(settings.heldout_sources, storage)
         is_shared = not self._heldout_sources and settings.heldout_fraction > 0
         self._purpose: Purpose = "both" if is_shared else "train"
         # A long text is cut at a share of its characters, so these are counted first; bytes need no vocabulary.
@@ -285,7 +290,7 @@ def _numbered_chunks(settings: config.Corpus, source: Source) -> Iterator[tuple[
     """
     if source.format != "builtin":
         try:
-            size = file_size(source.url)
+            size = file_size(source.url, source.storage)
         except FileNotFoundError:
             size = None
         if size != source.size:

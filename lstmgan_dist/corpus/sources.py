@@ -26,7 +26,7 @@ from lstmgan_dist.addresses import SYNTHETIC, scheme_of
 from lstmgan_dist.corpus import python_docs
 from lstmgan_dist.corpus.tokenizer import byte_counts
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.storage import Folder, file_size, matching_files, open_file
+from lstmgan_dist.storage import BY_ENVIRONMENT, Folder, Storage, file_size, matching_files, open_file
 
 BUILTIN = "builtin:python-docs"
 
@@ -59,12 +59,13 @@ _FORMATS: dict[str, Format] = {
 
 @dataclass(frozen=True)
 class Source:
-    """One file of text. size: stored bytes, for progress."""
+    """One file of text. size: stored bytes, for progress. storage: how it is reached, on whichever machine reads it."""
 
     url: str
     size: int
     format: Format
     compression: str | None
+    storage: Storage = BY_ENVIRONMENT
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ class Rows:
 # --- finding ---------------------------------------------------------------------------------------------------------
 
 
-def find_sources(names: Iterable[str]) -> list[Source]:
+def find_sources(names: Iterable[str], storage: Storage = BY_ENVIRONMENT) -> list[Source]:
     """The files that the names stand for, in order; a file that several names match is taken once.
 
     Raises:
@@ -190,25 +191,25 @@ def find_sources(names: Iterable[str]) -> list[Source]:
                 raise UserError(f"{name}: there is no such built-in corpus: try {BUILTIN}.")
             found[name] = Source(name, 0, "builtin", None)
             continue
-        folder = Folder(name)
+        folder = Folder(name, storage)
         if folder.exists("manifest.json") and folder.exists("tokenizer.json"):
             raise UserError(f"{name} is a corpus that prepare made already: name it in a job as corpus.source.")
-        urls = matching_files(name)
+        urls = matching_files(name, storage)
         if not urls:
             raise UserError(f"The source {name} matches no file: check the path.")
         # Hidden files are no text: .DS_Store, .gitignore, parts of unfinished downloads.
         visible = [url for url in urls if not posixpath.basename(url).startswith(".")] if len(urls) > 1 else urls
         for url in visible:
-            found[url] = _source(url)
+            found[url] = _source(url, storage)
     return list(found.values())
 
 
-def _source(url: str) -> Source:
+def _source(url: str, storage: Storage) -> Source:
     stem, suffix = posixpath.splitext(url.lower())
     compression = _COMPRESSIONS.get(suffix)
     if compression:
         suffix = posixpath.splitext(stem)[1]
-    return Source(url, file_size(url), _FORMATS.get(suffix, "text"), compression)
+    return Source(url, file_size(url, storage), _FORMATS.get(suffix, "text"), compression, storage)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -225,7 +226,7 @@ def read_chunks(source: Source, settings: config.Corpus) -> Iterator[Chunk]:
         yield from _builtin_chunks(source, continuous)
         return
     try:
-        with open_file(source.url) as raw:
+        with open_file(source.url, source.storage) as raw:
             if source.format in ("parquet", "arrow"):
                 if source.compression:
                     raise UserError(f"{source.url}: decompress it first; its columns are compressed already.")

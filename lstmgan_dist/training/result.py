@@ -28,7 +28,7 @@ from lstmgan_dist.runtime.tasks import IN_PROCESS, Watch, Workers
 from lstmgan_dist.training.checkpoint import Checkpoint
 from lstmgan_dist.training.game import build_generator
 from lstmgan_dist.training.review import ngram_figures
-from lstmgan_dist.training.run import Run, reach_storage_of
+from lstmgan_dist.training.run import Run
 
 # Held-out text is scored in shares that depend on the text alone, and the figures of these are added up in order: which
 # worker scored a share does not show, if all have as many threads.
@@ -89,7 +89,6 @@ def load_generator(run: Run, checkpoint: Checkpoint) -> Generator:
 def _arrived(url: str, step: int, device: DeviceChoice) -> Result:
     """A result that was sent here, loaded once by each process."""
     try:
-        reach_storage_of(url)
         return load_result(url, str(step), device=device, say=lambda sentence: None)
     except UserError as error:
         raise UserError(f"On {platform.node()}: {error}") from error

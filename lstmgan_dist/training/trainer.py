@@ -18,7 +18,7 @@ from lstmgan_dist.errors import UserError
 from lstmgan_dist.models.vectors import read_vectors
 from lstmgan_dist.runtime.base import Runtime, WorkTogether, lanes_of, rows_of
 from lstmgan_dist.runtime.randomness import Noise, derive
-from lstmgan_dist.storage import Folder, configure
+from lstmgan_dist.storage import Folder
 from lstmgan_dist.training import assessing
 from lstmgan_dist.training.background import OneAtATime
 from lstmgan_dist.training.checkpoint import Checkpoint, digest_of, snapshot
@@ -63,13 +63,13 @@ def train_on_worker(url: str, job: Job, runtime: Runtime, send: Callable[[Messag
     Raises:
         UserError: if this machine does not see the run or its corpus.
     """
-    configure(job.storage)
-    if not Folder(url).exists(JOB):
+    folder = Folder(url, job.storage)
+    if not folder.exists(JOB):
         raise UserError(
             f"{socket.gethostname()} does not see the run {url}: put it where all nodes can reach it with --run, such "
             "as s3:// or a mounted share."
         )
-    run = Run(Folder(url), job)
+    run = Run(folder, job)
     return train(run, run.corpus(), runtime, Relay(send))
 
 
@@ -126,7 +126,8 @@ class _Training:
         )
 
     def _start_from_vectors(self, path: str) -> None:
-        vectors = read_vectors(path, self.corpus.tokenizer.tokens, self.job.generator.embedding)
+        settings = self.job
+        vectors = read_vectors(path, self.corpus.tokenizer.tokens, settings.generator.embedding, settings.storage)
         vectors.copy_to(self.game.generator.embedding)
         self.screen.say(f"{path} has vectors for {vectors.coverage:.1%} of the vocabulary.")
 

@@ -76,7 +76,7 @@ class StoppingRuntime(LocalRuntime):
 
 def run_job(job, folder, *, runtime=None, device="cpu"):
     """Train a job in a folder, from wherever that stands."""
-    corpus = prepared_corpus(job.corpus, str(folder), lambda progress: None)
+    corpus = prepared_corpus(job.corpus, str(folder), lambda progress: None, job.storage)
     run = Run.create_or_resume(str(folder), job, corpus)
     outcome = train(run, corpus, runtime or LocalRuntime(torch.device(device)), Terminal(Console(quiet=True)))
     return run, outcome
