@@ -20,6 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from lstmgan_dist import __version__, config
+from lstmgan_dist.corpus.cleaning import Rows, clean
+from lstmgan_dist.corpus.findings import Case, Findings
 from lstmgan_dist.corpus.manifest import (
     FORMAT,
     MANIFEST,
@@ -33,7 +35,7 @@ from lstmgan_dist.corpus.manifest import (
     write_manifest,
 )
 from lstmgan_dist.corpus.shards import SplitWriter
-from lstmgan_dist.corpus.sources import Case, Chunk, Findings, Rows, Source, clean, find_sources, read_chunks
+from lstmgan_dist.corpus.sources import Chunk, Source, find_sources, read_chunks
 from lstmgan_dist.corpus.splits import Cut, Purpose, SplitRows, split
 from lstmgan_dist.corpus.tokenizer import END_ID, Encoded, Tokenizer, byte_tokenizer, character_counts, gather_index
 from lstmgan_dist.corpus.vocabulary import Counted, count, counter_for
@@ -228,7 +230,7 @@ class _Preparation:
             )
         )
         done = self._workers.map_parts_in_order(
-            partial(_numbered_chunks, self._settings), partial(_with_place, function), sources
+            partial(_numbered_chunks, self._settings), partial(_with_location, function), sources
         )
         for source, bytes_read, result in done:
             self._report(PreparationProgress(stage, self._bytes_done + starts[source] + bytes_read, self._bytes_total))
@@ -302,7 +304,7 @@ def _numbered_chunks(settings: config.Corpus, source: Source) -> Iterator[tuple[
     yield from enumerate(read_chunks(source, settings))
 
 
-def _with_place(function: Callable[[int, Chunk], Result], numbered: tuple[int, Chunk]) -> tuple[str, int, Result]:
+def _with_location(function: Callable[[int, Chunk], Result], numbered: tuple[int, Chunk]) -> tuple[str, int, Result]:
     """The result for a chunk, with the address of its source and how far that is read."""
     number, chunk = numbered
     return chunk.source.url, chunk.bytes_read, function(number, chunk)
@@ -365,7 +367,7 @@ def _limited(
     cases = (
         Case(
             rows.source.url,
-            rows.place(int(part.numbers[index])),
+            rows.source.location(int(part.numbers[index])),
             f"this sentence has {lengths_N[index]} tokens with its end mark, more than max_length {limit}",
         )
         for index in counted

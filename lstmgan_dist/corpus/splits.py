@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from lstmgan_dist import config
-from lstmgan_dist.corpus.sources import Rows
+from lstmgan_dist.corpus.cleaning import Rows
 from lstmgan_dist.corpus.tokenizer import character_counts, lowered, piece_borders
 
 # Whether a source is for one purpose, or a share of it is held out.

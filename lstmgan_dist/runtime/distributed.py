@@ -1,4 +1,4 @@
-"""Workers that train together through torch.distributed, whoever started them."""
+"""Where workers synchronise: gradients by DistributedDataParallel, the rest by torch.distributed."""
 
 from __future__ import annotations
 

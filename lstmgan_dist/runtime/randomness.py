@@ -1,4 +1,4 @@
-"""Noise and permutations as pure functions of what they are for.
+"""Noise (of drawn tokens, dropout, latents) and permutations, as pure functions of what they are for.
 
 Nothing here has state. A 64-bit key is derived from (seed, step, purpose, ...); the numbers of row `r` are the
 SplitMix64 stream (Steele et al. 2014) whose seed is element `r` of the key's own stream. So a row's noise depends
