@@ -335,14 +335,14 @@ def _measure_on(rank: int, workers: int, seeds: int, only: str, folder: str) -> 
     from rich.console import Console
 
     from lstmgan_dist.runs.train import train
-    from lstmgan_dist.runtime.base import Wish
     from lstmgan_dist.runtime.distributed import DistributedRuntime
+    from lstmgan_dist.runtime.signals import StopRequest
     from lstmgan_dist.training.run import Run, prepared_corpus
     from lstmgan_dist.training.screen import Terminal
 
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=workers)
-    runtime = DistributedRuntime(torch.device("cpu"), lambda: Wish.GO_ON)
+    runtime = DistributedRuntime(torch.device("cpu"), lambda: StopRequest.NONE)
     settings = {name: overrides for name, overrides in SETTINGS.items() if only in name}
     losses: dict[str, list[list[float]]] = {name: [] for name in settings}
     for seed in range(1, seeds + 1):

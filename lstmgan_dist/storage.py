@@ -15,13 +15,17 @@ from typing import IO, Any
 from fsspec.implementations.local import LocalFileSystem
 
 from lstmgan_dist.addresses import path_of, scheme_of
-from lstmgan_dist.drivers import UploadedBeforeError, configure, is_object_store, reporting, resolve
+from lstmgan_dist.drivers import is_object_store, resolve
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.retries import UploadedBeforeError
+from lstmgan_dist.storage_errors import reporting
+from lstmgan_dist.storage_settings import Storage
 
 __all__ = [
+    "BY_ENVIRONMENT",
     "WRITE_PROBE",
     "Folder",
-    "configure",
+    "Storage",
     "content_mark",
     "file_size",
     "matching_files",
@@ -29,6 +33,9 @@ __all__ = [
     "sha256_of",
     "write_file",
 ]
+
+# How a URL is reached where no job says it.
+BY_ENVIRONMENT = Storage()
 
 # Left in a folder if a process is killed at the wrong moment, and nothing then.
 WRITE_PROBE = ".lstmgan-write-probe"
@@ -47,16 +54,19 @@ class Folder:
     `storage.patience` says. Nothing is remembered between calls, so what others write is seen. One folder may be used
     by several threads.
 
+    storage: how the URL is reached; folders within this one are reached the same way.
+
     Raises:
         UserError: if the URL's protocol has no driver.
     """
 
-    def __init__(self, url: str | Path) -> None:
+    def __init__(self, url: str | Path, storage: Storage = BY_ENVIRONMENT) -> None:
         self.url = str(url).rstrip("/") or "/"
-        self._filesystem, self._root = resolve(self.url)
+        self.storage = storage
+        self._filesystem, self._root = resolve(self.url, storage)
 
     def __truediv__(self, name: str) -> Folder:
-        return Folder(posixpath.join(self.url, name))
+        return Folder(posixpath.join(self.url, name), self.storage)
 
     def __str__(self) -> str:
         return self.url
@@ -238,10 +248,10 @@ class Folder:
 
 
 @contextmanager
-def write_file(url: str) -> Iterator[IO[bytes]]:
+def write_file(url: str, storage: Storage = BY_ENVIRONMENT) -> Iterator[IO[bytes]]:
     """A file at an address of its own, that appears whole or not at all."""
     parent, name = posixpath.split(url)
-    with Folder(parent or ".").create(name) as file:
+    with Folder(parent or ".", storage).create(name) as file:
         yield file
 
 
@@ -250,13 +260,13 @@ def sha256_of(file: IO[bytes]) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
-def matching_files(pattern: str) -> list[str]:
+def matching_files(pattern: str, storage: Storage = BY_ENVIRONMENT) -> list[str]:
     """Addresses of the files that a path, folder, glob or URL stands for, sorted; a folder is searched throughout.
 
     Raises:
         UserError: if the protocol has no driver.
     """
-    filesystem, path = resolve(pattern)
+    filesystem, path = resolve(pattern, storage)
     with reporting(pattern, filesystem):
         if any(sign in path for sign in "*?[") and not filesystem.exists(path):
             found = [name for name, entry in filesystem.glob(path, detail=True).items() if entry["type"] == "file"]
@@ -268,25 +278,25 @@ def matching_files(pattern: str) -> list[str]:
     return sorted(path_of(url) if scheme_of(url) == "file" else url for url in urls)
 
 
-def open_file(url: str) -> IO[bytes]:
+def open_file(url: str, storage: Storage = BY_ENVIRONMENT) -> IO[bytes]:
     """A file, by its address, to read from beginning to end or with seeks."""
-    filesystem, path = resolve(url)
+    filesystem, path = resolve(url, storage)
     with reporting(url, filesystem):
         return _open(filesystem, path, url)
 
 
-def file_size(url: str) -> int:
+def file_size(url: str, storage: Storage = BY_ENVIRONMENT) -> int:
     """Bytes of a file, by its address; 0 where the storage does not say."""
-    filesystem, path = resolve(url)
+    filesystem, path = resolve(url, storage)
     with reporting(url, filesystem):
         return int(filesystem.size(path) or 0)
 
 
-def content_mark(url: str) -> str:
+def content_mark(url: str, storage: Storage = BY_ENVIRONMENT) -> str:
     """What changes when a file's content does: a hash of it, or what a remote storage says of its version."""
-    filesystem, path = resolve(url)
+    filesystem, path = resolve(url, storage)
     if isinstance(filesystem, LocalFileSystem):
-        with open_file(url) as file:
+        with open_file(url, storage) as file:
             return sha256_of(file)
     with reporting(url, filesystem):
         return str(filesystem.ukey(path))

@@ -6,8 +6,8 @@ from torch.multiprocessing.spawn import spawn
 
 from lstmgan_dist.config import dump_job, parse_job
 from lstmgan_dist.runs.train import train_on_worker
-from lstmgan_dist.runtime.base import Wish
 from lstmgan_dist.runtime.distributed import DistributedRuntime
+from lstmgan_dist.runtime.signals import StopRequest
 from lstmgan_dist.training.run import Run, prepared_corpus
 
 
@@ -26,6 +26,6 @@ def train_undisturbed(job, run, *, workers):
 def _work(rank, workers, meeting, url, job):
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=workers)
-    runtime = DistributedRuntime(torch.device("cpu"), lambda: Wish.GO_ON)
+    runtime = DistributedRuntime(torch.device("cpu"), lambda: StopRequest.NONE)
     assert train_on_worker(url, job, runtime, lambda message: None).finished
     torch.distributed.destroy_process_group()

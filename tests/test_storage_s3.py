@@ -31,14 +31,6 @@ def s3(server):
         yield server
 
 
-@pytest.fixture
-def settings():
-    """Settings of this process, which end with the test."""
-    storage.configure(Storage(timeout=1))
-    yield storage.configure
-    storage.configure(Storage())
-
-
 def test_what_is_written_can_be_read_listed_and_deleted(s3):
     folder = Folder(f"{s3.url}/basics/run")
     assert folder.list() == []
@@ -169,9 +161,9 @@ def test_small_operations_take_few_requests(server):
 # --- faults ----------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_lost_when_one_request_in_four_fails_in_any_way(server, settings):
+def test_nothing_is_lost_when_one_request_in_four_fails_in_any_way(server):
     with faulty_proxy(server, share=0.25, seed=2, kinds=EVERY_FAULT) as proxy, proxy.as_environment():
-        folder = Folder(f"{server.url}/faults")
+        folder = Folder(f"{server.url}/faults", Storage(timeout=1))
         folder.check_writable()
         contents = {f"{number}.bin": LARGE[number * 1000 : number * 3000] for number in range(24)}
 
@@ -195,13 +187,12 @@ def test_nothing_is_lost_when_one_request_in_four_fails_in_any_way(server, setti
 
 
 @pytest.mark.parametrize("kind", [503, "timeout", "reset", "cut", "lost"])
-def test_objects_in_parts_survive_every_kind_of_fault(server, settings, kind, monkeypatch):
+def test_objects_in_parts_survive_every_kind_of_fault(server, kind, monkeypatch):
     monkeypatch.setattr(storage, "_PART_BYTES", 5 * 2**20)
     monkeypatch.setattr(storage, "_READ_BYTES", 4 * 2**20)
-    settings(Storage(timeout=1))
     content = LARGE[: 13 * 2**20]
     with faulty_proxy(server, share=0.2, seed=4, kinds=[kind]) as proxy, proxy.as_environment():
-        folder = Folder(f"{server.url}/large-faults")
+        folder = Folder(f"{server.url}/large-faults", Storage(timeout=1))
         folder.write("at-once", content)
         with folder.create("streamed") as file:
             file.write(content)
@@ -212,8 +203,7 @@ def test_objects_in_parts_survive_every_kind_of_fault(server, settings, kind, mo
         assert server.unfinished_uploads() == []
 
 
-def test_an_end_of_patience_names_the_address_and_the_reason(server, settings):
-    settings(Storage(timeout=0.5, patience=1))
+def test_an_end_of_patience_names_the_address_and_the_reason(server):
     reasons = {
         503: "the storage answers 503",
         500: "the storage answers 500",
@@ -222,7 +212,7 @@ def test_an_end_of_patience_names_the_address_and_the_reason(server, settings):
     }
     for kind, reason in reasons.items():
         with faulty_proxy(server, share=0, kinds=[kind]) as proxy, proxy.as_environment():
-            folder = Folder(f"{server.url}/broken")
+            folder = Folder(f"{server.url}/broken", Storage(timeout=0.5, patience=1))
             folder.write("earlier.txt", b"good")
             proxy.fail(1)
             for action in (
@@ -239,10 +229,9 @@ def test_an_end_of_patience_names_the_address_and_the_reason(server, settings):
             assert folder.list() == ["earlier.txt"]
 
 
-def test_a_storage_that_fails_half_way_through_an_upload_keeps_the_earlier_object(server, settings):
-    settings(Storage(timeout=10, patience=1))
+def test_a_storage_that_fails_half_way_through_an_upload_keeps_the_earlier_object(server):
     with faulty_proxy(server, share=0, kinds=[503]) as proxy, proxy.as_environment():
-        folder = Folder(f"{server.url}/half")
+        folder = Folder(f"{server.url}/half", Storage(timeout=1, patience=1))
         folder.write("a.bin", b"good")
 
         def write():
@@ -257,10 +246,9 @@ def test_a_storage_that_fails_half_way_through_an_upload_keeps_the_earlier_objec
         assert folder.read("a.bin") == b"good"
 
 
-def test_a_storage_that_comes_back_is_waited_for(server, settings):
-    settings(Storage(timeout=1, patience=20))
+def test_a_storage_that_comes_back_is_waited_for(server):
     with faulty_proxy(server, share=0) as proxy, proxy.as_environment():
-        folder = Folder(f"{server.url}/back")
+        folder = Folder(f"{server.url}/back", Storage(timeout=1, patience=20))
         folder.write("a.txt", b"1")
         proxy.fail(1)
         timer = threading.Timer(2, proxy.fail, [0])
@@ -278,15 +266,11 @@ def refused(environment, url, **settings):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value) if value is not None else patch.delenv(name, raising=False)
-        storage.configure(Storage(**settings))
-        try:
-            folder = Folder(url)
-            with pytest.raises(UserError) as written:
-                folder.check_writable()
-            with pytest.raises(OSError) as read:  # noqa: PT011
-                folder.exists("job.yaml")
-        finally:
-            storage.configure(Storage())
+        folder = Folder(url, Storage(**settings))
+        with pytest.raises(UserError) as written:
+            folder.check_writable()
+        with pytest.raises(OSError) as read:  # noqa: PT011
+            folder.exists("job.yaml")
     sentence = str(written.value)
     assert sentence.startswith(f"{url} cannot be written to: ")
     assert "\n" not in sentence
@@ -347,20 +331,28 @@ def test_settings_of_the_job_win_over_the_environment(server, tmp_path, monkeypa
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.setenv("AWS_REGION", "eu-west-3")
-    try:
-        storage.configure(Storage(endpoint=server.endpoint, profile="mine"))
-        filesystem = Folder(f"{server.url}/settings")._filesystem
-        filesystem.connect()
-        assert filesystem.s3.meta.region_name == "eu-west-3"
-        Folder(f"{server.url}/settings").write("a.txt", b"text")
-        assert "settings/a.txt" in server.objects()
-        server.client().put_object_acl(Bucket=server.bucket, Key="settings/a.txt", ACL="public-read")
-        storage.configure(Storage(endpoint=server.endpoint, anonymous=True, region="eu-central-1"))
-        assert Folder(f"{server.url}/settings").read("a.txt") == b"text"
-        filesystem = Folder(f"{server.url}/settings")._filesystem
-        assert filesystem.s3.meta.region_name == "eu-central-1"
-    finally:
-        storage.configure(Storage())
+    folder = Folder(f"{server.url}/settings", Storage(endpoint=server.endpoint, profile="mine"))
+    folder._filesystem.connect()
+    assert folder._filesystem.s3.meta.region_name == "eu-west-3"
+    folder.write("a.txt", b"text")
+    assert "settings/a.txt" in server.objects()
+    server.client().put_object_acl(Bucket=server.bucket, Key="settings/a.txt", ACL="public-read")
+    public = Storage(endpoint=server.endpoint, anonymous=True, region="eu-central-1")
+    folder = Folder(f"{server.url}/settings", public)
+    assert folder.read("a.txt") == b"text"
+    assert folder._filesystem.s3.meta.region_name == "eu-central-1"
+
+
+def test_a_folder_within_another_is_reached_as_that_one_is(server):
+    """Two folders of one process, each with a storage of its own."""
+    with server.as_environment():
+        os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{free_port()}"
+        reached = Folder(server.url, Storage(endpoint=server.endpoint))
+        unreached = Folder(server.url, Storage(patience=0))
+        (reached / "runs" / "within").write("a.txt", b"text")
+        with pytest.raises(OSError, match="cannot be reached"):
+            (unreached / "runs" / "within").read("a.txt")
+        assert (reached / "runs" / "within").read("a.txt") == b"text"
 
 
 def test_an_absent_file_is_an_answer_and_no_mistake(s3):

@@ -75,11 +75,8 @@ def evaluate(
 
     from lstmgan_dist.evaluation.embedding import encoder_called
     from lstmgan_dist.runs import contest
-    from lstmgan_dist.training.run import reach_storage_of
 
     embedding = encoder_called(encoder) if encoder else None
-    for run in runs:
-        reach_storage_of(run)
     entries = contest.enter_all(runs, checkpoint, say=warn)
     with workers_and_device(device, size, address) as (pool, their_device):
         found = contest.hold(entries, settings, encoder=embedding, workers=pool, watch=watch, device=their_device)

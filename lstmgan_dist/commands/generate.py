@@ -105,7 +105,7 @@ def _write(request: Request, out: str | None, shards: Format, workers: Workers, 
             for text in texts:
                 typer.echo(text)
     elif is_folder:
-        found = generation.write_shards(request, Folder(out), shards, workers, watch)
+        found = generation.write_shards(request, Folder(out, request.result.run.storage), shards, workers, watch)
         typer.echo(f"{request.count} texts are in {out}" + (f", {found} of them from before." if found else "."))
     else:
         generation.write_one_file(request, out, workers, watch)

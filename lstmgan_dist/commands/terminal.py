@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
-    from lstmgan_dist.corpus.prepare import Progress as PreparationProgress
+    from lstmgan_dist.corpus.prepare import PreparationProgress
 
 Item = TypeVar("Item")
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lstmgan_dist.corpus.manifest import PreparedCorpus
-    from lstmgan_dist.runtime.local import StopSignal
+    from lstmgan_dist.runtime.signals import StopSignal
     from lstmgan_dist.training.run import Run
     from lstmgan_dist.training.screen import Terminal
     from lstmgan_dist.training.trainer import Outcome
@@ -54,10 +54,9 @@ def train(
     size = wanted_size(workers, cpus=cpus_per_worker, gpus=gpus_per_worker, address=address)
     size.check_lanes(settings.batch.lanes)
 
-    from lstmgan_dist import storage
+    from lstmgan_dist.storage import Folder
 
-    storage.configure(settings.storage)
-    storage.Folder(url).check_writable()
+    Folder(url, settings.storage).check_writable()
     corpus = _corpus(settings, url)
     console = stdout_console()
     if dry_run:
@@ -87,7 +86,7 @@ def _corpus(settings: config.Job, url: str) -> PreparedCorpus:
     from lstmgan_dist.training.run import prepared_corpus
 
     with preparation_bar() as report:
-        return prepared_corpus(settings.corpus, url, report)
+        return prepared_corpus(settings.corpus, url, report, settings.storage)
 
 
 def _show_plan(settings: config.Job, corpus: PreparedCorpus, console: Console) -> None:
@@ -125,7 +124,7 @@ def _train_on_ray(
     from lstmgan_dist.training.run import Run
     from lstmgan_dist.training.screen import replay
 
-    folder = Folder(url)
+    folder = Folder(url, settings.storage)
     url = str(folder.local_path or folder)  # absolute, for workers run in folders of their own
     with connected_for(size, device=settings.device, address=address) as decided:
         from lstmgan_dist.runtime import ray_train

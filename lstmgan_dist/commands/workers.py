@@ -38,10 +38,8 @@ def result_and_workers(
 ) -> Iterator[tuple[Result, Workers]]:
     """A run's result and who works with it."""
     from lstmgan_dist.runs.result import load_result
-    from lstmgan_dist.training.run import reach_storage_of
 
     # What is wrong with the run is found out before anything is started.
-    reach_storage_of(run)
     loaded = load_result(run, checkpoint, device="cpu" if size.most else device, say=warn)
     with workers_and_device(device, size, address) as (pool, their_device):
         yield replace(loaded, elsewhere=their_device), pool

@@ -13,6 +13,7 @@ from lstmgan_dist.config.explain import explain
 from lstmgan_dist.config.job import Job
 from lstmgan_dist.config.training import Frontier
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.nested import leaves
 from lstmgan_dist.settings import RESOLVED, Settings
 
 Block = TypeVar("Block", bound=Settings)
@@ -113,14 +114,7 @@ def differences(old: Job, new: Job) -> list[str]:
 
     How a storage is reached changes no result.
     """
-
-    def leaves(prefix: str, value: Any) -> dict[str, Any]:
-        if isinstance(value, dict | tuple) and value:
-            items = value.items() if isinstance(value, dict) else enumerate(value)
-            return {path: leaf for key, item in items for path, leaf in leaves(f"{prefix}.{key}", item).items()}
-        return {prefix.removeprefix("."): value}
-
-    before, after = (leaves("", job.model_dump(exclude={"storage"})) for job in (old, new))
+    before, after = (leaves(job.model_dump(exclude={"storage"})) for job in (old, new))
     return [
         f"{key}: {before.get(key, 'absent')} -> {after.get(key, 'absent')}"
         for key in (*before, *(key for key in after if key not in before))

@@ -1,4 +1,4 @@
-"""Which sequence comes n-th: pure functions of (seed, epoch, lane, position) and the sizes of the corpus's blocks.
+"""The order of the data: which sequence comes n-th, by pure functions of (seed, epoch, lane, position) and block sizes.
 
 An epoch permutes the blocks and lays their rows end to end: the *virtual* rows 0 to N - 1. Lane l of L owns the virtual
 rows from l*N//L up to (l+1)*N//L and shuffles them window by window. So a lane has the same number of rows in every

@@ -20,6 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from lstmgan_dist import __version__
+from lstmgan_dist.corpus.cleaning import Rows, clean
+from lstmgan_dist.corpus.findings import Case, Findings
 from lstmgan_dist.corpus.manifest import (
     FORMAT,
     MANIFEST,
@@ -34,15 +36,24 @@ from lstmgan_dist.corpus.manifest import (
 )
 from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.corpus.shards import SplitWriter
-from lstmgan_dist.corpus.sources import Case, Chunk, Findings, Rows, Source, clean, find_sources, read_chunks
-from lstmgan_dist.corpus.splits import Cut, Purpose, Texts, split
+from lstmgan_dist.corpus.sources import Chunk, Source, find_sources, read_chunks
+from lstmgan_dist.corpus.splits import Cut, Purpose, SplitRows, split
 from lstmgan_dist.corpus.tokenizer import END_ID, Encoded, Tokenizer, byte_tokenizer, character_counts, gather_index
 from lstmgan_dist.corpus.vocabulary import Counted, count, counter_for
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.tasks import LOCAL_THREADS, ReadingWorkers
-from lstmgan_dist.storage import Folder, content_mark, file_size
+from lstmgan_dist.storage import BY_ENVIRONMENT, Folder, content_mark, file_size
+from lstmgan_dist.storage_settings import Storage
 
-__all__ = ["PreparedCorpus", "Progress", "content_key", "is_corpus_file", "is_prepared", "open_corpus", "prepare"]
+__all__ = [
+    "PreparationProgress",
+    "PreparedCorpus",
+    "content_key",
+    "is_corpus_file",
+    "is_prepared",
+    "open_corpus",
+    "prepare",
+]
 
 _PROBE = ".lstmgan-may-write"
 # What evaluation keeps beside the shards: where synthetic text is from, and the folder of those who judge texts.
@@ -55,7 +66,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Progress:
+class PreparationProgress:
     """How far a preparation is. stage: what is being done. bytes_done, bytes_total: over all passes, as stored."""
 
     stage: str
@@ -67,17 +78,18 @@ def prepare(
     settings: Corpus,
     out: Folder,
     *,
-    report: Callable[[Progress], None],
+    report: Callable[[PreparationProgress], None],
     workers: ReadingWorkers = LOCAL_THREADS,
 ) -> PreparedCorpus:
     """Tokenize the sources into shards in `out`, its manifest last; an older corpus there is replaced.
 
-    workers: who reads, counts and encodes; the vocabulary and the shards are put together here.
+    out: its storage is how the sources are reached, too. workers: who reads, counts and encodes; the vocabulary and the
+    shards are put together here.
 
     Raises:
         UserError: if a source cannot be read, holds text that the settings call an error, or holds none at all.
     """
-    work = _Preparation(settings, report, workers)
+    work = _Preparation(settings, out.storage, report, workers)
     # A folder that cannot be written to is found out now, not after the first pass over all the text.
     out.write(_PROBE, b"")
     out.delete(_PROBE)
@@ -103,7 +115,7 @@ def is_corpus_file(name: str) -> bool:
     return name == MANIFEST or _OUR_FILES.fullmatch(name) is not None
 
 
-def content_key(settings: Corpus) -> str:
+def content_key(settings: Corpus, storage: Storage = BY_ENVIRONMENT) -> str:
     """A key for a cache of prepared corpora: equal text under equal settings has an equal key.
 
     Local files are hashed; of remote ones the key knows their address and what the storage says of their version.
@@ -114,12 +126,12 @@ def content_key(settings: Corpus) -> str:
     shaping = settings.model_dump(exclude={"source", "heldout_source", "shuffle_window"})
     parts: list[Any] = [FORMAT, sorted(shaping.items())]
     for names in (settings.sources, settings.heldout_sources):
-        parts.append([_mark(source) for source in find_sources(names)])
+        parts.append([_mark(source) for source in find_sources(names, storage)])
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
 def _mark(source: Source) -> tuple[Any, ...]:
-    mark = platform.python_version() if source.format == "builtin" else content_mark(source.url)
+    mark = platform.python_version() if source.format == "builtin" else content_mark(source.url, source.storage)
     return source.format, source.compression, mark
 
 
@@ -132,12 +144,18 @@ def _clear(out: Folder) -> None:
 class _Preparation:
     """The passes over the sources of one corpus."""
 
-    def __init__(self, settings: Corpus, report: Callable[[Progress], None], workers: ReadingWorkers) -> None:
+    def __init__(
+        self,
+        settings: Corpus,
+        storage: Storage,
+        report: Callable[[PreparationProgress], None],
+        workers: ReadingWorkers,
+    ) -> None:
         self._settings = settings
         self._report = report
         self._workers = workers
-        self._sources = find_sources(settings.sources)
-        self._heldout_sources = find_sources(settings.heldout_sources)
+        self._sources = find_sources(settings.sources, storage)
+        self._heldout_sources = find_sources(settings.heldout_sources, storage)
         is_shared = not self._heldout_sources and settings.heldout_fraction > 0
         self._purpose: Purpose = "both" if is_shared else "train"
         # A long text is cut at a share of its characters, so these are counted first; bytes need no vocabulary.
@@ -214,13 +232,13 @@ class _Preparation:
             )
         )
         done = self._workers.map_parts_in_order(
-            partial(_numbered_chunks, self._settings), partial(_with_place, function), sources
+            partial(_numbered_chunks, self._settings), partial(_with_location, function), sources
         )
         for source, bytes_read, result in done:
-            self._report(Progress(stage, self._bytes_done + starts[source] + bytes_read, self._bytes_total))
+            self._report(PreparationProgress(stage, self._bytes_done + starts[source] + bytes_read, self._bytes_total))
             yield source, result
         self._bytes_done += _size(sources)
-        self._report(Progress(stage, self._bytes_done, self._bytes_total))
+        self._report(PreparationProgress(stage, self._bytes_done, self._bytes_total))
 
     def _refuse_empty(self, splits: dict[str, Split], findings: Findings) -> None:
         train, heldout = splits["train"], splits["heldout"]
@@ -276,7 +294,7 @@ def _numbered_chunks(settings: Corpus, source: Source) -> Iterator[tuple[int, Ch
     """
     if source.format != "builtin":
         try:
-            size = file_size(source.url)
+            size = file_size(source.url, source.storage)
         except FileNotFoundError:
             size = None
         if size != source.size:
@@ -288,7 +306,7 @@ def _numbered_chunks(settings: Corpus, source: Source) -> Iterator[tuple[int, Ch
     yield from enumerate(read_chunks(source, settings))
 
 
-def _with_place(function: Callable[[int, Chunk], Result], numbered: tuple[int, Chunk]) -> tuple[str, int, Result]:
+def _with_location(function: Callable[[int, Chunk], Result], numbered: tuple[int, Chunk]) -> tuple[str, int, Result]:
     """The result for a chunk, with the address of its source and how far that is read."""
     number, chunk = numbered
     return chunk.source.url, chunk.bytes_read, function(number, chunk)
@@ -340,7 +358,7 @@ def _encode(
 
 
 def _limited(
-    encoded: Encoded, characters_N: np.ndarray, part: Texts, rows: Rows, settings: Corpus
+    encoded: Encoded, characters_N: np.ndarray, part: SplitRows, rows: Rows, settings: Corpus
 ) -> tuple[Encoded, np.ndarray]:
     """Sentences of at most max_length tokens; one that is cut short keeps its share of the characters."""
     lengths_N, limit = encoded.lengths_N, settings.max_length
@@ -351,7 +369,7 @@ def _limited(
     cases = (
         Case(
             rows.source.url,
-            rows.place(int(part.numbers[index])),
+            rows.source.location(int(part.numbers[index])),
             f"this sentence has {lengths_N[index]} tokens with its end mark, more than max_length {limit}",
         )
         for index in counted

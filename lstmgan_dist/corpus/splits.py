@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
+from lstmgan_dist.corpus.cleaning import Rows
 from lstmgan_dist.corpus.settings import Corpus
-from lstmgan_dist.corpus.sources import Rows
 from lstmgan_dist.corpus.tokenizer import character_counts, lowered, piece_borders
 
 # Whether a source is for one purpose, or a share of it is held out.
@@ -19,7 +19,7 @@ Purpose = Literal["train", "heldout", "both"]
 
 
 @dataclass(frozen=True)
-class Texts:
+class SplitRows:
     """Texts of one split from one chunk; its fields are those of `Rows`."""
 
     texts: pa.StringArray
@@ -38,16 +38,16 @@ class Cut:
     character: int
 
 
-def split(rows: Rows, number: int, settings: Corpus, purpose: Purpose, cut: Cut | None) -> Mapping[str, Texts]:
+def split(rows: Rows, number: int, settings: Corpus, purpose: Purpose, cut: Cut | None) -> Mapping[str, SplitRows]:
     """The texts of chunk `number` of a source by split, lowered if so set; a split that gets none may be absent."""
-    whole = Texts(lowered(rows.texts) if settings.tokenizer.lower else rows.texts, rows.numbers, rows.ends)
+    whole = SplitRows(lowered(rows.texts) if settings.tokenizer.lower else rows.texts, rows.numbers, rows.ends)
     if purpose != "both":
         return {purpose: whole}
     if cut is not None:
         return _cut_texts(whole, cut.character - cut.starts[rows.source.url][number], settings.tokenizer.kind)
     heldout = is_heldout(whole.texts, settings.heldout_fraction)
     return {
-        name: Texts(whole.texts.filter(pa.array(chosen)), whole.numbers[chosen], True)
+        name: SplitRows(whole.texts.filter(pa.array(chosen)), whole.numbers[chosen], True)
         for name, chosen in (("train", ~heldout), ("heldout", heldout))
     }
 
@@ -64,7 +64,7 @@ def is_heldout(texts: pa.StringArray, fraction: float) -> np.ndarray:
     return hashes < fraction * 2**32
 
 
-def _cut_texts(whole: Texts, character: int, kind: str) -> dict[str, Texts]:
+def _cut_texts(whole: SplitRows, character: int, kind: str) -> dict[str, SplitRows]:
     """The first `character` characters of a chunk's texts, and the rest; words are not torn apart."""
     counts = character_counts(whole.texts)
     stops = np.cumsum(counts)
@@ -78,10 +78,12 @@ def _cut_texts(whole: Texts, character: int, kind: str) -> dict[str, Texts]:
     first = [*whole.texts.slice(0, row).to_pylist(), *([text[:at]] if at else [])]
     second = [*([text[at:]] if at < len(text) else []), *whole.texts.slice(row + 1).to_pylist()]
     parts = {
-        "train": Texts(
+        "train": SplitRows(
             pa.array(first, pa.string()), whole.numbers[: len(first)], not at or (whole.ends and not second)
         ),
-        "heldout": Texts(pa.array(second, pa.string()), whole.numbers[len(whole.numbers) - len(second) :], whole.ends),
+        "heldout": SplitRows(
+            pa.array(second, pa.string()), whole.numbers[len(whole.numbers) - len(second) :], whole.ends
+        ),
     }
     return {name: part for name, part in parts.items() if len(part.texts)}
 

@@ -80,13 +80,12 @@ class Stream:
         assert sequences_read % batch_size == 0, "a position is a whole number of batches"
         self.sequences_read = sequences_read
         self._batch_size = batch_size
+        self.steps_per_epoch = math.ceil(batches_per_epoch(corpus, batch_size, split))
         rows = range(batch_size)
         if corpus.layout == "sentences":
             order = SentenceOrder(
                 corpus.splits[split].block_rows, lanes=total_lanes, seed=seed, shuffle_window=shuffle_window
             )
-            self.steps_per_epoch = math.ceil(order.rows / batch_size)
-            self.sequences_per_epoch = order.rows
             batches = _sentence_batches(
                 corpus,
                 split,
@@ -97,8 +96,6 @@ class Stream:
             )
         else:
             text = TextOrder(corpus.splits[split].tokens, rows=batch_size, length=corpus.max_length)
-            self.steps_per_epoch = text.steps
-            self.sequences_per_epoch = text.steps * batch_size
             per_lane = batch_size // total_lanes
             own = [row for lane in lanes for row in rows[lane * per_lane : (lane + 1) * per_lane]]
             batches = _text_batches(corpus, split, text, own, step=sequences_read // batch_size)
@@ -123,6 +120,13 @@ class Stream:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def batches_per_epoch(corpus: PreparedCorpus, batch_size: int, split: str = "train") -> float:
+    """Batches of one pass over a split: of sentences not a whole number, for what is left goes into the next pass."""
+    if corpus.layout == "sentences":
+        return corpus.splits[split].rows / batch_size
+    return TextOrder(corpus.splits[split].tokens, rows=batch_size, length=corpus.max_length).steps
 
 
 def heldout_batches(

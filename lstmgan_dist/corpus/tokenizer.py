@@ -25,9 +25,9 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 
 from lstmgan_dist.corpus.detokenize import join_words
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.tokens import END_ID, UNKNOWN_ID
 
 END, UNKNOWN = "<end>", "<unk>"
-END_ID, UNKNOWN_ID = 0, 1
 
 Kind = Literal["character", "byte", "word", "bpe"]
 

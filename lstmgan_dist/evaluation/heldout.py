@@ -14,17 +14,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from lstmgan_dist.corpus.manifest import PreparedCorpus, Split
 from lstmgan_dist.corpus.stream import read_sentences
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.texts import Texts, join_texts
+from lstmgan_dist.runtime.randomness import GOLDEN_GAMMA, split_mix_64
 
 # Fewer sentences teach a judge nothing and measure nothing.
 LEAST_TEXTS = 100
 _ROWS_AT_ONCE = 65536
-# SplitMix64's constants (Steele et al. 2014).
-_GAMMA, _MIX_1, _MIX_2 = (np.uint64(number) for number in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
 def validation_rows(split: Split, most_sequences: int) -> int:
@@ -35,10 +35,10 @@ def validation_rows(split: Split, most_sequences: int) -> int:
 def fingerprints(texts: Texts) -> np.ndarray:
     """A 64-bit hash of each text's tokens, uint64 (N,): equal for equal texts."""
     positions_T = np.arange(len(texts.tokens_T)) - np.repeat(texts.starts_N, texts.lengths_N)
-    hashes_T = _mixed(_mixed(texts.tokens_T.astype(np.uint64)) + positions_T.astype(np.uint64) * _GAMMA)
-    sums = np.append(np.uint64(0), np.cumsum(hashes_T, dtype=np.uint64))
+    hashes_T = _hashed(_hashed(texts.tokens_T.astype(np.int64)) + positions_T * GOLDEN_GAMMA)
+    sums = np.append(0, np.cumsum(hashes_T))
     starts_N = texts.starts_N
-    return _mixed(sums[starts_N + texts.lengths_N] - sums[starts_N] + texts.lengths_N.astype(np.uint64))
+    return _hashed(sums[starts_N + texts.lengths_N] - sums[starts_N] + texts.lengths_N).view(np.uint64)
 
 
 def digest(texts: Texts) -> str:
@@ -116,8 +116,5 @@ def _texts_of(corpus: PreparedCorpus, split: str, rows: range) -> Iterator[Texts
         yield Texts.encoded(read_sentences(corpus, split, range(start, min(rows.stop, start + _ROWS_AT_ONCE))))
 
 
-def _mixed(bits: np.ndarray) -> np.ndarray:
-    bits = bits + _GAMMA
-    bits = (bits ^ (bits >> np.uint64(30))) * _MIX_1
-    bits = (bits ^ (bits >> np.uint64(27))) * _MIX_2
-    return bits ^ (bits >> np.uint64(31))
+def _hashed(numbers: np.ndarray) -> np.ndarray:
+    return split_mix_64(torch.from_numpy(numbers)).numpy()

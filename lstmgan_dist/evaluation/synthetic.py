@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from lstmgan_dist import __version__
 from lstmgan_dist.addresses import SYNTHETIC, scheme_of
 from lstmgan_dist.corpus.manifest import SPLITS, TOKENIZER, PreparedCorpus, Split, fingerprint_of, write_manifest
-from lstmgan_dist.corpus.prepare import ORACLE, ORACLE_WEIGHTS, Progress, replacing
+from lstmgan_dist.corpus.prepare import ORACLE, ORACLE_WEIGHTS, PreparationProgress, replacing
 from lstmgan_dist.corpus.shards import SplitWriter
 from lstmgan_dist.corpus.tokenizer import END_ID, Encoded, Tokenizer, word_tokenizer
 from lstmgan_dist.errors import UserError
@@ -42,7 +42,7 @@ def is_synthetic(source: str) -> bool:
     return scheme_of(source) in SYNTHETIC
 
 
-def prepare_synthetic(source: str, folder: Folder, *, report: Callable[[Progress], None]) -> PreparedCorpus:
+def prepare_synthetic(source: str, folder: Folder, *, report: Callable[[PreparationProgress], None]) -> PreparedCorpus:
     """Draw the text of a source into a corpus, its manifest last; an older corpus there is replaced.
 
     Raises:
@@ -61,7 +61,7 @@ def prepare_synthetic(source: str, folder: Folder, *, report: Callable[[Progress
             splits[name] = _write_split(texts, name, tokenizer, folder)
             drawn_again += too_long
             bytes_done += sum(shard.size for shard in splits[name].shards)
-            report(Progress("drawing", bytes_done, bytes_done * len(SPLITS) // len(splits)))
+            report(PreparationProgress("drawing", bytes_done, bytes_done * len(SPLITS) // len(splits)))
         corpus = PreparedCorpus(
             folder=folder,
             layout="sentences",

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from lstmgan_dist.models import fused
 from lstmgan_dist.models.generator import Generator, State
-
-END = 0  # the token that ends a sentence, starts the next and pads
+from lstmgan_dist.tokens import END_ID as END
 
 _SLOTS = 512  # rows whose logits fit into a CPU's cache, and enough of them for fast matrix products
 _SLOT_STEP = 32  # few different numbers of slots: oneDNN compiles a kernel for each

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.storage import Folder
+from lstmgan_dist.storage import BY_ENVIRONMENT, Folder
+from lstmgan_dist.storage_settings import Storage
 
 
 class Vectors(NamedTuple):
@@ -43,7 +44,7 @@ class Vectors(NamedTuple):
         embedding.weight[self.found_V.to(embedding.weight.device)] = found.to(embedding.weight) * scale
 
 
-def read_vectors(path: str, vocabulary: Sequence[str], dimensions: int) -> Vectors:
+def read_vectors(path: str, vocabulary: Sequence[str], dimensions: int, storage: Storage = BY_ENVIRONMENT) -> Vectors:
     """Read the vectors of a vocabulary's tokens from a text file, `.gz` or not, local or behind a URL.
 
     A line is a word and its numbers, separated by spaces; the words of some files hold spaces themselves. word2vec's
@@ -58,7 +59,7 @@ def read_vectors(path: str, vocabulary: Sequence[str], dimensions: int) -> Vecto
     found_V = np.zeros(len(vocabulary), dtype=bool)
     folder, name = posixpath.split(path)
     try:
-        with Folder(folder or ".").open(name) as raw, gzip.open(raw) if name.endswith(".gz") else raw as lines:
+        with Folder(folder or ".", storage).open(name) as raw, gzip.open(raw) if name.endswith(".gz") else raw as lines:
             for number, line in enumerate(lines, start=1):
                 if number == 1 and _is_header(line):
                     continue

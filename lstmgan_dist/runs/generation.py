@@ -123,7 +123,7 @@ def generate(request: Request, workers: Workers) -> Iterator[list[str]]:
 def write_one_file(request: Request, url: str, workers: Workers, watch: Watch) -> None:
     """The texts in a file of the format that its name says, which appears whole or not at all."""
     total = len(blocks_of(request.count))
-    with write_file(url) as file:
+    with write_file(url, request.result.run.storage) as file:
         write_texts(file, url, watch(generate(request, workers), total, "generating"))
 
 
@@ -189,5 +189,5 @@ def _texts(request: Request, numbers: range) -> list[str]:
 def _write_shard(request: Request, folder: str, format_: Format, shard: tuple[int, range]) -> None:
     number, texts = shard
     name = _name(number, format_)
-    with Folder(folder).create(name) as file:
+    with Folder(folder, request.result.run.storage).create(name) as file:
         write_texts(file, name, request.blocks(texts))

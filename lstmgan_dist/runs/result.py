@@ -19,7 +19,7 @@ from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.local import DeviceChoice, choose_device
 from lstmgan_dist.training.checkpoint import Checkpoint
 from lstmgan_dist.training.game import build_generator
-from lstmgan_dist.training.run import Run, reach_storage_of
+from lstmgan_dist.training.run import Run
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,6 @@ def load_generator(run: Run, checkpoint: Checkpoint) -> Generator:
 def _arrived(url: str, step: int, device: DeviceChoice) -> Result:
     """A result that was sent here, loaded once by each process."""
     try:
-        reach_storage_of(url)
         return load_result(url, str(step), device=device, say=lambda sentence: None)
     except UserError as error:
         raise UserError(f"On {platform.node()}: {error}") from error

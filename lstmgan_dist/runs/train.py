@@ -10,7 +10,7 @@ from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runs.contest import judge_phase
 from lstmgan_dist.runtime.base import Runtime
-from lstmgan_dist.storage import Folder, configure
+from lstmgan_dist.storage import Folder
 from lstmgan_dist.training import trainer
 from lstmgan_dist.training.run import JOB, Run
 from lstmgan_dist.training.screen import Message, Relay, Screen
@@ -28,11 +28,11 @@ def train_on_worker(url: str, job: Job, runtime: Runtime, send: Callable[[Messag
     Raises:
         UserError: if this machine does not see the run or its corpus.
     """
-    configure(job.storage)
-    if not Folder(url).exists(JOB):
+    folder = Folder(url, job.storage)
+    if not folder.exists(JOB):
         raise UserError(
             f"{socket.gethostname()} does not see the run {url}: put it where all nodes can reach it with --run, such "
             "as s3:// or a mounted share."
         )
-    run = Run(Folder(url), job)
+    run = Run(folder, job)
     return train(run, run.corpus(), runtime, Relay(send))

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from enum import IntEnum
 from typing import Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from lstmgan_dist.runtime.signals import StopRequest
+
 T = TypeVar("T")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-class Wish(IntEnum):
-    """What a run is asked for from outside; of several wishes the greatest counts."""
-
-    GO_ON = 0
-    SAVE = 1  # a node is about to be taken away
-    STOP = 2
 
 
 class Runtime(Protocol):
@@ -54,8 +47,8 @@ class Runtime(Protocol):
         """What every worker gives, in the order of ranks: any Python object; whoever is late is waited for."""
         ...
 
-    def wish(self) -> Wish:
-        """What whoever watches over the workers wants of them; the same answer on every worker."""
+    def stop_request(self) -> StopRequest:
+        """What the workers are asked for by signals or by whoever watches over them; the same answer on every one."""
         ...
 
     def barrier(self) -> None:

@@ -1,4 +1,4 @@
-"""Workers that train together through torch.distributed, whoever started them."""
+"""Where workers synchronise: gradients by DistributedDataParallel, the rest by torch.distributed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from lstmgan_dist.runtime.base import Wish
+from lstmgan_dist.runtime.signals import StopRequest
 
 # A barrier may wait for an upload, which a slow or failing storage can stretch, an exchange for the measurement of a
 # sampler; a dead worker ends both at once.
@@ -28,14 +28,14 @@ class DistributedRuntime:
 
     Args:
         device: where this worker computes.
-        wish: what this worker has been asked for; asked once a step, so it must not wait for anything.
+        stop_request: what this worker has been asked for; called once a step, so it must not wait for anything.
     """
 
-    def __init__(self, device: torch.device, wish: Callable[[], Wish]) -> None:
+    def __init__(self, device: torch.device, stop_request: Callable[[], StopRequest]) -> None:
         self.device = device
         self.rank = dist.get_rank()
         self.world_size = dist.get_world_size()
-        self._own_wish = wish
+        self._own_request = stop_request
         # On the CPU always, so that asking does not wait for a GPU.
         control = dist.new_group(backend="gloo", timeout=_BARRIER_TIMEOUT)
         assert isinstance(control, dist.ProcessGroup)
@@ -86,16 +86,16 @@ class DistributedRuntime:
         dist.all_gather_object(everyone, own, group=self._control)
         return everyone
 
-    def wish(self) -> Wish:
+    def stop_request(self) -> StopRequest:
         # The answer of one step is read at the next, so that nobody waits for it.
-        answered, wishes = self._asking, torch.tensor(int(self._own_wish()))
-        work = dist.all_reduce(wishes, op=dist.ReduceOp.MAX, group=self._control, async_op=True)
+        answered, requests = self._asking, torch.tensor(int(self._own_request()))
+        work = dist.all_reduce(requests, op=dist.ReduceOp.MAX, group=self._control, async_op=True)
         assert work is not None
-        self._asking = wishes, work
+        self._asking = requests, work
         if answered is None:
-            return Wish.GO_ON
+            return StopRequest.NONE
         answered[1].wait()
-        return Wish(int(answered[0]))
+        return StopRequest(int(answered[0]))
 
     def barrier(self) -> None:
         dist.barrier(group=self._control)

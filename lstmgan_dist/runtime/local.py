@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
-from types import FrameType
 from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.runtime.base import Wish
+from lstmgan_dist.runtime.signals import StopRequest, StopSignal, stop_signals
 
 T = TypeVar("T")
 
@@ -48,8 +45,8 @@ class LocalRuntime:
     def exchange(self, own: T) -> list[T]:
         return [own]
 
-    def wish(self) -> Wish:
-        return Wish.GO_ON if self._stop.number is None else Wish.STOP
+    def stop_request(self) -> StopRequest:
+        return StopRequest.NONE if self._stop.number is None else StopRequest.STOP
 
     def barrier(self) -> None:
         pass
@@ -79,32 +76,6 @@ def two_threads_or_more() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-@dataclass
-class StopSignal:
-    """number: of the signal that asked this process to stop; None while none has."""
-
-    number: int | None = None
-
-
-@contextmanager
-def stop_signals() -> Iterator[StopSignal]:
-    """Meanwhile Ctrl-C or SIGTERM only asks to stop; a second one does what it always did."""
-    asked = StopSignal()
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        asked.number = number
-        signal.signal(number, previous[signal.Signals(number)])
-
-    for number in previous:
-        signal.signal(number, ask)
-    try:
-        yield asked
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def launch(function: Callable[[LocalRuntime], T], device: DeviceChoice) -> tuple[T, StopSignal]:

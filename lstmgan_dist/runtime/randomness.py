@@ -1,4 +1,4 @@
-"""Noise and permutations as pure functions of what they are for.
+"""Noise (of drawn tokens, dropout, latents) and permutations, as pure functions of what they are for.
 
 Nothing here has state. A 64-bit key is derived from (seed, step, purpose, ...); the numbers of row `r` are the
 SplitMix64 stream (Steele et al. 2014) whose seed is element `r` of the key's own stream. So a row's noise depends
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_GOLDEN_GAMMA = 0x9E3779B97F4A7C15 - 2**64
+GOLDEN_GAMMA = 0x9E3779B97F4A7C15 - 2**64
 _MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX_2 = 0x94D049BB133111EB - 2**64
 _BLOCK = 2**17  # numbers: 1 MiB, enough to keep several cores busy
@@ -47,12 +47,17 @@ def _blocks(keys_K: Tensor, length: int) -> Iterator[tuple[slice, slice, Tensor]
     rows = max(1, size // columns)
     memory = torch.empty(2, min(rows, len(keys_K)) * columns, dtype=torch.int64, device=keys_K.device)
     for column in range(0, length, columns):
-        counter = torch.arange(column + 1, min(column + columns, length) + 1, device=keys_K.device) * _GOLDEN_GAMMA
+        counter = torch.arange(column + 1, min(column + columns, length) + 1, device=keys_K.device) * GOLDEN_GAMMA
         for row in range(0, len(keys_K), rows):
             keys = keys_K[row : row + rows, None]
             bits, scratch = memory[:, : len(keys) * len(counter)].view(2, len(keys), len(counter))
             _mix(torch.add(keys, counter, out=bits), scratch)
             yield slice(row, row + rows), slice(column, column + columns), bits
+
+
+def split_mix_64(seeds: Tensor) -> Tensor:
+    """The first number of each seed's stream, int64: a hash in which close seeds are far apart."""
+    return _mix(seeds + GOLDEN_GAMMA, torch.empty_like(seeds))
 
 
 def permutation(key: int, length: int) -> Tensor:
@@ -107,7 +112,7 @@ class Noise:
         return _mask(torch.tensor([derive(self.key, purpose)], device=self.rows_B.device), shape, dropout)[0]
 
     def _row_keys(self, purpose: str) -> Tensor:
-        keys_B = derive(self.key, purpose) + (self.rows_B + 1) * _GOLDEN_GAMMA
+        keys_B = derive(self.key, purpose) + (self.rows_B + 1) * GOLDEN_GAMMA
         return _mix(keys_B, torch.empty_like(keys_B))
 
 

@@ -21,9 +21,9 @@ from ray.train.v2.api.callback import UserCallback
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lstmgan_dist.errors import UserError, sentence_of
-from lstmgan_dist.runtime.base import Runtime, Wish
+from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.distributed import DistributedRuntime
-from lstmgan_dist.runtime.local import StopSignal, stop_signals
+from lstmgan_dist.runtime.signals import StopRequest, StopSignal, stop_signals
 from lstmgan_dist.runtime.worker_size import WorkerSize
 
 T = TypeVar("T")
@@ -262,7 +262,7 @@ def _attempt(config: dict[str, Any]) -> Any:
     device = ray.train.torch.get_device() if config["gpus"] else torch.device("cpu")
     post = _Post(mailbox, is_first=ray.train.get_context().get_world_rank() == 0)
     try:
-        result = function(DistributedRuntime(device, post.wish), post.send)
+        result = function(DistributedRuntime(device, post.stop_request), post.send)
         post.close()
         return result
     except (UserError, OSError) as error:
@@ -291,13 +291,13 @@ class _Post:
             with self._lock:
                 self._outgoing.append(("sent", message))
 
-    def wish(self) -> Wish:
+    def stop_request(self) -> StopRequest:
         if self._stopping:
-            return Wish.STOP
+            return StopRequest.STOP
         if self._notice == "fresh":
             self._notice = "known"
-            return Wish.SAVE
-        return Wish.GO_ON
+            return StopRequest.SAVE
+        return StopRequest.NONE
 
     def close(self) -> None:
         self._closed.set()

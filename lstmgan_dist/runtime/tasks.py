@@ -24,7 +24,7 @@ class Workers(Protocol):
     """Whoever applies a function to many items."""
 
     def map_in_order(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """The function's results in the order of the items, of which only so many are under way as there are hands.
+        """The function's results in the order of the items, of which only so many are under way as there are workers.
 
         What the function raises is raised here, as it is, in its item's place.
         """

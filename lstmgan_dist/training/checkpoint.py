@@ -1,4 +1,4 @@
-"""Checkpoints that are either whole or absent.
+"""Checkpoints that are either whole or absent: writing the manifest last commits one.
 
 A checkpoint is a folder `step-00000120` of safetensors files and one `progress.json`, with a manifest of their sizes
 and SHA-256 digests that is written last. What has no manifest that fits does not exist. Nothing is ever unpickled.

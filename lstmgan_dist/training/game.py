@@ -42,7 +42,7 @@ class Game:
         self.players = self._job.phases[number].players(self.sides, steps)
 
     @torch.no_grad()
-    def hand_embedding_over(self) -> None:
+    def copy_embedding_to_discriminator(self) -> None:
         """Let the discriminator start from what the generator's embedding has become."""
         assert isinstance(self.discriminator, TokenReader), "no other kind's settings can ask for it"
         self.discriminator.embedding.weight.copy_(self.generator.embedding.weight)

@@ -6,8 +6,9 @@ from torch import nn
 
 from lstmgan_dist.config import Job
 from lstmgan_dist.corpus.manifest import PreparedCorpus
+from lstmgan_dist.corpus.stream import batches_per_epoch
+from lstmgan_dist.training.clock import steps_of
 from lstmgan_dist.training.game import build_discriminator, build_generator
-from lstmgan_dist.training.progress import batches_per_epoch, steps_of
 
 _FLOAT = 4  # bytes
 _MEBI = 2**20

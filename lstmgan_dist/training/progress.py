@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from lstmgan_dist.corpus.manifest import PreparedCorpus
-from lstmgan_dist.corpus.order import TextOrder
 from lstmgan_dist.phases.kind import HELDOUT_NLL, Phase
 from lstmgan_dist.training.checkpoint import Checkpoint
 
@@ -69,11 +67,6 @@ class Progress:
         else:
             self.evaluations_since_best += 1
 
-    def phase_is_over(self, phase: Phase, steps: int) -> bool:
-        """Whether the phase has run its steps, or stopped getting better."""
-        patience = phase.early_stop
-        return self.phase_step >= steps or (patience is not None and self.evaluations_since_best >= patience)
-
     def next_phase(self) -> None:
         """Begin the following phase."""
         self.ended = (*self.ended, EndedPhase(self.step, self.best))
@@ -81,6 +74,11 @@ class Progress:
         self.phase_step = 0
         self.best = None
         self.evaluations_since_best = 0
+
+    @property
+    def best_is_of_this_step(self) -> bool:
+        """Whether the last step is the one with the phase's best evaluation."""
+        return self.best is not None and self.best.step == self.step
 
     @property
     def last_phase(self) -> int:
@@ -102,14 +100,14 @@ class Progress:
         bests = (self.best, *(phase.best for phase in self.ended))
         return {score.step for score in bests if score} | {phase.step for phase in self.ended}
 
-    @classmethod
-    def of(cls, checkpoint: Checkpoint) -> Self:
-        """Where the run stood at a checkpoint."""
-        return cls.from_json(checkpoint.progress())
-
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
         return asdict(self)
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint) -> Self:
+        """Where the run stood when the checkpoint was written."""
+        return cls.from_json(checkpoint.progress())
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
@@ -120,19 +118,3 @@ class Progress:
 
 def _score(values: dict[str, Any] | None) -> Score | None:
     return Score(**values) if values else None
-
-
-def steps_of(phase: Phase, batches_per_epoch: float) -> int:
-    """The most steps that a phase takes, where an epoch is over when as many batches were read as the text holds."""
-    if phase.steps is not None:
-        return phase.steps
-    assert phase.epochs is not None
-    return max(1, round(phase.epochs * batches_per_epoch / phase.batches_per_step))
-
-
-def batches_per_epoch(corpus: PreparedCorpus, batch_size: int) -> float:
-    """Batches of one pass over the training text."""
-    split = corpus.splits["train"]
-    if corpus.layout == "sentences":
-        return split.rows / batch_size
-    return TextOrder(split.tokens, rows=batch_size, length=corpus.max_length).steps

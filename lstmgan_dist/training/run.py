@@ -17,13 +17,13 @@ from lstmgan_dist.addresses import WITHOUT_FILE, path_of, scheme_of
 from lstmgan_dist.config import Job, differences, dump_job, parse_job
 from lstmgan_dist.corpus.manifest import PreparedCorpus, is_prepared, open_corpus
 from lstmgan_dist.corpus.order import SentenceOrder, TextOrder
-from lstmgan_dist.corpus.prepare import Progress as PreparationProgress
-from lstmgan_dist.corpus.prepare import content_key, prepare
+from lstmgan_dist.corpus.prepare import PreparationProgress, content_key, prepare
 from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.corpus.tokenizer import Tokenizer
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.synthetic import is_synthetic, prepare_synthetic, synthetic_key
-from lstmgan_dist.storage import WRITE_PROBE, Folder, configure, matching_files
+from lstmgan_dist.storage import BY_ENVIRONMENT, WRITE_PROBE, Folder, matching_files
+from lstmgan_dist.storage_settings import Storage
 from lstmgan_dist.training.checkpoint import Checkpoint, Checkpoints
 from lstmgan_dist.training.progress import Progress
 
@@ -42,13 +42,13 @@ class Run:
         self.checkpoints = Checkpoints(folder / "checkpoints", keep=job.checkpoint.keep)
 
     @classmethod
-    def open(cls, url: str) -> Run:
+    def open(cls, url: str, storage: Storage = BY_ENVIRONMENT) -> Run:
         """The run at an address.
 
         Raises:
             UserError: if there is none.
         """
-        folder = Folder(url)
+        folder = Folder(url, storage)
         if not folder.exists(JOB):
             raise UserError(f"{url} is not a run: it has no {JOB}. A run is the folder that lstmgan train writes.")
         return cls(folder, parse_job(folder.read(JOB).decode(), name=folder.path(JOB)))
@@ -61,7 +61,7 @@ class Run:
             UserError: if the folder holds something else, with the differences.
         """
         check_fit(job, corpus)
-        folder = Folder(url)
+        folder = Folder(url, job.storage)
         has_run = folder.exists(JOB)
         if not has_run and set(folder.list()) - {WRITE_PROBE}:
             raise UserError(f"{url} is not empty and holds no run: choose another folder with --run.")
@@ -73,7 +73,7 @@ class Run:
             folder.write(CORPUS, json.dumps(record, indent=1).encode())
             folder.write(JOB, dump_job(job).encode())
             return cls(folder, job)
-        run = cls.open(url)
+        run = cls.open(url, job.storage)
         changed = differences(run.job, job)
         if changed:
             raise UserError(
@@ -88,6 +88,11 @@ class Run:
             )
         # The new job, for it may say otherwise how the storage is reached.
         return cls(folder, job)
+
+    @property
+    def storage(self) -> Storage:
+        """How its corpus is reached, and what is made of it: as its job says, or as a run behind a URL was itself."""
+        return self.folder.storage if _is_remote(self.folder.url) else self.job.storage
 
     def _corpus_record(self) -> dict[str, str]:
         return json.loads(self.folder.read(CORPUS))
@@ -104,7 +109,7 @@ class Run:
         Raises:
             UserError: if it has been moved or changed.
         """
-        corpus, trained_on = open_corpus(Folder(self.corpus_url())), self._corpus_record()["fingerprint"]
+        corpus, trained_on = open_corpus(Folder(self.corpus_url(), self.storage)), self._corpus_record()["fingerprint"]
         if corpus.fingerprint != trained_on:
             raise UserError(
                 f"{corpus.folder} has fingerprint {corpus.fingerprint[:12]}, but {self.folder} was trained on "
@@ -159,18 +164,6 @@ class Run:
         return json.loads(evaluation.read(VERDICT))["step"] if evaluation.exists(VERDICT) else None
 
 
-def reach_storage_of(run_url: str) -> None:
-    """From now on, this process reaches its storage as a run's job says: for where a command or a worker starts.
-
-    A run behind a URL has been reached otherwise, and so is its corpus.
-
-    Raises:
-        UserError: if there is no such run.
-    """
-    if not _is_remote(run_url):
-        configure(Run.open(run_url).job.storage)
-
-
 def check_fit(job: Job, corpus: PreparedCorpus) -> None:
     """See that the job can work on this text, before anything is written or started.
 
@@ -201,22 +194,27 @@ def check_fit(job: Job, corpus: PreparedCorpus) -> None:
             "choose another, for example with --set evaluate.prompt=''."
         ) from error
     vectors = job.generator.pretrained_vectors
-    if vectors and not matching_files(vectors):
+    if vectors and not matching_files(vectors, job.storage):
         raise UserError(f"generator.pretrained_vectors {vectors} matches no file: check the path.")
 
 
-def prepared_corpus(settings: Corpus, run_url: str, report: Callable[[PreparationProgress], None]) -> PreparedCorpus:
+def prepared_corpus(
+    settings: Corpus,
+    run_url: str,
+    report: Callable[[PreparationProgress], None],
+    storage: Storage = BY_ENVIRONMENT,
+) -> PreparedCorpus:
     """The job's corpus: the prepared one that the source names, or one made now, in a cache beside the run."""
     only = settings.sources[0] if len(settings.sources) == 1 else None
     if only and scheme_of(only) not in WITHOUT_FILE:
-        folder = Folder(only)
+        folder = Folder(only, storage)
         if is_prepared(folder):
             return open_corpus(folder)
-    caches = Folder(posixpath.join(posixpath.dirname(Folder(run_url).url) or ".", ".corpora"))
+    caches = Folder(posixpath.join(posixpath.dirname(Folder(run_url, storage).url) or ".", ".corpora"), storage)
     if only and is_synthetic(only) and not settings.heldout_sources:
         folder = caches / synthetic_key(only)
         return open_corpus(folder) if is_prepared(folder) else prepare_synthetic(only, folder, report=report)
-    folder = caches / content_key(settings)
+    folder = caches / content_key(settings, storage)
     return open_corpus(folder) if is_prepared(folder) else prepare(settings, folder, report=report)
 
 

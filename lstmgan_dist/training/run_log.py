@@ -20,6 +20,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from lstmgan_dist.config import Job, dump_job
 from lstmgan_dist.evaluation.findings import ContestFindings
+from lstmgan_dist.nested import leaves
 from lstmgan_dist.storage import Folder
 
 METRICS = "metrics.jsonl"
@@ -222,16 +223,8 @@ def _whole_lines(path: Path) -> list[str]:
 
 def _hyperparameters(job: Job) -> dict[str, float | str | bool]:
     """The settings that runs are compared by, as one flat table."""
-
-    def leaves(prefix: str, value: Any) -> dict[str, Any]:
-        if isinstance(value, dict):
-            return {path: leaf for key, item in value.items() for path, leaf in leaves(f"{prefix}{key}.", item).items()}
-        if isinstance(value, list | tuple):
-            return leaves(prefix, dict(enumerate(value)))
-        return {prefix.rstrip("."): value}
-
     return {
         name: value if isinstance(value, bool | int | float) else str(value)
-        for name, value in leaves("", job.model_dump(include=_COMPARED)).items()
-        if value is not None
+        for name, value in leaves(job.model_dump(include=_COMPARED)).items()
+        if value not in (None, (), {})
     }

@@ -12,25 +12,21 @@ import torch
 
 from lstmgan_dist.adversarial.objective import Report
 from lstmgan_dist.corpus.manifest import PreparedCorpus
-from lstmgan_dist.corpus.stream import Batch, Stream
+from lstmgan_dist.corpus.stream import Batch, Stream, batches_per_epoch
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.models.vectors import read_vectors
 from lstmgan_dist.phases.kind import DISCRIMINATOR_ACCURACY, HELDOUT_NLL
 from lstmgan_dist.phases.player import Moment
-from lstmgan_dist.runtime.base import Runtime, Wish, lanes_of, rows_of
+from lstmgan_dist.runtime.base import Runtime, lanes_of, rows_of
 from lstmgan_dist.runtime.randomness import Noise, derive
-from lstmgan_dist.settings import Interval
 from lstmgan_dist.training.background import OneAtATime
 from lstmgan_dist.training.brief import BriefEvaluation, evaluate_players
 from lstmgan_dist.training.checkpoint import Checkpoint, snapshot
+from lstmgan_dist.training.clock import Clock, Due
 from lstmgan_dist.training.environment import note_environment
 from lstmgan_dist.training.game import Game
 from lstmgan_dist.training.phase_judge import PhaseJudge
-from lstmgan_dist.training.progress import (
-    Progress,
-    batches_per_epoch,
-    steps_of,
-)
+from lstmgan_dist.training.progress import Progress
 from lstmgan_dist.training.run import Run
 from lstmgan_dist.training.run_log import Log, open_log
 from lstmgan_dist.training.screen import Screen
@@ -77,6 +73,7 @@ class _Training:
         self.lanes = lanes_of(runtime.rank, runtime.world_size, batch.lanes)
         rows_B = rows_of(self.lanes, batch.size // batch.lanes).to(runtime.device)
         self.noise = Noise(derive(self.job.seed), rows_B)
+        self.clock = Clock(self.job, batches_per_epoch(corpus, batch.size))
         self.commits = OneAtATime()
 
     def to_the_end(self) -> Outcome:
@@ -89,8 +86,19 @@ class _Training:
             self.game.load_networks(checkpoint)
         elif self.job.generator.pretrained_vectors:
             self._start_from_vectors(self.job.generator.pretrained_vectors)
-        resumed_phase = self.progress.phase if self.progress.phase_step else None
-        stream = Stream(
+        step, rank = self.progress.step, self.runtime.rank
+        with (
+            self._training_text() as stream,
+            open_log(self.run.folder, self.job, step=step, rank=rank, warn=self.screen.say) as log,
+            self.commits,
+        ):
+            if checkpoint:
+                self.screen.say(f"Resuming {self.run.folder} after step {step}.")
+            note_environment(self.run.folder, step=step, rank=rank, say=self.screen.say)
+            return self._run_phases(CountedTokens(stream), log, checkpoint)
+
+    def _training_text(self) -> Stream:
+        return Stream(
             self.corpus,
             "train",
             batch_size=self.job.batch.size,
@@ -100,110 +108,99 @@ class _Training:
             shuffle_window=self.job.corpus.shuffle_window,
             sequences_read=self.progress.sequences_read,
         )
-        real = CountedTokens(stream)
-        log_file = open_log(
-            self.run.folder, self.job, step=self.progress.step, rank=self.runtime.rank, warn=self.screen.say
-        )
-        with stream, log_file as log, self.commits:
-            if checkpoint:
-                self.screen.say(f"Resuming {self.run.folder} after step {self.progress.step}.")
-            note_environment(self.run.folder, step=self.progress.step, rank=self.runtime.rank, say=self.screen.say)
-            while self.progress.phase < len(self.job.phases):
-                self._begin_phase()
-                if checkpoint and self.progress.phase == resumed_phase:
-                    self.game.load_players(checkpoint, self.noise.rows_B)
-                if not self._run_phase(real, log):
-                    return Outcome(self.progress, False, self.last_evaluation)
-            if self.last_evaluation:
-                log.final(self.progress.step, self.last_evaluation.scalars)
-        return Outcome(self.progress, True, self.last_evaluation)
 
     def _start_from_vectors(self, path: str) -> None:
-        vectors = read_vectors(path, self.corpus.tokenizer.tokens, self.job.generator.embedding)
+        settings = self.job
+        vectors = read_vectors(path, self.corpus.tokenizer.tokens, settings.generator.embedding, settings.storage)
         vectors.copy_to(self.game.generator.embedding)
         self.screen.say(f"{path} has vectors for {vectors.coverage:.1%} of the vocabulary.")
 
-    def _begin_phase(self) -> None:
-        phase = self.job.phases[self.progress.phase]
-        batches = batches_per_epoch(self.corpus, self.job.batch.size)
-        self.steps = steps_of(phase, batches)
-        self.steps_per_epoch = max(1, round(batches / phase.batches_per_step))
-        if self.progress.phase_step == 0:
-            self._hand_embedding_over()
-        self.game.begin_phase(self.progress.phase, self.steps)
+    def _run_phases(self, real: CountedTokens, log: Log, checkpoint: Checkpoint | None) -> Outcome:
+        """What is left of the phases, from the checkpoint on if there is one."""
+        progress = self.progress
+        while progress.phase < len(self.job.phases):
+            self._begin_phase()
+            if progress.phase_step and checkpoint:
+                self.game.load_players(checkpoint, self.noise.rows_B)
+            if not self._run_phase(real, log):
+                return Outcome(progress, False, self.last_evaluation)
+        if self.last_evaluation:
+            log.final(progress.step, self.last_evaluation.scalars)
+        return Outcome(progress, True, self.last_evaluation)
 
-    def _hand_embedding_over(self) -> None:
-        """What the first phase with a discriminator begins with, if the job says so."""
+    def _begin_phase(self) -> None:
+        progress = self.progress
+        if not progress.phase_step:
+            self._start_discriminator()
+        self.game.begin_phase(progress.phase, self.clock.steps(progress.phase))
+
+    def _start_discriminator(self) -> None:
+        """Give it the generator's embedding, where the first phase that it plays in begins and the job says so."""
         games = [number for number, phase in enumerate(self.job.phases) if phase.plays]
         settings = self.job.discriminator
         if settings and settings.embedding_taken and games[:1] == [self.progress.phase]:
-            self.game.hand_embedding_over()
+            self.game.copy_embedding_to_discriminator()
 
     def _run_phase(self, real: CountedTokens, log: Log) -> bool:
         """The rest of the current phase; False when the runtime asked to stop before its end."""
-        progress, number = self.progress, self.progress.phase
-        phase = self.job.phases[number]
-        name = f"{number + 1}/{len(self.job.phases)} {phase.kind}"
-        self.screen.begin_phase(number=number, name=name, done=progress.phase_step, total=self.steps)
-        wish = Wish.GO_ON
+        progress, clock, number = self.progress, self.clock, self.progress.phase
+        name = f"{number + 1}/{len(self.job.phases)} {self.job.phases[number].kind}"
+        self.screen.begin_phase(number=number, name=name, done=progress.phase_step, total=clock.steps(number))
         while progress.phase == number:
-            moment = Moment(progress.phase_step, progress.learning_rate_scale, self.noise.at("step", progress.step))
-            report = phase.play(self.game.players, self.game.sides, real, moment)
-            progress.advance(real.stream.sequences_read)
-            self.screen.tick(done=progress.phase_step)
-            self.commits.check()
-            wish = max(wish, self.runtime.wish())
-            saving, evaluating = self._due(self.job.checkpoint.every), self._due(self.job.evaluate.every)
-            if saving or evaluating:
+            report = self._round(real)
+            clock.hear(self.runtime.stop_request())
+            if clock.is_meeting(progress):
                 self.game.synchronise()
-            # A wish waits until all workers have the same weights: to average them for it would change the numbers.
-            granted = wish if self.game.is_synchronised else Wish.GO_ON
-            saving = saving or granted is not Wish.GO_ON
+            due = clock.due(progress, synchronised=self.game.is_synchronised)
             try:
-                self._observe(report, real, log, saving=saving)
+                self._observe(report, real, log, due)
             except FailedUpdateError as failure:
                 self._roll_back(failure)
-            if progress.phase_is_over(phase, self.steps):
+            if clock.is_over(progress):
                 self._finish_phase(log)
             # A score is worth nothing without the weights that reached it.
-            if saving or progress.phase != number or (progress.best and progress.best.step == progress.step):
+            if due.save or progress.phase != number or progress.best_is_of_this_step:
                 self._save(log)
-            if granted is Wish.STOP and progress.phase < len(self.job.phases):
+            if due.stop and progress.phase < len(self.job.phases):
                 return False
-            wish = Wish.GO_ON if granted else wish
         return True
 
-    def _due(self, interval: Interval) -> bool:
-        """Whether a step that ends an interval, or the phase, has just been done."""
-        done = self.progress.phase_step
-        return done % interval.steps(self.steps_per_epoch) == 0 or done >= self.steps
+    def _round(self, real: CountedTokens) -> Report:
+        """One step: a round of updates."""
+        progress, phase = self.progress, self.job.phases[self.progress.phase]
+        moment = Moment(progress.phase_step, progress.learning_rate_scale, self.noise.at("step", progress.step))
+        report = phase.play(self.game.players, self.game.sides, real, moment)
+        progress.advance(real.stream.sequences_read)
+        self.screen.tick(done=progress.phase_step)
+        self.commits.check()
+        return report
 
-    def _observe(self, report: Report, real: CountedTokens, log: Log, *, saving: bool) -> None:
+    def _observe(self, report: Report, real: CountedTokens, log: Log, due: Due) -> None:
         """Log and evaluate when it is time; what is about to be saved is looked at in any case.
 
         Raises:
             FailedUpdateError: if a figure is not a number, or the samples have collapsed.
         """
-        step = self.progress.step
-        logging, evaluating = self._due(self.job.log.every), self._due(self.job.evaluate.every)
-        if logging or evaluating or saving:
+        if due.anything:
             # Beside this the host waits for the device in updates that draw text: for its length, which cuts the work.
             names = sorted(report)
             values = self.runtime.sum(torch.stack([report[name].float() for name in names])).tolist()
             scalars = dict(zip(names, values, strict=True))
-            if logging:
-                for name, player in self.game.players.items():
-                    scalars[f"{name}/learning_rate"] = player.learning_rate
-                rate = real.tokens_per_second() * self.runtime.world_size
-                log.scalars(step, scalars, phase=self.progress.phase)
-                log.rates(step, {"throughput/tokens_per_second": rate})
-                shown = {name: scalars[name] for name in _SHOWN if name in scalars}
-                self.screen.show(losses=shown, tokens_per_second=rate)
+            if due.log:
+                self._log(scalars, real, log)
             bad = [f"{name} is {value}" for name, value in scalars.items() if not math.isfinite(value)]
             if bad:
                 raise FailedUpdateError(", ".join(bad))
-        if evaluating:
+        if due.evaluate:
             self._evaluate(log)
+
+    def _log(self, scalars: dict[str, float], real: CountedTokens, log: Log) -> None:
+        step, rate = self.progress.step, real.tokens_per_second() * self.runtime.world_size
+        rates = {f"{name}/learning_rate": player.learning_rate for name, player in self.game.players.items()}
+        log.scalars(step, scalars | rates, phase=self.progress.phase)
+        log.rates(step, {"throughput/tokens_per_second": rate})
+        shown = {name: scalars[name] for name in _SHOWN if name in scalars}
+        self.screen.show(losses=shown, tokens_per_second=rate)
 
     def _evaluate(self, log: Log) -> None:
         result = self.last_evaluation = evaluate_players(self.game, self.corpus, self.job, self.runtime)
@@ -252,8 +249,8 @@ class _Training:
         if progress.best:
             self.game.load_players(checkpoint, self.noise.rows_B)
         else:
-            self._hand_embedding_over()
-            self.game.begin_phase(progress.phase, self.steps)
+            self._start_discriminator()
+            self.game.begin_phase(progress.phase, self.clock.steps(progress.phase))
         self.screen.say(
             f"{what}. Going on from {which}, step {step}, with learning rates times {progress.learning_rate_scale:g}."
         )

@@ -24,7 +24,8 @@ import torch.multiprocessing as multiprocessing
 
 from lstmgan_dist.config import Job, parse_job
 from lstmgan_dist.runs.train import train, train_on_worker
-from lstmgan_dist.runtime.base import Runtime, Wish
+from lstmgan_dist.runtime.base import Runtime
+from lstmgan_dist.runtime.signals import StopRequest
 from lstmgan_dist.runtime.worker_size import WorkerSize
 from lstmgan_dist.training.run import Run, prepared_corpus
 from tests.benchmarks.table import Row
@@ -117,13 +118,13 @@ def _noted(url: str, job: Job, notes: str, runtime: Runtime, send: Any) -> None:
     """Train, and note when the steps of the first worker end."""
     torch.set_num_threads(1)
     ends: list[float] = []
-    wish = runtime.wish  # asked once a step
+    stop_request = runtime.stop_request  # asked once a step
 
-    def noted() -> Wish:
+    def noted() -> StopRequest:
         ends.append(time.perf_counter())
-        return wish()
+        return stop_request()
 
-    runtime.wish = noted
+    runtime.stop_request = noted
     train_on_worker(url, job, runtime, send)
     if runtime.rank == 0:
         Path(notes).write_text("\n".join(map(str, ends)))
@@ -166,7 +167,7 @@ def _bare_process(rank: int, workers: int, store: str, function: Any) -> None:
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=workers)
-    function(DistributedRuntime(torch.device("cpu"), lambda: Wish.GO_ON), lambda message: None)
+    function(DistributedRuntime(torch.device("cpu"), lambda: StopRequest.NONE), lambda message: None)
     dist.destroy_process_group()
 
 

@@ -23,7 +23,14 @@ import tokenizers
 
 import lstmgan_dist.corpus.prepare as prepare_module
 from lstmgan_dist.corpus import shards, sources
-from lstmgan_dist.corpus.prepare import PreparedCorpus, Progress, content_key, is_prepared, open_corpus, prepare
+from lstmgan_dist.corpus.prepare import (
+    PreparationProgress,
+    PreparedCorpus,
+    content_key,
+    is_prepared,
+    open_corpus,
+    prepare,
+)
 from lstmgan_dist.corpus.settings import Corpus, TokenizerSettings
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.tasks import Threads
@@ -299,7 +306,7 @@ def test_a_corpus_may_lie_on_any_fsspec_file_system(text_file: Write, prepared: 
 
 def test_a_folder_that_cannot_be_written_to_is_found_out_before_any_text_is_read(text_file: Write, tmp_path: Path):
     (tmp_path / "corpus").write_text("a file where the folder should be")
-    reports: list[Progress] = []
+    reports: list[PreparationProgress] = []
     with pytest.raises(OSError, match="corpus"):
         prepare(Corpus(source=text_file("a\nb\n")), Folder(tmp_path / "corpus"), report=reports.append)
     assert reports == []
@@ -320,7 +327,7 @@ def test_progress_counts_all_passes_up_to_the_end(text_file: Write, tmp_path: Pa
     path = text_file(numbered_sentences(1000))
     size = Path(path).stat().st_size
     for layout, passes in (("sentences", 2), ("continuous", 3)):
-        reports: list[Progress] = []
+        reports: list[PreparationProgress] = []
         prepare(
             Corpus.model_validate({"source": path, "layout": layout}),
             Folder(tmp_path / "corpus"),

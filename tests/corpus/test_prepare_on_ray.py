@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lstmgan_dist.corpus import sources
-from lstmgan_dist.corpus.prepare import PreparedCorpus, Progress, prepare
+from lstmgan_dist.corpus.prepare import PreparationProgress, PreparedCorpus, prepare
 from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.tasks import LOCAL_THREADS
@@ -135,10 +135,10 @@ def test_a_mistake_is_told_as_in_one_process(text_file: Write, prepared: Prepare
 def test_killed_workers_change_nothing(prepared: Prepare, tmp_path: Path):
     settings = Corpus(source=stored(tmp_path / "text", "text"))
     here = everything_in(prepare(settings, Folder(tmp_path / "here"), report=lambda progress: None))
-    reports: list[Progress] = []
+    reports: list[PreparationProgress] = []
     killed: list[int] = []
 
-    def report(progress: Progress) -> None:
+    def report(progress: PreparationProgress) -> None:
         reports.append(progress)
         if len(reports) in (15, 60):
             working = (one for one in psutil.Process().children(recursive=True) if _is_working(one))

@@ -1,3 +1,5 @@
+"""Text as it is found and read (sources), cleaned (cleaning), and what is noted about it (findings)."""
+
 import bz2
 import gzip
 import json
@@ -12,8 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from lstmgan_dist.corpus import sources
+from lstmgan_dist.corpus.cleaning import clean
+from lstmgan_dist.corpus.findings import Findings
 from lstmgan_dist.corpus.settings import Corpus
-from lstmgan_dist.corpus.sources import Findings, clean, find_sources, read_chunks
+from lstmgan_dist.corpus.sources import find_sources, read_chunks
 from lstmgan_dist.errors import UserError
 
 Write = Callable[..., str]

@@ -12,7 +12,7 @@ import torch
 
 from lstmgan_dist.corpus import shards, stream
 from lstmgan_dist.corpus.prepare import PreparedCorpus, open_corpus
-from lstmgan_dist.corpus.stream import Batch, Stream, heldout_batches
+from lstmgan_dist.corpus.stream import Batch, Stream, batches_per_epoch, heldout_batches
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.base import lanes_of, rows_of
 from tests.corpus.numbered import numbered_sentences
@@ -201,7 +201,7 @@ def test_a_worker_reads_the_blocks_of_its_own_lanes_only(sentences: PreparedCorp
 
 def test_an_epoch_is_as_many_steps_as_show_every_sentence(sentences: PreparedCorpus):
     with open_stream(sentences) as batches:
-        assert batches.sequences_per_epoch == sentences.splits["train"].rows
+        assert batches_per_epoch(sentences, 16) == sentences.splits["train"].rows / 16
         assert batches.steps_per_epoch == -(-sentences.splits["train"].rows // 16)
 
 
@@ -238,7 +238,7 @@ def test_continuous_rows_read_the_text_on_and_on(text: PreparedCorpus):
     tokens = text_tokens(text, "train")
     steps = math.ceil((len(tokens) - 1) / 16 / 11)
     with open_stream(text) as batches:
-        assert (batches.steps_per_epoch, batches.sequences_per_epoch) == (steps, steps * 16)
+        assert (batches.steps_per_epoch, batches_per_epoch(text, 16)) == (steps, steps)
         for _ in range(2):
             targets_read: list[list[int]] = [[] for _ in range(16)]
             for step in range(steps):

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from lstmgan_dist.runtime.randomness import Noise, derive, permutation
+from lstmgan_dist.runtime.randomness import Noise, derive, permutation, split_mix_64
 
 ROWS = torch.tensor([0, 5, 1, 77, 2**40])
 
@@ -27,6 +27,12 @@ def test_uniforms_are_the_splitmix64_stream_of_key_and_row() -> None:
         for index in range(3):
             whole = reference_bits(derive(11, "tokens"), number, index) >> 41
             assert uniforms[row, index].item() == (whole + 0.5) / 2**23
+
+
+def test_split_mix_64_is_the_first_number_of_a_stream() -> None:
+    seeds = [0, 1, 2**40, -7]
+    hashes = [number % 2**64 for number in split_mix_64(torch.tensor(seeds)).tolist()]
+    assert hashes == [splitmix64(seed + 0x9E3779B97F4A7C15) for seed in seeds]
 
 
 def test_golden_values_are_pinned() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runs.train import train_on_worker
-from lstmgan_dist.runtime.base import Wish
+from lstmgan_dist.runtime.signals import StopRequest
 from lstmgan_dist.training.run import Run
 from lstmgan_dist.training.run_log import read_metrics
 from tests.runtime.ray_workers import Progress, launch, make_run, workers_of
@@ -45,15 +45,15 @@ def jobs(text):
 
 def train_all(tasks, stop_after, runtime, send):
     """Train one run after the other in one group of workers, and stop some of them early."""
-    wish = runtime.wish
+    stop_request = runtime.stop_request
     for url, job in tasks:
         steps_left = [stop_after.get(url, 0)]
 
         def stop_early(steps_left=steps_left):
             steps_left[0] -= 1
-            return Wish.STOP if steps_left[0] == 0 else wish()
+            return StopRequest.STOP if steps_left[0] == 0 else stop_request()
 
-        runtime.wish = stop_early
+        runtime.stop_request = stop_early
         train_on_worker(url, job, runtime, send)
 
 

@@ -23,9 +23,9 @@ from torch.multiprocessing.spawn import spawn
 
 from lstmgan_dist.config import Job, parse_job
 from lstmgan_dist.runs.train import train
-from lstmgan_dist.runtime.base import Wish
 from lstmgan_dist.runtime.distributed import DistributedRuntime
 from lstmgan_dist.runtime.local import LocalRuntime
+from lstmgan_dist.runtime.signals import StopRequest
 from lstmgan_dist.training.run import Run, prepared_corpus
 from lstmgan_dist.training.screen import Terminal
 from tests.toy_text import toy_sentences
@@ -108,7 +108,7 @@ def play(job: Job, folder: Path, runtime: LocalRuntime | DistributedRuntime) -> 
 def _worker(rank: int, folder: str, texts: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     recipe = next(path for path in RECIPES if path.stem == "coco_scratchgan")
-    play(shrunken(recipe, Path(texts)), Path(folder) / "run", DistributedRuntime(CPU, lambda: Wish.GO_ON))
+    play(shrunken(recipe, Path(texts)), Path(folder) / "run", DistributedRuntime(CPU, lambda: StopRequest.NONE))
     dist.destroy_process_group()
 
 

@@ -13,7 +13,6 @@ from urllib.parse import quote
 import pytest
 from typer.testing import CliRunner
 
-from lstmgan_dist import storage
 from lstmgan_dist.cli import app, main
 from lstmgan_dist.corpus.prepare import prepare
 from lstmgan_dist.storage import Folder
@@ -29,12 +28,6 @@ ALL_PHASES = SENTENCES.replace("evaluate:", GUMBEL.replace("relativistic", "hing
 COMMAND = [sys.executable, "-m", "lstmgan_dist"]
 # What does not name the place of the run or of the text.
 SAME_EVERYWHERE = ("checkpoints/", "samples/", "metrics.jsonl", "tokenizer.json", "environment.json")
-
-
-@pytest.fixture(autouse=True)
-def _settings():
-    yield
-    storage.configure(Storage())
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +72,9 @@ def test_a_run_on_s3_equals_the_one_in_a_local_folder(server, local, remote):
 
 
 def test_a_run_loses_nothing_when_one_request_in_twenty_fails(server, local, text):
-    storage.configure(Storage(timeout=0.5))
     kinds = (500, 503, "timeout", "reset", "cut", "lost")
     with faulty_proxy(server, share=0.05, seed=1, kinds=kinds) as proxy, proxy.as_environment():
-        run_job(job_of(ALL_PHASES, text), f"{server.url}/runs/faulty")
+        run_job(job_of(ALL_PHASES, text, "storage.timeout=0.5"), f"{server.url}/runs/faulty")
         assert proxy.injected.total() > 5
         assert len(proxy.injected) > 3
     assert results_on(server, "faulty") == local
@@ -168,7 +160,6 @@ def test_how_the_storage_is_reached_makes_no_different_job(server, text):
         run_job(job, url)
     moved = job_of(ALL_PHASES, text, f"storage.endpoint={server.endpoint}", "storage.timeout=5")
     with faulty_proxy(server, share=1) as proxy, proxy.as_environment():
-        storage.configure(moved.storage)
         run, outcome = run_job(moved, url)
         assert outcome.finished
         assert run.job == moved
@@ -182,16 +173,14 @@ def test_a_local_run_reaches_its_text_as_its_job_says(server, text, tmp_path):
         os.environ.pop("AWS_ENDPOINT_URL")
         job = job_of(SENTENCES, f"{server.url}/texts/toy.txt", storage_of_job, "phases=[{kind: likelihood, steps: 1}]")
         corpus_url = f"{server.url}/corpora/toy"
-        storage.configure(job.storage)
         server.client().put_object(Bucket=server.bucket, Key="texts/toy.txt", Body=text.read_bytes())
-        prepare(job.corpus, Folder(corpus_url), report=lambda progress: None)
+        prepare(job.corpus, Folder(corpus_url, job.storage), report=lambda progress: None)
         job = job_of(SENTENCES, corpus_url, storage_of_job, "phases=[{kind: likelihood, steps: 1}]")
         run, _ = run_job(job, tmp_path / "run")
-        storage.configure(Storage(profile="absent"))
+        assert run.corpus().folder.storage == job.storage
         with pytest.raises(OSError, match="no such credentials profile"):
-            run.corpus()  # which leaves it to whoever starts a command how the storage is reached
+            Folder(corpus_url, Storage(profile="absent")).list()
         for command in (["generate", "--count", "2"], ["evaluate", "--brief", "--samples", "4"]):
-            storage.configure(Storage(profile="absent"))
             done = CliRunner().invoke(app, [command[0], str(tmp_path / "run"), *command[1:]], catch_exceptions=False)
             assert done.exit_code == 0
 

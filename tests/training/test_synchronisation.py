@@ -13,10 +13,10 @@ from lstmgan_dist.corpus.stream import Batch
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.phases.player import Moment
 from lstmgan_dist.runs.train import train
-from lstmgan_dist.runtime.base import Wish
 from lstmgan_dist.runtime.distributed import DistributedRuntime
 from lstmgan_dist.runtime.local import LocalRuntime
 from lstmgan_dist.runtime.randomness import Noise
+from lstmgan_dist.runtime.signals import StopRequest
 from lstmgan_dist.training.game import Game
 from lstmgan_dist.training.run import Run, prepared_corpus
 from lstmgan_dist.training.screen import Terminal
@@ -85,12 +85,12 @@ class StoppingDistributedRuntime(DistributedRuntime):
     """Asks to stop after so many steps."""
 
     def __init__(self, steps):
-        super().__init__(CPU, lambda: Wish.GO_ON)
+        super().__init__(CPU, lambda: StopRequest.NONE)
         self.steps_left = steps
 
-    def wish(self):
+    def stop_request(self):
         self.steps_left -= 1
-        return Wish.STOP if self.steps_left <= 0 else Wish.GO_ON
+        return StopRequest.STOP if self.steps_left <= 0 else StopRequest.NONE
 
 
 def train_here(job, folder, runtime):
@@ -106,7 +106,7 @@ def train_here(job, folder, runtime):
 def worker(rank, folder, text):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=WORKERS)
-    runtime = DistributedRuntime(CPU, lambda: Wish.GO_ON)
+    runtime = DistributedRuntime(CPU, lambda: StopRequest.NONE)
     histories = {}
     for name, overrides in SETTINGS.items():
         rows_B = torch.arange(ROWS) + (0 if "twins" in name else ROWS * rank)

@@ -307,13 +307,13 @@ def test_collapsed_samples_stop_the_run(text, tmp_path):
 
 def test_the_discriminator_starts_from_the_generators_embedding(text, tmp_path, monkeypatch):
     seen = []
-    original = trainer.Game.hand_embedding_over
+    original = trainer.Game.copy_embedding_to_discriminator
 
     def watch(game):
         original(game)
         seen.append(torch.equal(game.discriminator.embedding.weight, game.generator.embedding.weight))
 
-    monkeypatch.setattr(trainer.Game, "hand_embedding_over", watch)
+    monkeypatch.setattr(trainer.Game, "copy_embedding_to_discriminator", watch)
     run_job(job_of(SENTENCES, text, "discriminator.embedding_from_generator=true"), tmp_path)
     assert seen == [True]
 

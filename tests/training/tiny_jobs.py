@@ -5,8 +5,8 @@ from rich.console import Console
 
 from lstmgan_dist.config import Job, parse_job
 from lstmgan_dist.runs.train import train
-from lstmgan_dist.runtime.base import Wish
 from lstmgan_dist.runtime.local import LocalRuntime
+from lstmgan_dist.runtime.signals import StopRequest
 from lstmgan_dist.training.progress import Score
 from lstmgan_dist.training.run import Run, prepared_corpus
 from lstmgan_dist.training.screen import Terminal
@@ -72,14 +72,14 @@ class StoppingRuntime(LocalRuntime):
         super().__init__(device)
         self.steps_left = steps
 
-    def wish(self):
+    def stop_request(self):
         self.steps_left -= 1
-        return Wish.STOP if self.steps_left <= 0 else Wish.GO_ON
+        return StopRequest.STOP if self.steps_left <= 0 else StopRequest.NONE
 
 
 def run_job(job, folder, *, runtime=None, device="cpu"):
     """Train a job in a folder, from wherever that stands."""
-    corpus = prepared_corpus(job.corpus, str(folder), lambda progress: None)
+    corpus = prepared_corpus(job.corpus, str(folder), lambda progress: None, job.storage)
     run = Run.create_or_resume(str(folder), job, corpus)
     outcome = train(run, corpus, runtime or LocalRuntime(torch.device(device)), Terminal(Console(quiet=True)))
     return run, outcome

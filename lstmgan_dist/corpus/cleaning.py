@@ -1,0 +1,217 @@
+"""Texts that are fit for use, from chunks as they were read.
+
+Cleaning is a pure function of one chunk, so that chunks can be cleaned side by side, on as many cores or machines as
+there are.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lstmgan_dist.corpus.findings import Case, Findings
+from lstmgan_dist.corpus.settings import Corpus
+from lstmgan_dist.corpus.sources import LONGEST_DOCUMENT_BYTES, LONGEST_SENTENCE_BYTES, Chunk, Source
+from lstmgan_dist.corpus.tokenizer import byte_counts
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Clean texts of one chunk: valid UTF-8 without NUL.
+
+    numbers: line or row number of each text, int64. ends: the last text ends here (continuous text goes on else).
+    cut: the numbers of those that were cut short already and are counted in the findings.
+    """
+
+    source: Source
+    texts: pa.StringArray
+    numbers: np.ndarray
+    ends: bool
+    findings: Findings
+    cut: frozenset[int] = frozenset()
+
+
+def clean(chunk: Chunk, settings: Corpus) -> Rows:
+    """The texts of a chunk that are fit for use: a pure function.
+
+    Sentences lose the white space around them, and those that are empty then are left out. Text that is not valid
+    UTF-8 or holds NUL, and sentences of more than LONGEST_SENTENCE_BYTES, are dealt with as the settings say.
+
+    Raises:
+        UserError: with file and line, if the settings want an error.
+    """
+    findings = Findings()
+    if settings.layout == "continuous" and chunk.source.format in ("text", "builtin"):
+        assert isinstance(chunk.content, bytes)
+        text = _clean_text(chunk, chunk.content.replace(b"\r\n", b"\n"), settings, findings)
+        return Rows(chunk.source, pa.array([text], pa.string()), np.array([chunk.first]), chunk.ends, findings)
+    if not isinstance(chunk.content, bytes):
+        lines, numbers = chunk.content, np.arange(chunk.first, chunk.first + len(chunk.content))
+        present = lines.is_valid()
+        findings.empty += lines.null_count
+        lines, numbers = lines.filter(present), numbers[present.to_numpy(zero_copy_only=False)]
+    else:
+        lines = _lines(chunk.content)
+        numbers = np.arange(chunk.first, chunk.first + len(lines))
+        if chunk.source.format == "json":
+            lines, numbers = _parsed(chunk.source, lines, numbers, settings, findings)
+    lines, numbers, cut = _without_endless(chunk.source, lines, numbers, settings, findings)
+    texts, numbers = _without_bad(chunk.source, lines, numbers, settings, findings)
+    if settings.layout == "sentences":
+        texts = pc.call_function("utf8_trim_whitespace", [texts])
+    filled = byte_counts(texts) > 0
+    findings.empty += len(filled) - int(np.count_nonzero(filled))
+    return Rows(chunk.source, texts.filter(pa.array(filled)), numbers[filled], True, findings, cut)
+
+
+def _lines(content: bytes) -> pa.Array:
+    """Lines, each with its line end: no copy."""
+    data = np.frombuffer(content, np.uint8)
+    offsets = np.append(0, np.flatnonzero(data == 0x0A) + 1)
+    if offsets[-1] < len(data):
+        offsets = np.append(offsets, len(data))
+    offsets = pa.py_buffer(offsets.astype(np.int64))
+    return pa.LargeBinaryArray.from_buffers(
+        pa.large_binary(), len(offsets) // 8 - 1, [None, offsets, pa.py_buffer(content)]
+    )
+
+
+def _parsed(
+    source: Source, lines: pa.Array, numbers: np.ndarray, settings: Corpus, findings: Findings
+) -> tuple[pa.Array, np.ndarray]:
+    """The column's text of every JSON line. Lines without it cannot be mended, only skipped."""
+    name = settings.column or "text"
+    texts: list[bytes] = []
+    kept: list[int] = []
+    for number, line in zip(numbers.tolist(), lines.to_pylist(), strict=True):
+        if not line.strip():
+            findings.empty += 1
+            continue
+        value, reason = _field(line, name, settings.on_bad_text)
+        if reason:
+            findings.bad(Case(source.url, source.location(number), reason), _no_mending(settings.on_bad_text))
+        elif value is None:
+            findings.empty += 1
+        else:
+            # A lone surrogate is valid JSON but no text: its bytes are found invalid with the others.
+            texts.append(value.encode("utf-8", "surrogatepass"))
+            kept.append(number)
+    return pa.array(texts, pa.large_binary()), np.array(kept, np.int64)
+
+
+def _field(line: bytes, name: str, policy: Literal["error", "skip", "replace"]) -> tuple[str | None, str]:
+    """The text under a name, None if it is null; or the reason why there is none."""
+    if len(line) > LONGEST_DOCUMENT_BYTES:
+        return None, f"a line of more than {LONGEST_DOCUMENT_BYTES >> 20} MiB"
+    try:
+        record = json.loads(line.decode("utf-8", "replace" if policy == "replace" else "strict"))
+    except UnicodeDecodeError as error:
+        return None, _invalid(error)
+    except (ValueError, RecursionError) as error:
+        return None, f"this is not valid JSON ({getattr(error, 'msg', error)})"
+    if not isinstance(record, dict):
+        return None, "this is JSON but no object, which starts with {"
+    if name not in record:
+        return None, f"there is no {name!r} among {', '.join(map(repr, record)) or 'its keys'}"
+    value = record[name]
+    if value is not None and not isinstance(value, str):
+        return None, f"{name!r} is not text but {type(value).__name__}"
+    return value, ""
+
+
+def _without_endless(
+    source: Source, lines: pa.Array, numbers: np.ndarray, settings: Corpus, findings: Findings
+) -> tuple[pa.Array, np.ndarray, frozenset[int]]:
+    """Without what must not be held in memory; also the numbers of what was cut short instead."""
+    sentences = settings.layout == "sentences"
+    longest = LONGEST_SENTENCE_BYTES if sentences else LONGEST_DOCUMENT_BYTES
+    lengths = byte_counts(lines)
+    endless = np.flatnonzero(lengths > longest)
+    if not len(endless):
+        return lines, numbers, frozenset()
+    what = f"a {'sentence' if sentences else 'document'} of more than {longest >> 20} MiB"
+    cases = (Case(source.url, source.location(number), what) for number in numbers[endless].tolist())
+    findings.long(cases, len(endless), settings.on_long_text)
+    if settings.on_long_text == "skip":
+        kept = lengths <= longest
+        return lines.filter(pa.array(kept)), numbers[kept], frozenset()
+    texts = [line if len(line) <= longest else _head(line, longest) for line in lines.to_pylist()]
+    return pa.array(texts, pa.large_binary()), numbers, frozenset(numbers[endless].tolist())
+
+
+def _head(line: bytes, length: int) -> bytes:
+    while length and line[length] & 0xC0 == 0x80:
+        length -= 1
+    return line[:length]
+
+
+def _without_bad(
+    source: Source, lines: pa.Array, numbers: np.ndarray, settings: Corpus, findings: Findings
+) -> tuple[pa.StringArray, np.ndarray]:
+    try:
+        texts = lines.cast(pa.large_string()).cast(pa.string())
+        if not _holds_nul(texts):
+            return texts, numbers
+    except pa.ArrowInvalid:
+        pass
+    kept_texts: list[str] = []
+    kept: list[int] = []
+    for number, line in zip(numbers.tolist(), lines.to_pylist(), strict=True):
+        text = _mended(line, Case(source.url, source.location(number), ""), settings, findings)
+        if text is not None:
+            kept_texts.append(text)
+            kept.append(number)
+    return pa.array(kept_texts, pa.string()), np.array(kept, np.int64)
+
+
+def _holds_nul(texts: pa.StringArray) -> bool:
+    if not len(texts):
+        return False
+    _, offsets, data = texts.buffers()
+    bounds = np.frombuffer(offsets, np.int32)[[texts.offset, texts.offset + len(texts)]]
+    return not np.frombuffer(data or b"", np.uint8)[bounds[0] : bounds[1]].all()
+
+
+def _mended(line: bytes, case: Case, settings: Corpus, findings: Findings) -> str | None:
+    """A line as text; None where it is bad and to be skipped."""
+    try:
+        text = line.decode("utf-8")
+        if "\0" not in text:
+            return text
+        reason = "this line holds a NUL character"
+    except UnicodeDecodeError as error:
+        reason = _invalid(error)
+    findings.bad(Case(case.file, case.place, reason), settings.on_bad_text)
+    if settings.on_bad_text == "skip":
+        return None
+    return line.decode("utf-8", errors="replace").replace("\0", "\ufffd")
+
+
+def _clean_text(chunk: Chunk, content: bytes, settings: Corpus, findings: Findings) -> str:
+    try:
+        text = content.decode("utf-8")
+        if "\0" not in text:
+            return text
+    except UnicodeDecodeError:
+        pass
+    lines = io.BytesIO(content).readlines()
+    mended = (
+        _mended(line, Case(chunk.source.url, chunk.source.location(number), ""), settings, findings)
+        for number, line in zip(itertools.count(chunk.first), lines, strict=False)
+    )
+    return "".join(text for text in mended if text is not None)
+
+
+def _invalid(error: UnicodeDecodeError) -> str:
+    return f"this is not valid UTF-8 (byte 0x{error.object[error.start]:02x})"
+
+
+def _no_mending(policy: Literal["error", "skip", "replace"]) -> Literal["error", "skip"]:
+    return "error" if policy == "error" else "skip"

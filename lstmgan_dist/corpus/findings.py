@@ -1,0 +1,78 @@
+"""What was wrong with texts of a corpus and what was done about it: an error, or counted and the first cases kept."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lstmgan_dist.errors import UserError
+
+_CASES_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Case:
+    """One text that something was wrong with."""
+
+    file: str
+    place: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}, {self.place}: {self.reason}"
+
+
+@dataclass
+class Findings:
+    """What was wrong with texts and what was done about it: counts, and the first cases."""
+
+    empty: int = 0
+    bad_skipped: int = 0
+    bad_replaced: int = 0
+    bad_cases: list[Case] = field(default_factory=list)
+    long_skipped: int = 0
+    long_truncated: int = 0
+    long_cases: list[Case] = field(default_factory=list)
+
+    def add(self, other: Findings) -> None:
+        """Take in the findings of a later chunk."""
+        self.empty += other.empty
+        self.bad_skipped += other.bad_skipped
+        self.bad_replaced += other.bad_replaced
+        self.long_skipped += other.long_skipped
+        self.long_truncated += other.long_truncated
+        self.bad_cases = (self.bad_cases + other.bad_cases)[:_CASES_SHOWN]
+        self.long_cases = (self.long_cases + other.long_cases)[:_CASES_SHOWN]
+
+    def bad(self, case: Case, policy: Literal["error", "skip", "replace"]) -> None:
+        """Note one bad text.
+
+        Raises:
+            UserError: naming it, if the policy is error.
+        """
+        if policy == "error":
+            remedy = "skip leaves such text out, replace mends it"
+            raise UserError(f"{case}: mend it, or set corpus.on_bad_text (--on-bad-text): {remedy}.")
+        if policy == "skip":
+            self.bad_skipped += 1
+        else:
+            self.bad_replaced += 1
+        if len(self.bad_cases) < _CASES_SHOWN:
+            self.bad_cases.append(case)
+
+    def long(self, cases: Iterator[Case], count: int, policy: Literal["error", "skip", "truncate"]) -> None:
+        """Note `count` texts that are too long; only as many of the cases are looked at as are shown.
+
+        Raises:
+            UserError: naming the first one, if the policy is error.
+        """
+        if policy == "error":
+            remedy = "set corpus.on_long_text (--on-long-text) to skip or truncate"
+            raise UserError(f"{next(cases)}: {remedy}, or corpus.max_length higher.")
+        if policy == "skip":
+            self.long_skipped += count
+        else:
+            self.long_truncated += count
+        self.long_cases += itertools.islice(cases, _CASES_SHOWN - len(self.long_cases))

@@ -1,0 +1,127 @@
+"""How often and for how long a request to S3, such as an upload, is tried again.
+
+A job's `storage.patience` says for how long in all; the waits in between, and what counts as a failure that passes, are
+here. Google's driver has retries of its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import math
+import random
+import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from lstmgan_dist.storage_settings import Storage
+
+# A server that this process never reached is sooner a wrong address than a busy server; and where patience has come to
+# an end once, what a run still does to stop properly should not wait as long again.
+_LITTLE_PATIENCE_SECONDS = 8.0
+_ABORT_SECONDS = 2.0
+_FIRST_WAIT_SECONDS = 0.2
+_LONGEST_WAIT_SECONDS = 8.0
+_WORTH_SAYING_SECONDS = 3.0
+
+_log = logging.getLogger(__name__)
+
+
+class UploadedBeforeError(Exception):
+    """An upload was completed by a request whose answer got lost."""
+
+
+# Codes of what passes that come with a status of their own.
+_PASSING_CODES = {
+    "BadDigest",
+    "IncompleteBody",
+    "OperationAborted",
+    "RequestTimeout",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequests",
+    "XAmzContentSHA256Mismatch",
+}
+
+
+class Patience:
+    """Decides whether a request to S3 that failed is sent again, and after how many seconds.
+
+    botocore asks this after every answer and every broken connection. What passes (5xx, throttling, timeouts, resets)
+    is tried again, with waits that double from about 0.2 s to 8 s, for `settings.patience` seconds in all.
+    """
+
+    def __init__(self, settings: Storage) -> None:
+        self._settings = settings
+        self._reached = self._gave_up = False
+        self._draw = random.Random()
+
+    def __call__(
+        self, *, response: Any, caught_exception: Any, attempts: int, operation: Any, request_dict: Any, **_: Any
+    ) -> float | None:
+        """Seconds to wait before the request is sent again; None leaves things as they are.
+
+        Raises:
+            OSError: when patience is at an end, with the reason.
+            UploadedBeforeError: if this request needs no repetition.
+        """
+        self._reached |= response is not None
+        if attempts > 1 and operation.name == "CompleteMultipartUpload" and _code(response) == "NoSuchUpload":
+            raise UploadedBeforeError
+        reason = self._passing(response, caught_exception)
+        if reason is None:
+            self._gave_up &= response is None
+            return None
+        now, context = time.monotonic(), request_dict["context"]
+        began = context.setdefault("lstmgan_first_failure", now)
+        ends = began + self._seconds(operation.name, caught_exception)
+        named = context.get("input_params", {})
+        address = "/".join(["s3:/", *(named[part] for part in ("Bucket", "Key", "Prefix") if named.get(part))])
+        if now >= ends:
+            self._gave_up = True
+            tried = f"{attempts} times in {now - began:.0f} s"
+            raise OSError(errno.EIO, f"{reason} (tried {tried})", address)
+        wait = min(_FIRST_WAIT_SECONDS * 2 ** (attempts - 1), _LONGEST_WAIT_SECONDS) * self._draw.uniform(0.5, 1.0)
+        if wait > _WORTH_SAYING_SECONDS and self._reached:
+            _log.warning("%s: %s; trying again for another %.0f s.", address, reason, ends - now)
+        return min(wait, ends - now)
+
+    def _seconds(self, operation: str, exception: Any) -> float:
+        if operation == "AbortMultipartUpload":
+            return _ABORT_SECONDS
+        unreachable = type(exception).__name__ in ("EndpointConnectionError", "ConnectTimeoutError")
+        hopeless = self._gave_up or (unreachable and not self._reached)
+        return min(self._settings.patience, _LITTLE_PATIENCE_SECONDS if hopeless else math.inf)
+
+    def _passing(self, response: Any, exception: Any) -> str | None:
+        """Why the request failed, if that may pass."""
+        if response is not None:
+            status, error = response[0].status_code, response[1].get("Error", {})
+            code = str(error.get("Code", ""))
+            if not (status in (429, 500) or 502 <= status <= 504 or status > 505 or code in _PASSING_CODES):
+                return None
+            named = f"{status} {code}" if code not in ("", str(status)) else str(status)
+            return f"the storage answers {named}: {error.get('Message', '')}".rstrip(".: ")
+        from botocore import exceptions
+
+        server = _host(self._settings.endpoint or getattr(exception, "kwargs", {}).get("endpoint_url", ""))
+        match exception:
+            case exceptions.SSLError() | exceptions.ProxyConnectionError():
+                return None
+            case exceptions.ReadTimeoutError():
+                return f"{server} gives no answer within {self._settings.timeout:g} s"
+            case exceptions.EndpointConnectionError() | exceptions.ConnectTimeoutError():
+                return f"{server} cannot be reached"
+            case exceptions.HTTPClientError() | exceptions.ConnectionError():
+                return f"the connection to {server} broke"
+            case _:
+                return None
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc or "the storage"
+
+
+def _code(response: Any) -> str:
+    return response[1].get("Error", {}).get("Code", "") if response is not None else ""
