@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from lstmgan_dist.models import fused
+from lstmgan_dist.models import bidirectional, fused
 from lstmgan_dist.models.discriminator import TokenReader
 from lstmgan_dist.models.discriminators.lstm import LSTMDiscriminatorKind
 from lstmgan_dist.models.initialise import normal_, uniform_
@@ -68,17 +68,9 @@ class LSTMDiscriminator(TokenReader):
         if self.position_features:
             features_TP = _sinusoids(position_T, self.position_features)
             x_BTI = torch.cat([x_BTI, features_TP.expand(rows, -1, -1).to(x_BTI.dtype)], dim=-1)
-        # Where position t of a row is in the row read backwards; its own inverse, and padding stays in place.
-        mirror_BT = lengths_B[:, None] - 1 - position_T
-        mirror_BT = torch.where(mirror_BT >= 0, mirror_BT, position_T)
-        for forwards, *backwards in self.directions():
-            outputs_BTH, _ = forwards.read(x_BTI)
-            for layer in backwards:
-                mirrored_BTH, _ = layer.read(_at(x_BTI, mirror_BT))
-                outputs_BTH = torch.cat([outputs_BTH, _at(mirrored_BTH, mirror_BT)], dim=-1)
-            x_BTI = outputs_BTH
+        x_BTI = bidirectional.read(self.directions(), x_BTI, lengths_B)
         if self.scores == "per_sentence":
-            x_BTI = self._ends(x_BTI, lengths_B)[:, None]
+            x_BTI = bidirectional.ends(x_BTI, lengths_B, self.hidden_size)[:, None]
         if self.norm is not None:
             x_BTI = self.norm(x_BTI)
         if noise is not None and self.dropout:
@@ -87,17 +79,6 @@ class LSTMDiscriminator(TokenReader):
         if self.scores == "per_sentence":
             return scores_BT.squeeze(1)
         return scores_BT.masked_fill(position_T >= lengths_B[:, None], 0.0)
-
-    def _ends(self, outputs_BTH: Tensor, lengths_B: Tensor) -> Tensor:
-        """Where each direction ended: forwards at the last token, backwards at the first."""
-        last_BH = _at(outputs_BTH, lengths_B[:, None] - 1)[:, 0]
-        hidden = self.hidden_size
-        return torch.cat([last_BH[:, :hidden], outputs_BTH[:, 0, hidden:]], dim=-1)
-
-
-def _at(x_BTI: Tensor, position_BT: Tensor) -> Tensor:
-    """Each row's vectors at the given positions."""
-    return x_BTI.gather(1, position_BT[..., None].expand(-1, -1, x_BTI.shape[-1]))
 
 
 def _sinusoids(position_T: Tensor, channels: int) -> Tensor:
