@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lstmgan_dist.adversarial.estimators import ESTIMATORS
 from lstmgan_dist.config import Job, differences, dump_job, load_job, parse_job
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.models.generators.lstm import LSTMGeneratorKind
-from lstmgan_dist.settings import Interval, Schedule
+from lstmgan_dist.settings import Interval, Schedule, either
 
 JOBS = Path(__file__).parent.parent / "jobs"
 
@@ -147,7 +148,7 @@ def test_overrides_reach_into_lists_and_keep_their_order():
         ("seed=-1", "seed: -1 will not do"),
         ("evaluate.every=5", "write '50 steps' or '1 epoch'"),
         ("phases.0.kind=magic", "phases.0: kind magic is not known: choose likelihood, discriminator or adversarial."),
-        ("phases.1.estimator={discount: 0.5}", "estimator: kind is missing: choose score_function or gumbel_softmax."),
+        ("phases.1.estimator={discount: 0.5}", f"estimator: kind is missing: choose {either(ESTIMATORS)}."),
         ("corpus={}", "corpus.source: this key is required."),
         ("colour=red", "colour: there is no such key: choose name, seed, corpus,"),
         (
