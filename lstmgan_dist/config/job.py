@@ -36,7 +36,7 @@ class Job(Settings):
         default_factory=Synchronisation, description="How workers keep together over a slow network."
     )
     generator: Annotated[GeneratorKind, OneOf(GENERATORS, default="lstm")] = Field(
-        default_factory=GENERATORS["lstm"], description="The LSTM language model that writes."
+        default_factory=GENERATORS["lstm"], description="The language model that writes."
     )
     discriminator: Annotated[DiscriminatorKind, OneOf(DISCRIMINATORS)] | None = Field(
         default=None, description="The network that judges; none for likelihood only."

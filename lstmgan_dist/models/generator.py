@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -88,11 +89,18 @@ class Generator(nn.Module, ABC):
         """The hidden states of whole sequences, (B, T, H), and the state after the last position: see `forward`."""
 
     def step(self, latent_BZ: Tensor | None, dtype: torch.dtype) -> Step:
-        """How to go on token by token, without dropout, in a type of number. The weights are read once, here."""
+        """How to go on token by token, without dropout, in a type of number. A kind may read its weights once, here."""
+        # Weights that autocast keeps would belong to a captured graph's memory, so it keeps none.
+        computing = (
+            nullcontext()
+            if dtype == torch.float32
+            else torch.autocast(self.output_bias.device.type, dtype, cache_enabled=False)
+        )
 
         def read_one(token_B: Tensor, state: State) -> tuple[Tensor, State]:
-            features_B1F, state = self(token_B[:, None], state, latent_BZ=latent_BZ)
-            return features_B1F[:, 0], state
+            with computing:
+                features_B1F, state = self(token_B[:, None], state, latent_BZ=latent_BZ)
+            return features_B1F[:, 0].to(dtype), state
 
         return read_one
 
