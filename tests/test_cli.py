@@ -1,6 +1,7 @@
 """The commands as a person runs them, in processes of their own.
 
-Also for training/inspection.py and training/plan.py, which are what two of them print.
+Also for commands/train.py, commands/prepare.py, commands/generate.py, commands/evaluate.py, commands/inspect.py
+and commands/schema.py; and for runs/inspection.py and training/plan.py, which are what two of them print.
 """
 
 import json
@@ -22,6 +23,7 @@ from lstmgan_dist.corpus.settings import Corpus, TokenizerSettings
 from lstmgan_dist.errors import UserError
 from tests.command_line import REAL, Command, lstmgan
 from tests.evaluation.contests import TINY
+from tests.test_config import JOBS
 from tests.training.comparison import final_state
 from tests.training.tiny_jobs import CONTINUOUS, SENTENCES
 from tests.waiting import wait_until
@@ -76,6 +78,10 @@ assert "does not answer" in str(error), error"""
 )
 def test_every_command_has_examples_in_its_help(command):
     assert f"lstmgan {command} " in lstmgan(command, "--help")
+
+
+def test_schema_prints_the_file_beside_the_recipes():
+    assert lstmgan("schema") == (JOBS / "schema.json").read_text()
 
 
 LONGER = {

@@ -1,4 +1,9 @@
-"""Job files: what is accepted, what is refused, and in which words."""
+"""Job files: what is accepted, what is refused, and in which words.
+
+Also for config/job.py, config/training.py, config/reading.py and config/explain.py. And for what settings of every kind
+say of themselves: models/generators/kind.py, models/discriminators/kind.py, adversarial/estimators/kind.py and
+phases/kind.py.
+"""
 
 import json
 from pathlib import Path

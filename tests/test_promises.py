@@ -1,5 +1,6 @@
 """Every module has a test file of its own name, or is named in the one that promises for it."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -11,6 +12,12 @@ MODULES = sorted(
     path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if not path.name.startswith("__")
 )
 TESTS = {path.relative_to(ROOT / "tests").as_posix(): path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+
+
+def test_a_docstring_names_modules_that_are_there():
+    for name, text in TESTS.items():
+        for path in re.findall(r"[\w/]+/\w+\.py\b", ast.get_docstring(ast.parse(text)) or ""):
+            assert (PACKAGE / path).exists() or (ROOT / path).exists(), f"{name} speaks of {path}"
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -1,3 +1,8 @@
+"""The same update in any number of parts, on any number of workers, with any padding: what objectives owe their player.
+
+For adversarial/objective.py and adversarial/estimators/objective.py.
+"""
+
 import os
 import socket
 from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""What several commands ask alike, they refuse alike."""
+"""What several commands ask alike, they refuse alike.
+
+Also for commands/workers.py, which makes workers of it; test_cli_on_ray.py has them work.
+"""
 
 import pytest
 from typer.testing import CliRunner

@@ -1,3 +1,5 @@
+"""Tokenizers against the library that they are saved for; and the ids of tokens.py, which every vocabulary has."""
+
 import itertools
 import random
 

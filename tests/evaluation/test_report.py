@@ -1,4 +1,7 @@
-"""The report of made-up findings: whole, self-contained, escaped, and right in a browser."""
+"""The report of made-up findings: whole, self-contained, escaped, and right in a browser.
+
+Also for evaluation/report/point_labels.py: labels stay in their figure and cover no other.
+"""
 
 import json
 import math

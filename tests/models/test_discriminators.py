@@ -1,3 +1,5 @@
+"""Scores of all kinds, whatever their network: models/discriminators/lstm_network.py and convolutional_network.py."""
+
 import pytest
 import torch
 import torch.nn.functional as F

@@ -1,3 +1,5 @@
+"""Generators of all kinds, and the LSTM of models/generators/lstm_network.py against its equations."""
+
 import math
 from collections.abc import Iterator
 from typing import Any

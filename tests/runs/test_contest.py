@@ -1,4 +1,7 @@
-"""Runs judged from beginning to end, with judges so small that it takes seconds."""
+"""Runs judged from beginning to end, with judges so small that it takes seconds.
+
+Also for training/phase_judge.py, by which the loop has a phase judged.
+"""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""Jobs submitted to a real cluster from outside, as a person submits them."""
+"""Jobs submitted to a real cluster from outside, as a person submits them; so for commands/cluster.py."""
 
 import http.server
 import json

@@ -1,4 +1,4 @@
-"""Whole runs on a real S3 server, and through a proxy that fails."""
+"""Whole runs on a real S3 server, and through a proxy that fails; watching them, so for commands/monitor.py."""
 
 import json
 import os

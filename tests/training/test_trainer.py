@@ -1,6 +1,8 @@
 """What the loop promises besides resuming: the best is kept, failures are noticed, every combination trains.
 
-Also for training/phases.py, training/progress.py and training/review.py, which the loop is made of.
+Also for phases/likelihood.py and phases/discriminator.py, training/progress.py and training/brief.py, which the loop
+is made of; and for how a job's words become objectives: adversarial/estimators/score_function.py and
+adversarial/estimators/gumbel_softmax.py.
 """
 
 import json
