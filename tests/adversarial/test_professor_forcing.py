@@ -1,7 +1,7 @@
 """Professor Forcing: what the discriminator sees, the generator's two costs, and whole runs.
 
-Promises for adversarial/estimators/professor_forcing.py with its objective, and for
-models/discriminators/hidden_states.py with its network.
+Also for adversarial/estimators/professor_forcing.py and adversarial/estimators/professor_forcing_objective.py, and for
+models/discriminators/hidden_states.py and models/discriminators/hidden_states_network.py.
 """
 
 import pytest

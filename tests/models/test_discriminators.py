@@ -1,4 +1,7 @@
-"""Scores of all kinds, whatever their network: models/discriminators/lstm_network.py and convolutional_network.py."""
+"""Scores of all kinds, whatever their network.
+
+For models/discriminators/lstm_network.py with models/bidirectional.py, and convolutional_network.py.
+"""
 
 import pytest
 import torch
