@@ -64,6 +64,9 @@ def shrunken(recipe: Path, texts: Path) -> Job:
     if tree.get("discriminator", {}).get("kind") == "convolutional":
         del tree["discriminator"]["hidden"]
         tree["discriminator"] |= {"representations": 4, "filters": {2: 3, 3: 4}, "dense": 6}
+    if tree["generator"].get("kind") == "relational_memory":
+        del tree["generator"]["hidden"]
+        tree["generator"] |= {"head_size": 6}
     for phase in tree["phases"]:
         phase.pop("epochs", None)
         phase["steps"] = 8
