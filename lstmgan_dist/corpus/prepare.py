@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from lstmgan_dist import __version__
+from lstmgan_dist.corpus.bulk import character_counts, gather_index
 from lstmgan_dist.corpus.cleaning import Rows, clean
 from lstmgan_dist.corpus.findings import Case, Findings
 from lstmgan_dist.corpus.manifest import (
@@ -38,7 +39,7 @@ from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.corpus.shards import SplitWriter
 from lstmgan_dist.corpus.sources import Chunk, Source, find_sources, read_chunks
 from lstmgan_dist.corpus.splits import Cut, Purpose, SplitRows, split
-from lstmgan_dist.corpus.tokenizer import END_ID, Encoded, Tokenizer, byte_tokenizer, character_counts, gather_index
+from lstmgan_dist.corpus.tokenizer import END_ID, Encoded, Tokenizer, byte_tokenizer
 from lstmgan_dist.corpus.vocabulary import Counted, count, counter_for
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.tasks import LOCAL_THREADS, ReadingWorkers

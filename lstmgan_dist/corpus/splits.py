@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
+from lstmgan_dist.corpus.bulk import character_counts, lowered, piece_borders
 from lstmgan_dist.corpus.cleaning import Rows
 from lstmgan_dist.corpus.settings import Corpus
-from lstmgan_dist.corpus.tokenizer import character_counts, lowered, piece_borders
 
 # Whether a source is for one purpose, or a share of it is held out.
 Purpose = Literal["train", "heldout", "both"]

@@ -19,10 +19,10 @@ from typing import Literal, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
 
+from lstmgan_dist.corpus.bulk import JoinedRows, character_counts, gather_index, lengths_to, lowered
 from lstmgan_dist.corpus.detokenize import join_words
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.tokens import END_ID, UNKNOWN_ID
@@ -134,7 +134,7 @@ class Tokenizer:
 
         The ids are those of the library's own `encode`.
         """
-        text = _Text(lowered(rows) if self.lower else rows)
+        text = JoinedRows(lowered(rows) if self.lower else rows)
         if self.kind == "byte":
             encoded = self._encode_bytes(text)
         elif self.kind == "character":
@@ -147,13 +147,13 @@ class Tokenizer:
         lengths_N[-1] -= 1
         return Encoded(encoded.tokens_T[:-1], lengths_N)
 
-    def _encode_bytes(self, text: _Text) -> Encoded:
+    def _encode_bytes(self, text: JoinedRows) -> Encoded:
         tokens_T = text.data.astype(self.token_type)
         tokens_T += 1
         tokens_T[text.marks_N] = END_ID
-        return Encoded(tokens_T, _gaps(text.marks_N))
+        return Encoded(tokens_T, lengths_to(text.marks_N))
 
-    def _encode_characters(self, text: _Text) -> Encoded:
+    def _encode_characters(self, text: JoinedRows) -> Encoded:
         if text.is_ascii:
             marks_N, table = text.marks_N, self._ascii_table
             if table is not None:
@@ -164,9 +164,9 @@ class Tokenizer:
             marks_N = np.cumsum(character_counts(text.rows) + 1) - 1
             tokens_T = self._code_point_table[text.code_points()]
         tokens_T[marks_N] = END_ID
-        return Encoded(tokens_T, _gaps(marks_N))
+        return Encoded(tokens_T, lengths_to(marks_N))
 
-    def _encode_pieces(self, text: _Text) -> Encoded:
+    def _encode_pieces(self, text: JoinedRows) -> Encoded:
         starts = text.piece_starts()
         pieces = text.pieces(starts).dictionary_encode()
         lengths_D, tokens = self._encode_distinct(pieces.dictionary)
@@ -179,7 +179,7 @@ class Tokenizer:
         lengths_P[marks], offsets_P[marks] = 1, len(source) - 1
         stops_P = np.cumsum(lengths_P)
         tokens_T = source[gather_index(offsets_P, lengths_P)]
-        return Encoded(tokens_T, _gaps(stops_P[marks] - 1))
+        return Encoded(tokens_T, lengths_to(stops_P[marks] - 1))
 
     def _encode_distinct(self, pieces: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
         """Token counts of each piece, and their tokens end to end."""
@@ -287,111 +287,3 @@ def _whole_tokens(
     if lower:
         library.normalizer = normalizers.Lowercase()
     return Tokenizer(library)
-
-
-# --- text in bulk ----------------------------------------------------------------------------------------------------
-
-
-def lowered(rows: pa.StringArray) -> pa.StringArray:
-    """Rows in lower case, character by character as the library's `Lowercase` does it."""
-    if _Text(rows).is_ascii:
-        return pc.call_function("ascii_lower", [rows])
-    # Python alone knows the final sigma, which depends on the neighbours.
-    return pa.array([row.replace("Σ", "σ").lower() for row in rows.to_pylist()], pa.string())
-
-
-def gather_index(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Indices of the stretches [start, start + length), one after the other: int64."""
-    stops = np.cumsum(lengths)
-    index = np.arange(stops[-1] if len(stops) else 0)
-    index += np.repeat(starts - (stops - lengths), lengths)
-    return index
-
-
-def _gaps(marks_N: np.ndarray) -> np.ndarray:
-    return np.diff(marks_N, prepend=-1)
-
-
-_IS_SPACE = np.zeros(256, bool)
-_IS_SPACE[[0x09, 0x0A, 0x0D, 0x20]] = True
-# Bytes that surely begin something other than white space: visible ASCII, and the first bytes of characters outside the
-# blocks (C2, E1, E2, E3) that hold Unicode's own spaces.
-_IS_SOLID = np.zeros(256, bool)
-_IS_SOLID[0x21:0x7F] = True
-_IS_SOLID[0xC3:0xF5] = True
-_IS_SOLID[[0xE1, 0xE2, 0xE3]] = False
-
-
-def piece_borders(data: np.ndarray) -> np.ndarray:
-    """Where UTF-8 text may be cut so that its tokens stay the same: a flag for each byte that may begin a piece.
-
-    That is before a space that something visible follows. A word never holds a space; and GPT-2's cuts give the last
-    space of several to the word behind it, and make a token of the others.
-    """
-    borders = _IS_SPACE[data]
-    borders[:-1] &= _IS_SOLID[data[1:]]
-    borders[-1:] = False
-    return borders
-
-
-class _Text:
-    """Rows laid end to end with one byte, a mark, after each.
-
-    data: uint8. marks_N: where the marks are.
-    """
-
-    def __init__(self, rows: pa.StringArray) -> None:
-        self.rows = rows
-        self.marks_N = np.cumsum(byte_counts(rows) + 1) - 1
-        lists = pa.ListArray.from_arrays(pa.array([0, len(rows)], pa.int32()), rows)
-        content = pc.call_function("binary_join", [lists, "\n"])[0].as_buffer()
-        self.data = np.empty((content.size if content else 0) + min(len(rows), 1), np.uint8)
-        if len(rows):
-            self.data[:-1] = np.frombuffer(content, np.uint8)
-            self.data[-1] = 0x0A
-
-    @property
-    def is_ascii(self) -> bool:
-        return not len(self.data) or int(self.data.max()) < 128
-
-    def code_points(self) -> np.ndarray:
-        return np.frombuffer(self.data.tobytes().decode("utf-8").encode("utf-32-le"), np.uint32)
-
-    def piece_starts(self) -> np.ndarray:
-        """First byte of every piece; marks are pieces of their own."""
-        borders = piece_borders(self.data)
-        borders[:1] = True
-        borders[self.marks_N] = True
-        borders[self.marks_N[:-1] + 1] = True
-        return np.flatnonzero(borders)
-
-    def pieces(self, starts: np.ndarray) -> pa.StringArray:
-        offsets = np.append(starts, len(self.data)).astype(np.int32)
-        return pa.StringArray.from_buffers(len(starts), pa.py_buffer(offsets), pa.py_buffer(self.data))
-
-
-def character_counts(rows: pa.StringArray) -> np.ndarray:
-    """Characters of each row: int64."""
-    return pc.call_function("utf8_length", [rows]).to_numpy(zero_copy_only=False).astype(np.int64)
-
-
-def byte_counts(rows: pa.Array) -> np.ndarray:
-    """Bytes of each row, none where it is null: int64."""
-    return pc.fill_null(pc.call_function("binary_length", [rows]), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-
-
-def distinct_pieces(rows: pa.StringArray) -> pa.StructArray:
-    """The distinct pieces of some rows with their counts: (values, counts)."""
-    text = _Text(rows)
-    starts = text.piece_starts()
-    inside = np.ones(len(starts), bool)
-    inside[np.searchsorted(starts, text.marks_N)] = False
-    return text.pieces(starts).filter(pa.array(inside)).value_counts()
-
-
-def code_points(rows: pa.StringArray) -> np.ndarray:
-    """How often each code point occurs in some rows: int64 of the size that it takes."""
-    text = _Text(rows)
-    counts = np.bincount(text.data if text.is_ascii else text.code_points(), minlength=128)
-    counts[0x0A] -= len(rows)
-    return counts

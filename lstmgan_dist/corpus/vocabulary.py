@@ -13,6 +13,7 @@ import pyarrow as pa
 from tokenizers import Tokenizer as LibraryTokenizer
 from tokenizers import models, pre_tokenizers, trainers
 
+from lstmgan_dist.corpus.bulk import code_points, distinct_pieces
 from lstmgan_dist.corpus.settings import TokenizerSettings
 from lstmgan_dist.corpus.tokenizer import (
     END,
@@ -20,8 +21,6 @@ from lstmgan_dist.corpus.tokenizer import (
     Tokenizer,
     byte_alphabet,
     character_tokenizer,
-    code_points,
-    distinct_pieces,
     pair_tokenizer,
     split_words,
     word_tokenizer,

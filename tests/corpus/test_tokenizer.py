@@ -6,8 +6,9 @@ import pyarrow as pa
 import pytest
 import tokenizers
 
+from lstmgan_dist.corpus.bulk import piece_borders
 from lstmgan_dist.corpus.settings import TokenizerSettings
-from lstmgan_dist.corpus.tokenizer import Tokenizer, byte_alphabet, byte_tokenizer, piece_borders
+from lstmgan_dist.corpus.tokenizer import Tokenizer, byte_alphabet, byte_tokenizer
 from lstmgan_dist.corpus.vocabulary import count, counter_for
 from lstmgan_dist.errors import UserError
 from tests.corpus.numbered import tokenizer_settings
