@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from lstmgan_dist import config
 from lstmgan_dist.commands.terminal import preparation_bar, print_rows
 from lstmgan_dist.commands.workers import readers
-from lstmgan_dist.corpus.settings import Corpus, Layout, OnBadText, OnLongText, TokenizerKind, TokenizerSettings
+from lstmgan_dist.corpus.settings import Corpus, Layout, OnBadText, OnLongText, TokenizerSettings
+from lstmgan_dist.corpus.tokenizers import TOKENIZERS
 from lstmgan_dist.errors import UserError
 
 if TYPE_CHECKING:
     from lstmgan_dist.storage import Folder
+
+    TokenizerWord = str
+else:
+    TokenizerWord = Literal[*TOKENIZERS]  # as Typer wants choices
 
 # What the settings of a corpus are called on a command line, and their defaults.
 _CORPUS_OPTIONS = {
@@ -54,7 +59,7 @@ def prepare(
     heldout: Annotated[list[str] | None, typer.Option(help="Separate held-out text; repeatable.")] = None,
     heldout_fraction: Annotated[float, _setting("heldout_fraction")] = _CORPUS.heldout_fraction,
     layout: Annotated[Layout, _setting("layout")] = _CORPUS.layout,
-    tokenizer: Annotated[TokenizerKind, _setting("tokenizer.kind")] = _CORPUS.tokenizer.kind,
+    tokenizer: Annotated[TokenizerWord, _setting("tokenizer.kind")] = _CORPUS.tokenizer.kind,
     lower: Annotated[bool, _setting("tokenizer.lower", "--lower")] = _CORPUS.tokenizer.lower,
     vocabulary_size: Annotated[int | None, _setting("tokenizer.vocabulary_size")] = _CORPUS.tokenizer.vocabulary_size,
     min_count: Annotated[int, _setting("tokenizer.min_count")] = _CORPUS.tokenizer.min_count,

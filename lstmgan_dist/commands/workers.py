@@ -42,7 +42,7 @@ def result_and_workers(
     # What is wrong with the run is found out before anything is started.
     loaded = load_result(run, checkpoint, device="cpu" if size.most else device, say=warn)
     with workers_and_device(device, size, address) as (pool, their_device):
-        yield replace(loaded, elsewhere=their_device), pool
+        yield replace(loaded, device_of_others=their_device), pool
 
 
 @contextmanager

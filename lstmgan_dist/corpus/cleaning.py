@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lstmgan_dist.corpus.bulk import byte_counts
 from lstmgan_dist.corpus.findings import Case, Findings
 from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.corpus.sources import LONGEST_DOCUMENT_BYTES, LONGEST_SENTENCE_BYTES, Chunk, Source
-from lstmgan_dist.corpus.tokenizer import byte_counts
 
 
 @dataclass(frozen=True)

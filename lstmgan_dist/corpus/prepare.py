@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from lstmgan_dist import __version__
+from lstmgan_dist.corpus.bulk import character_counts, gather_index
 from lstmgan_dist.corpus.cleaning import Rows, clean
 from lstmgan_dist.corpus.findings import Case, Findings
 from lstmgan_dist.corpus.manifest import (
@@ -38,12 +39,13 @@ from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.corpus.shards import SplitWriter
 from lstmgan_dist.corpus.sources import Chunk, Source, find_sources, read_chunks
 from lstmgan_dist.corpus.splits import Cut, Purpose, SplitRows, split
-from lstmgan_dist.corpus.tokenizer import END_ID, Encoded, Tokenizer, byte_tokenizer, character_counts, gather_index
-from lstmgan_dist.corpus.vocabulary import Counted, count, counter_for
+from lstmgan_dist.corpus.tokenizer import Counted, Encoded, Tokenizer
+from lstmgan_dist.corpus.tokenizers import TOKENIZERS
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.tasks import LOCAL_THREADS, ReadingWorkers
 from lstmgan_dist.storage import BY_ENVIRONMENT, Folder, content_mark, file_size
 from lstmgan_dist.storage_settings import Storage
+from lstmgan_dist.tokens import END_ID
 
 __all__ = [
     "PreparationProgress",
@@ -158,21 +160,21 @@ class _Preparation:
         self._heldout_sources = find_sources(settings.heldout_sources, storage)
         is_shared = not self._heldout_sources and settings.heldout_fraction > 0
         self._purpose: Purpose = "both" if is_shared else "train"
-        # A long text is cut at a share of its characters, so these are counted first; bytes need no vocabulary.
-        passes = 1 + (is_shared and settings.layout == "continuous") + (settings.tokenizer.kind != "byte")
+        self._kind = TOKENIZERS[settings.tokenizer.kind]
+        # A long text is cut at a share of its characters, so these are counted first.
+        passes = 1 + (is_shared and settings.layout == "continuous") + self._kind.is_counted
         self._bytes_total = passes * _size(self._sources) + _size(self._heldout_sources)
         self._bytes_done = 0
 
     def make_tokenizer(self) -> Tokenizer:
-        """Read the training text for its vocabulary."""
-        settings = self._settings
-        counter = counter_for(settings.tokenizer)
-        if counter is None:
-            return byte_tokenizer(lower=settings.tokenizer.lower)
-        function = partial(_count, settings, self._purpose, self._cut)
+        """Read the training text for its vocabulary, unless none is chosen."""
+        return self._kind.open().choose(self._settings.tokenizer, self._counted() if self._kind.is_counted else ())
+
+    def _counted(self) -> Iterator[Counted]:
+        """What the vocabulary is chosen by; nothing is read before it is asked for."""
+        function = partial(_count, self._settings, self._purpose, self._cut)
         for _, counted in self._over_chunks("counting", self._sources, function):
-            counter.add(counted)
-        return counter.tokenizer()
+            yield counted
 
     def write(self, tokenizer: Tokenizer, out: Folder) -> PreparedCorpus:
         """Encode all text into shards, then declare the corpus finished."""
@@ -322,7 +324,7 @@ def _count(settings: Corpus, purpose: Purpose, cut: Cut | None, number: int, chu
     """What the vocabulary is made from: the training text of a chunk."""
     parts = split(clean(chunk, settings), number, settings, purpose, cut)
     texts = parts["train"].texts if "train" in parts else pa.array([], pa.string())
-    return count(texts, settings.tokenizer.kind)
+    return TOKENIZERS[settings.tokenizer.kind].open().count(texts)
 
 
 @dataclass(frozen=True)

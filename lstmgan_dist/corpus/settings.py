@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from lstmgan_dist.settings import Name, Probability, Settings, WithoutUse
+from lstmgan_dist.corpus.tokenizers import TOKENIZERS
+from lstmgan_dist.settings import KeyOf, Name, Probability, Settings, WithoutUse
 
-TokenizerKind = Literal["character", "byte", "word", "bpe"]
 Layout = Literal["sentences", "continuous"]
 OnLongText = Literal["error", "skip", "truncate"]
 OnBadText = Literal["error", "skip", "replace"]
@@ -17,9 +17,11 @@ OnBadText = Literal["error", "skip", "replace"]
 class TokenizerSettings(Settings):
     """How text becomes token ids."""
 
-    without_use: ClassVar[WithoutUse] = {("kind", "byte"): ("vocabulary_size", "min_count")}
+    without_use: ClassVar[WithoutUse] = {
+        ("kind", word): ("vocabulary_size", "min_count") for word, kind in TOKENIZERS.items() if not kind.is_counted
+    }
 
-    kind: TokenizerKind = Field(default="word", description="The unit of text that is one token.")
+    kind: Annotated[str, KeyOf(TOKENIZERS)] = Field(default="word", description="The unit of text that is one token.")
     lower: bool = Field(default=False, description="Lower-case the text first.")
     vocabulary_size: int | None = Field(
         default=None,

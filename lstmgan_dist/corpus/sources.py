@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 
 from lstmgan_dist.addresses import SYNTHETIC, scheme_of
 from lstmgan_dist.corpus import python_docs
+from lstmgan_dist.corpus.bulk import byte_counts
 from lstmgan_dist.corpus.settings import Corpus
-from lstmgan_dist.corpus.tokenizer import byte_counts
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.storage import BY_ENVIRONMENT, Folder, file_size, matching_files, open_file
 from lstmgan_dist.storage_settings import Storage

@@ -10,9 +10,10 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
+from lstmgan_dist.corpus.bulk import character_counts, lowered, piece_borders
 from lstmgan_dist.corpus.cleaning import Rows
 from lstmgan_dist.corpus.settings import Corpus
-from lstmgan_dist.corpus.tokenizer import character_counts, lowered, piece_borders
+from lstmgan_dist.corpus.tokenizers import TOKENIZERS, TokenizerKind
 
 # Whether a source is for one purpose, or a share of it is held out.
 Purpose = Literal["train", "heldout", "both"]
@@ -44,7 +45,9 @@ def split(rows: Rows, number: int, settings: Corpus, purpose: Purpose, cut: Cut 
     if purpose != "both":
         return {purpose: whole}
     if cut is not None:
-        return _cut_texts(whole, cut.character - cut.starts[rows.source.url][number], settings.tokenizer.kind)
+        return _cut_texts(
+            whole, cut.character - cut.starts[rows.source.url][number], TOKENIZERS[settings.tokenizer.kind]
+        )
     heldout = is_heldout(whole.texts, settings.heldout_fraction)
     return {
         name: SplitRows(whole.texts.filter(pa.array(chosen)), whole.numbers[chosen], True)
@@ -64,7 +67,7 @@ def is_heldout(texts: pa.StringArray, fraction: float) -> np.ndarray:
     return hashes < fraction * 2**32
 
 
-def _cut_texts(whole: SplitRows, character: int, kind: str) -> dict[str, SplitRows]:
+def _cut_texts(whole: SplitRows, character: int, kind: TokenizerKind) -> dict[str, SplitRows]:
     """The first `character` characters of a chunk's texts, and the rest; words are not torn apart."""
     counts = character_counts(whole.texts)
     stops = np.cumsum(counts)
@@ -88,9 +91,9 @@ def _cut_texts(whole: SplitRows, character: int, kind: str) -> dict[str, SplitRo
     return {name: part for name, part in parts.items() if len(part.texts)}
 
 
-def _between_words(text: str, at: int, kind: str) -> int:
+def _between_words(text: str, at: int, kind: TokenizerKind) -> int:
     """The first place from `at` on where no token of this kind is torn apart."""
-    if kind in ("character", "byte"):
+    if not kind.spans_characters:
         return at
     rest = text[at:].encode()
     borders = np.flatnonzero(piece_borders(np.frombuffer(rest, np.uint8)))

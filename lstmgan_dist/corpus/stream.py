@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lstmgan_dist.corpus.bulk import gather_index
 from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.corpus.order import Piece, SentenceOrder, TextOrder
-from lstmgan_dist.corpus.tokenizer import Encoded, gather_index
+from lstmgan_dist.corpus.tokenizer import Encoded
 from lstmgan_dist.runtime.randomness import derive, permutation
 
 _BATCHES_AHEAD = 16

@@ -1,8 +1,7 @@
-"""Text to token ids and back: characters, bytes, words or byte-pair encoding, saved as one tokenizer.json.
+"""Text to token ids and back, saved as one tokenizer.json: what all kinds of tokenizer share.
 
-The file is the `tokenizers` library's own, and its encoding is the truth. What is here makes the same ids several times
-faster, by looking at text in bulk: characters and bytes are table look-ups, and words and byte pairs are looked up by
-the *piece*, a stretch of text that no token can cross, so that the library sees each distinct piece only once.
+The file is the `tokenizers` library's own, and its encoding is the truth. The kinds make the same ids several times
+faster, by looking at text in bulk.
 
 Shapes: N rows of text; T tokens in all of them.
 """
@@ -10,37 +9,28 @@ Shapes: N rows of text; T tokens in all of them.
 from __future__ import annotations
 
 import json
-import re
-from array import array
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, cast
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import tokenizers
-from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers
+from tokenizers import Regex, models, normalizers, pre_tokenizers
 
-from lstmgan_dist.corpus.detokenize import join_words
+from lstmgan_dist.corpus.bulk import JoinedRows, lowered
+from lstmgan_dist.corpus.settings import TokenizerSettings
+from lstmgan_dist.corpus.tokenizers import TOKENIZERS
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.settings import either
 from lstmgan_dist.tokens import END_ID, UNKNOWN_ID
 
 END, UNKNOWN = "<end>", "<unk>"
 
-Kind = Literal["character", "byte", "word", "bpe"]
-
-# A word keeps what ties it together (don't, close-up, e.g, 10:30, and/or, 1,000); a contraction that the text has cut
-# off already ('s) stays whole; line ends, dashes, dots, quotes and () are tokens; so is every other sign by itself.
-_WORDS = r"\n|<unk>|\w+(?:[-'’./:]\w+|,\d+)*|['’](?:s|re|ve|ll|d|m|t)\b|\.{2,}|-{2,}|``|''|\(\)|\S"
-_CHARACTERS = r"[\s\S]"
-
-# Most pieces are one plain word, perhaps with a sign behind it: no need to ask the library.
-_PLAIN = re.compile(r"[ \t\r]?([A-Za-z0-9]+)([,.;:!?)]?)")
-
-_MOST_CACHED_PIECES = 500_000
-_LONGEST_CACHED_PIECE = 64
+# What is counted of a chunk of text: pieces with their counts, or the count of every code point.
+Counted = pa.StructArray | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -54,33 +44,67 @@ class Encoded:
     lengths_N: np.ndarray
 
 
-class Tokenizer:
+class Tokenizer(ABC):
     """A vocabulary and the rule that cuts text into it.
 
-    Id 0 is `<end>`, which no text encodes to. Characters and words have `<unk>`, id 1; bytes and byte pairs cover every
-    text.
+    Id 0 is `<end>`, which no text encodes to. kind: its word in `TOKENIZERS`. unknown_id: that of `<unk>`; none if the
+    vocabulary covers every text.
     """
+
+    kind: ClassVar[str]
+    unknown_id: ClassVar[int | None]
 
     def __init__(self, library: tokenizers.Tokenizer) -> None:
         self.library = library
-        state = json.loads(library.to_str())
-        model, splitter = state["model"], state["pre_tokenizer"]
-        self.kind: Kind
-        if model["type"] == "BPE":
-            self.kind = "bpe" if model["merges"] else "byte"
-        else:
-            self.kind = "character" if splitter["pattern"]["Regex"] == _CHARACTERS else "word"
-        self.lower: bool = state["normalizer"] is not None
+        self.lower = library.normalizer is not None
         self.vocabulary_size: int = library.get_vocab_size()
-        self.unknown_id: int | None = UNKNOWN_ID if self.kind in ("character", "word") else None
         self.token_type = np.uint16 if self.vocabulary_size <= 2**16 else np.uint32
-        self._typecode = np.dtype(self.token_type).char
-        self._pieces: dict[str, bytes] = {}
+
+    # --- what a kind is ---
 
     @classmethod
-    def from_json(cls, content: bytes) -> Tokenizer:
-        """The tokenizer that a tokenizer.json of ours holds."""
-        return cls(tokenizers.Tokenizer.from_buffer(content))
+    @abstractmethod
+    def recognises(cls, model: dict[str, Any], splitter: dict[str, Any]) -> bool:
+        """Whether a tokenizer.json with this model and this pre-tokenizer is of this kind."""
+
+    @classmethod
+    def count(cls, texts: pa.StringArray) -> Counted:
+        """What a vocabulary is chosen by, of one chunk: a pure function."""
+        raise NotImplementedError(f"nothing is counted for {cls.kind}")
+
+    @classmethod
+    @abstractmethod
+    def choose(cls, settings: TokenizerSettings, chunks: Iterable[Counted]) -> Tokenizer:
+        """The tokenizer whose vocabulary the counts of some chunks make, in the chunks' order and in bounded memory.
+
+        Raises:
+            UserError: if the vocabulary size cannot hold what it must.
+        """
+
+    @abstractmethod
+    def _encode(self, text: JoinedRows) -> Encoded:
+        """The ids of rows, lowered where they have to be; they are those of the library's own `encode`."""
+
+    @abstractmethod
+    def _text_of(self, ids: Sequence[int]) -> str:
+        """The text of ids among which there is no end mark."""
+
+    # --- what all do alike ---
+
+    @staticmethod
+    def from_json(content: bytes) -> Tokenizer:
+        """The tokenizer that a tokenizer.json of ours holds.
+
+        Raises:
+            UserError: if it is of no kind that is known.
+        """
+        library = tokenizers.Tokenizer.from_buffer(content)
+        state = json.loads(library.to_str())
+        for kind in TOKENIZERS.values():
+            opened = kind.open()
+            if opened.recognises(state["model"], state["pre_tokenizer"] or {}):
+                return opened(library)
+        raise UserError(f"This tokenizer.json is of no known kind, {either(TOKENIZERS)}: prepare the corpus again.")
 
     def to_json(self) -> bytes:
         """What tokenizer.json holds; `tokenizers.Tokenizer.from_file` reads it."""
@@ -123,275 +147,42 @@ class Tokenizer:
             if token == END_ID:
                 break
             kept.append(int(token))
-        if self.kind in ("byte", "bpe"):
-            return b"".join(self._bytes_of[token] for token in kept).decode("utf-8", errors="replace")
-        if self.kind == "character":
-            return "".join("\ufffd" if token == UNKNOWN_ID else self.tokens[token] for token in kept)
-        return join_words([self.tokens[token] for token in kept])
+        return self._text_of(kept)
 
     def encode_rows(self, rows: pa.StringArray, *, last_ends: bool = True) -> Encoded:
         """The ids of many texts, each with `<end>` after it; the last one without if `last_ends` is false.
 
         The ids are those of the library's own `encode`.
         """
-        text = _Text(lowered(rows) if self.lower else rows)
-        if self.kind == "byte":
-            encoded = self._encode_bytes(text)
-        elif self.kind == "character":
-            encoded = self._encode_characters(text)
-        else:
-            encoded = self._encode_pieces(text)
+        encoded = self._encode(JoinedRows(lowered(rows) if self.lower else rows))
         if last_ends or not len(rows):
             return encoded
         lengths_N = encoded.lengths_N.copy()
         lengths_N[-1] -= 1
         return Encoded(encoded.tokens_T[:-1], lengths_N)
 
-    def _encode_bytes(self, text: _Text) -> Encoded:
-        tokens_T = text.data.astype(self.token_type)
-        tokens_T += 1
-        tokens_T[text.marks_N] = END_ID
-        return Encoded(tokens_T, _gaps(text.marks_N))
 
-    def _encode_characters(self, text: _Text) -> Encoded:
-        if text.is_ascii:
-            marks_N, table = text.marks_N, self._ascii_table
-            if table is not None:
-                tokens_T = np.frombuffer(text.data.tobytes().translate(table), np.uint8).astype(self.token_type)
-            else:
-                tokens_T = self._code_point_table[text.data]
-        else:
-            marks_N = np.cumsum(character_counts(text.rows) + 1) - 1
-            tokens_T = self._code_point_table[text.code_points()]
-        tokens_T[marks_N] = END_ID
-        return Encoded(tokens_T, _gaps(marks_N))
-
-    def _encode_pieces(self, text: _Text) -> Encoded:
-        starts = text.piece_starts()
-        pieces = text.pieces(starts).dictionary_encode()
-        lengths_D, tokens = self._encode_distinct(pieces.dictionary)
-        # The end mark stands behind the tokens of the distinct pieces, so that marks are gathered like pieces.
-        source = np.append(tokens, self.token_type(END_ID))
-        offsets_D = np.cumsum(lengths_D) - lengths_D
-        index_P = pieces.indices.to_numpy(zero_copy_only=False)
-        lengths_P, offsets_P = lengths_D[index_P], offsets_D[index_P]
-        marks = np.searchsorted(starts, text.marks_N)
-        lengths_P[marks], offsets_P[marks] = 1, len(source) - 1
-        stops_P = np.cumsum(lengths_P)
-        tokens_T = source[gather_index(offsets_P, lengths_P)]
-        return Encoded(tokens_T, _gaps(stops_P[marks] - 1))
-
-    def _encode_distinct(self, pieces: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
-        """Token counts of each piece, and their tokens end to end."""
-        words: list[str] = pieces.to_pylist()
-        found = list(map(self._pieces.get, words))
-        missing = [index for index, ids in enumerate(found) if ids is None]
-        for index, ids in zip(missing, self._ids_of([words[index] for index in missing]), strict=True):
-            found[index] = packed = array(self._typecode, ids).tobytes()
-            # Long pieces hardly ever come again; and what is kept must stay bounded.
-            if len(words[index]) <= _LONGEST_CACHED_PIECE and len(self._pieces) < _MOST_CACHED_PIECES:
-                self._pieces[words[index]] = packed
-        joined = b"".join(cast(list[bytes], found))
-        lengths = np.fromiter(map(len, cast(list[bytes], found)), np.int64, len(found))
-        return lengths // np.dtype(self.token_type).itemsize, np.frombuffer(joined, self.token_type)
-
-    def _ids_of(self, pieces: list[str]) -> Iterable[list[int]]:
-        if self.kind == "bpe":
-            return (encoding.ids for encoding in self.library.encode_batch_fast(pieces, add_special_tokens=False))
-        vocabulary = self._vocabulary
-        return ([vocabulary.get(word, UNKNOWN_ID) for word in split_words(piece)] for piece in pieces)
-
-    @cached_property
-    def _vocabulary(self) -> dict[str, int]:
-        return self.library.get_vocab()
-
-    @cached_property
-    def _code_point_table(self) -> np.ndarray:
-        table = np.full(0x110000, UNKNOWN_ID, self.token_type)
-        for token, character in enumerate(self.tokens):
-            if len(character) == 1:
-                table[ord(character)] = token
-        return table
-
-    @cached_property
-    def _ascii_table(self) -> bytes | None:
-        """For `bytes.translate`, the fastest look-up there is, where every ASCII character's id fits into a byte."""
-        ids = self._code_point_table[:128]
-        return ids.astype(np.uint8).tobytes() + bytes(128) if ids.max() < 256 else None
-
-    @cached_property
-    def _bytes_of(self) -> list[bytes]:
-        value = {letter: byte for byte, letter in enumerate(byte_alphabet())}
-        return [b"", *(bytes(value[letter] for letter in token) for token in self.tokens[1:])]
+# --- vocabularies of whole tokens: characters and words --------------------------------------------------------------
 
 
-def _splitter(pattern: str) -> pre_tokenizers.PreTokenizer:
+def splitter_at(pattern: str) -> pre_tokenizers.PreTokenizer:
+    """Cuts text into what matches a pattern, and drops the rest."""
     return pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
 
 
-_WORD_SPLITTER = _splitter(_WORDS)
-
-
-# --- making one ------------------------------------------------------------------------------------------------------
-
-
-def character_tokenizer(characters: Sequence[str], *, lower: bool) -> Tokenizer:
-    """Every character is a token; those not listed are `<unk>`."""
-    return _whole_tokens(characters, _splitter(_CHARACTERS), lower=lower, decoder=decoders.Fuse())
-
-
-def word_tokenizer(words: Sequence[str], *, lower: bool) -> Tokenizer:
-    """Words and signs are tokens; those not listed are `<unk>`."""
-    return _whole_tokens(words, _WORD_SPLITTER, lower=lower, decoder=None)
-
-
-def byte_tokenizer(*, lower: bool) -> Tokenizer:
-    """Every byte of the UTF-8 text is a token: byte b has id b + 1."""
-    return pair_tokenizer([], lower=lower)
-
-
-def pair_tokenizer(merges: Sequence[tuple[str, str]], *, lower: bool) -> Tokenizer:
-    """Byte-level byte-pair encoding (Sennrich et al. 2016; GPT-2's alphabet and cuts): bytes, then merges in order."""
-    tokens = [END, *byte_alphabet(), *(left + right for left, right in merges)]
-    library = tokenizers.Tokenizer(models.BPE({token: id_ for id_, token in enumerate(tokens)}, list(merges)))
-    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=bool(merges))
-    library.decoder = decoders.ByteLevel()
-    if lower:
-        library.normalizer = normalizers.Lowercase()
-    return Tokenizer(library)
-
-
-def split_words(text: str) -> list[str]:
-    """The words and signs of a text, as the library cuts them."""
-    plain = _PLAIN.fullmatch(text)
-    if plain:
-        return [part for part in plain.groups() if part]
-    return [word for word, _ in _WORD_SPLITTER.pre_tokenize_str(text)]
-
-
-def byte_alphabet() -> list[str]:
-    """The printable letter that stands for each byte, as in GPT-2: itself where printable, else one from U+0100 on."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = iter(range(256, 512))
-    return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
-
-
-def _whole_tokens(
-    tokens: Sequence[str], splitter: pre_tokenizers.PreTokenizer, *, lower: bool, decoder: decoders.Decoder | None
-) -> Tokenizer:
+def whole_tokens(tokens: Sequence[str], splitter: pre_tokenizers.PreTokenizer, *, lower: bool) -> tokenizers.Tokenizer:
+    """Gives an id to each stretch that a splitter cuts out; those not listed are `<unk>`, id 1."""
     vocabulary = {token: id_ for id_, token in enumerate([END, UNKNOWN, *tokens])}
+    assert vocabulary[UNKNOWN] == UNKNOWN_ID
     library = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     library.pre_tokenizer = splitter
-    if decoder is not None:
-        library.decoder = decoder
     if lower:
         library.normalizer = normalizers.Lowercase()
-    return Tokenizer(library)
+    return library
 
 
-# --- text in bulk ----------------------------------------------------------------------------------------------------
-
-
-def lowered(rows: pa.StringArray) -> pa.StringArray:
-    """Rows in lower case, character by character as the library's `Lowercase` does it."""
-    if _Text(rows).is_ascii:
-        return pc.call_function("ascii_lower", [rows])
-    # Python alone knows the final sigma, which depends on the neighbours.
-    return pa.array([row.replace("Σ", "σ").lower() for row in rows.to_pylist()], pa.string())
-
-
-def gather_index(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Indices of the stretches [start, start + length), one after the other: int64."""
-    stops = np.cumsum(lengths)
-    index = np.arange(stops[-1] if len(stops) else 0)
-    index += np.repeat(starts - (stops - lengths), lengths)
-    return index
-
-
-def _gaps(marks_N: np.ndarray) -> np.ndarray:
-    return np.diff(marks_N, prepend=-1)
-
-
-_IS_SPACE = np.zeros(256, bool)
-_IS_SPACE[[0x09, 0x0A, 0x0D, 0x20]] = True
-# Bytes that surely begin something other than white space: visible ASCII, and the first bytes of characters outside the
-# blocks (C2, E1, E2, E3) that hold Unicode's own spaces.
-_IS_SOLID = np.zeros(256, bool)
-_IS_SOLID[0x21:0x7F] = True
-_IS_SOLID[0xC3:0xF5] = True
-_IS_SOLID[[0xE1, 0xE2, 0xE3]] = False
-
-
-def piece_borders(data: np.ndarray) -> np.ndarray:
-    """Where UTF-8 text may be cut so that its tokens stay the same: a flag for each byte that may begin a piece.
-
-    That is before a space that something visible follows. A word never holds a space; and GPT-2's cuts give the last
-    space of several to the word behind it, and make a token of the others.
-    """
-    borders = _IS_SPACE[data]
-    borders[:-1] &= _IS_SOLID[data[1:]]
-    borders[-1:] = False
-    return borders
-
-
-class _Text:
-    """Rows laid end to end with one byte, a mark, after each.
-
-    data: uint8. marks_N: where the marks are.
-    """
-
-    def __init__(self, rows: pa.StringArray) -> None:
-        self.rows = rows
-        self.marks_N = np.cumsum(byte_counts(rows) + 1) - 1
-        lists = pa.ListArray.from_arrays(pa.array([0, len(rows)], pa.int32()), rows)
-        content = pc.call_function("binary_join", [lists, "\n"])[0].as_buffer()
-        self.data = np.empty((content.size if content else 0) + min(len(rows), 1), np.uint8)
-        if len(rows):
-            self.data[:-1] = np.frombuffer(content, np.uint8)
-            self.data[-1] = 0x0A
-
-    @property
-    def is_ascii(self) -> bool:
-        return not len(self.data) or int(self.data.max()) < 128
-
-    def code_points(self) -> np.ndarray:
-        return np.frombuffer(self.data.tobytes().decode("utf-8").encode("utf-32-le"), np.uint32)
-
-    def piece_starts(self) -> np.ndarray:
-        """First byte of every piece; marks are pieces of their own."""
-        borders = piece_borders(self.data)
-        borders[:1] = True
-        borders[self.marks_N] = True
-        borders[self.marks_N[:-1] + 1] = True
-        return np.flatnonzero(borders)
-
-    def pieces(self, starts: np.ndarray) -> pa.StringArray:
-        offsets = np.append(starts, len(self.data)).astype(np.int32)
-        return pa.StringArray.from_buffers(len(starts), pa.py_buffer(offsets), pa.py_buffer(self.data))
-
-
-def character_counts(rows: pa.StringArray) -> np.ndarray:
-    """Characters of each row: int64."""
-    return pc.call_function("utf8_length", [rows]).to_numpy(zero_copy_only=False).astype(np.int64)
-
-
-def byte_counts(rows: pa.Array) -> np.ndarray:
-    """Bytes of each row, none where it is null: int64."""
-    return pc.fill_null(pc.call_function("binary_length", [rows]), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-
-
-def distinct_pieces(rows: pa.StringArray) -> pa.StructArray:
-    """The distinct pieces of some rows with their counts: (values, counts)."""
-    text = _Text(rows)
-    starts = text.piece_starts()
-    inside = np.ones(len(starts), bool)
-    inside[np.searchsorted(starts, text.marks_N)] = False
-    return text.pieces(starts).filter(pa.array(inside)).value_counts()
-
-
-def code_points(rows: pa.StringArray) -> np.ndarray:
-    """How often each code point occurs in some rows: int64 of the size that it takes."""
-    text = _Text(rows)
-    counts = np.bincount(text.data if text.is_ascii else text.code_points(), minlength=128)
-    counts[0x0A] -= len(rows)
-    return counts
+def most_frequent(counts: dict[str, int], settings: TokenizerSettings) -> list[str]:
+    """The tokens that a vocabulary has room for beside `<end>` and `<unk>`; ties are in the order of code points."""
+    kept = sorted(token for token, times in counts.items() if times >= settings.min_count)
+    kept.sort(key=counts.__getitem__, reverse=True)  # stable
+    return kept if settings.vocabulary_size is None else kept[: settings.vocabulary_size - 2]

@@ -249,10 +249,12 @@ def _warnings(
             f"Each judge has learnt only {fewest:,} sentences, so that it knows few words well: more held-out text "
             "makes sharper judgements."
         )
-    elsewhere, at_home = real.figures["lm"].value, float(np.mean([np.log(judge.perplexity) for judge in judges]))
-    if abs(elsewhere - at_home) > _DIFFERENT_TEXT:
+    on_training_text = real.figures["lm"].value
+    on_heldout_text = float(np.mean([np.log(judge.perplexity) for judge in judges]))
+    if abs(on_training_text - on_heldout_text) > _DIFFERENT_TEXT:
         yield (
-            f"Training text and held-out text differ: the judges give real training sentences {elsewhere:.2f} nats a "
-            f"token, and held-out ones that they have not learnt {at_home:.2f}. Real text is therefore no perfect "
-            "sampler of the held-out text, and part of every score is the subject, not the language."
+            "Training text and held-out text differ: the judges give real training sentences "
+            f"{on_training_text:.2f} nats a token, and held-out ones that they have not learnt {on_heldout_text:.2f}. "
+            "Real text is therefore no perfect sampler of the held-out text, and part of every score is the subject, "
+            "not the language."
         )

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lstmgan_dist.corpus.tokenizer import END_ID, UNKNOWN_ID
 from lstmgan_dist.evaluation.sampling import BLOCK, Sampling, sample
 from lstmgan_dist.evaluation.texts import Texts, join_texts
 from lstmgan_dist.models.generators.lstm import LSTMGeneratorKind
 from lstmgan_dist.models.initialise import normal_
 from lstmgan_dist.runtime.randomness import derive
+from lstmgan_dist.tokens import END_ID, UNKNOWN_ID
 
 EMBEDDING = HIDDEN = 32
 _MARKS = (END_ID, UNKNOWN_ID)

@@ -21,13 +21,15 @@ from lstmgan_dist.addresses import SYNTHETIC, scheme_of
 from lstmgan_dist.corpus.manifest import SPLITS, TOKENIZER, PreparedCorpus, Split, fingerprint_of, write_manifest
 from lstmgan_dist.corpus.prepare import ORACLE, ORACLE_WEIGHTS, PreparationProgress, replacing
 from lstmgan_dist.corpus.shards import SplitWriter
-from lstmgan_dist.corpus.tokenizer import END_ID, Encoded, Tokenizer, word_tokenizer
+from lstmgan_dist.corpus.tokenizer import Encoded, Tokenizer
+from lstmgan_dist.corpus.tokenizers.word import word_tokenizer
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.grammar import ENGLISH, Grammar
 from lstmgan_dist.evaluation.oracle import Oracle
 from lstmgan_dist.evaluation.texts import Texts
 from lstmgan_dist.runtime.randomness import derive
 from lstmgan_dist.storage import Folder
+from lstmgan_dist.tokens import END_ID
 
 LONGEST = 39  # words of a grammar's sentence; longer ones, some two in a thousand, are drawn again
 

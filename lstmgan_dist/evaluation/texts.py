@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lstmgan_dist.corpus.bulk import gather_index
 from lstmgan_dist.corpus.stream import Batch
-from lstmgan_dist.corpus.tokenizer import Encoded, gather_index
+from lstmgan_dist.corpus.tokenizer import Encoded
 from lstmgan_dist.models.drawing import END, Drawn
 
 _ROWS = 128

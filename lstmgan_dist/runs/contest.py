@@ -19,7 +19,6 @@ from torch import Tensor
 from lstmgan_dist import config
 from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.corpus.prepare import JUDGES
-from lstmgan_dist.corpus.tokenizer import UNKNOWN_ID
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.archive import Archive
 from lstmgan_dist.evaluation.contest import Contestant, Thoroughness, compare
@@ -42,6 +41,7 @@ from lstmgan_dist.runs.result import load_generator
 from lstmgan_dist.runtime.base import Runtime, WorkTogether
 from lstmgan_dist.runtime.local import DeviceChoice
 from lstmgan_dist.runtime.tasks import Watch, Workers
+from lstmgan_dist.tokens import UNKNOWN_ID
 from lstmgan_dist.training.checkpoint import Checkpoint, digest_of
 from lstmgan_dist.training.game import build_generator
 from lstmgan_dist.training.phase_judge import Judgement

@@ -26,7 +26,7 @@ from lstmgan_dist.training.run import Run
 class Result:
     """A run's generator at one checkpoint, ready to use on a device.
 
-    weights: digest of the generator's file. elsewhere: which device other processes are to take.
+    weights: digest of the generator's file. device_of_others: which one other processes are to take.
     """
 
     run: Run
@@ -35,7 +35,7 @@ class Result:
     weights: str
     tokenizer: Tokenizer
     device: torch.device
-    elsewhere: DeviceChoice
+    device_of_others: DeviceChoice
 
     @cached_property
     def corpus(self) -> PreparedCorpus:
@@ -44,7 +44,7 @@ class Result:
 
     def __reduce__(self) -> tuple[Callable[..., Result], tuple[str, int, DeviceChoice]]:
         folder = self.run.folder
-        return _arrived, (str(folder.local_path or folder), self.step, self.elsewhere)
+        return _arrived, (str(folder.local_path or folder), self.step, self.device_of_others)
 
 
 def load_result(url: str, checkpoint: str, *, device: DeviceChoice, say: Callable[[str], None]) -> Result:

@@ -23,7 +23,8 @@ from torch.utils.data import DataLoader
 from lstmgan_dist.corpus.manifest import TOKENIZER, PreparedCorpus, fingerprint_of, open_corpus, write_manifest
 from lstmgan_dist.corpus.shards import SplitWriter
 from lstmgan_dist.corpus.stream import Stream
-from lstmgan_dist.corpus.tokenizer import Encoded, byte_tokenizer
+from lstmgan_dist.corpus.tokenizer import Encoded
+from lstmgan_dist.corpus.tokenizers.byte import byte_tokenizer
 from lstmgan_dist.storage import Folder
 from tests.benchmarks.memory import peak_resident_bytes
 from tests.benchmarks.table import Row

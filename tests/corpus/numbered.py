@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from lstmgan_dist.corpus.tokenizers import TOKENIZERS
+
 
 def tokenizer_settings(kind: str, vocabulary_size: int) -> dict[str, Any]:
     """A tokenizer of so many tokens; of bytes there are as many as there are."""
-    return {"kind": kind} if kind == "byte" else {"kind": kind, "vocabulary_size": vocabulary_size}
+    return {"kind": kind, "vocabulary_size": vocabulary_size} if TOKENIZERS[kind].is_counted else {"kind": kind}
 
 
 def numbered_sentences(count: int) -> str:

@@ -1,7 +1,7 @@
 import pytest
 
 from lstmgan_dist.corpus.detokenize import join_words
-from lstmgan_dist.corpus.tokenizer import split_words
+from lstmgan_dist.corpus.tokenizers.word import split_words
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,8 @@
-"""Tokenizers against the library that they are saved for; and the ids of tokens.py, which every vocabulary has."""
+"""Every kind of tokenizer makes the ids that the library makes, of a vocabulary that is as promised.
+
+Also for corpus/pieces.py, and for corpus/tokenizers/character.py, corpus/tokenizers/byte.py, corpus/tokenizers/word.py,
+corpus/tokenizers/bpe.py; and for tokens.py.
+"""
 
 import itertools
 import random
@@ -8,13 +12,15 @@ import pyarrow as pa
 import pytest
 import tokenizers
 
+from lstmgan_dist.corpus.bulk import piece_borders
 from lstmgan_dist.corpus.settings import TokenizerSettings
-from lstmgan_dist.corpus.tokenizer import Tokenizer, byte_alphabet, byte_tokenizer, piece_borders
-from lstmgan_dist.corpus.vocabulary import count, counter_for
+from lstmgan_dist.corpus.tokenizer import Tokenizer
+from lstmgan_dist.corpus.tokenizers import TOKENIZERS
+from lstmgan_dist.corpus.tokenizers.byte import byte_alphabet
 from lstmgan_dist.errors import UserError
 from tests.corpus.numbered import tokenizer_settings
 
-KINDS = ["character", "byte", "word", "bpe"]
+KINDS = list(TOKENIZERS)
 
 TEXTS = [
     "A man rides a horse.",
@@ -30,12 +36,13 @@ TEXTS = [
 ]
 
 
-def tokenizer_of(texts: list[str], **settings: object) -> Tokenizer:
-    counter = counter_for(TokenizerSettings.model_validate(settings))
-    if counter is None:
-        return byte_tokenizer(lower=bool(settings.get("lower")))
-    counter.add(count(pa.array(texts, pa.string()), str(settings["kind"])))
-    return counter.tokenizer()
+def tokenizer_of(*chunks: list[str], **settings: object) -> Tokenizer:
+    chosen = TokenizerSettings.model_validate(settings)
+    kind = TOKENIZERS[chosen.kind]
+    opened = kind.open()
+    return opened.choose(
+        chosen, [opened.count(pa.array(texts, pa.string())) for texts in chunks] if kind.is_counted else []
+    )
 
 
 def rows_of(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
@@ -158,35 +165,41 @@ def test_byte_pairs_are_those_the_library_learns_from_the_lines():
 
 
 def test_counting_in_little_memory_keeps_the_frequent_words(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("lstmgan_dist.corpus.vocabulary.MOST_DISTINCT", 100)
-    monkeypatch.setattr("lstmgan_dist.corpus.vocabulary.MOST_PENDING", 50)
+    monkeypatch.setattr("lstmgan_dist.corpus.pieces.MOST_DISTINCT", 100)
+    monkeypatch.setattr("lstmgan_dist.corpus.pieces.MOST_PENDING", 50)
     frequent = [f"often{index}" for index in range(10)]
-    counter = counter_for(TokenizerSettings(kind="word", vocabulary_size=12))
-    everything = counter_for(TokenizerSettings(kind="word"))
-    assert counter
-    assert everything
-    for chunk in range(40):
-        texts = pa.array([" ".join(frequent), *(f"rare{chunk}x{index}" for index in range(30))], pa.string())
-        counter.add(count(texts, "word"))
-        everything.add(count(texts, "word"))
-    assert set(counter.tokenizer().tokens[2:]) == set(frequent)
+    chunks = [[" ".join(frequent), *(f"rare{chunk}x{index}" for index in range(30))] for chunk in range(40)]
+    assert set(tokenizer_of(*chunks, kind="word", vocabulary_size=12).tokens[2:]) == set(frequent)
     with pytest.raises(UserError, match=r"set corpus.tokenizer.vocabulary_size"):
-        everything.tokenizer()
+        tokenizer_of(*chunks, kind="word")
 
 
 def test_byte_pairs_are_learnt_from_text_without_spaces_in_little_memory(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("lstmgan_dist.corpus.vocabulary.MOST_DISTINCT_BYTES", 5000)
-    counter = counter_for(TokenizerSettings(kind="bpe", vocabulary_size=400))
-    assert counter
+    monkeypatch.setattr("lstmgan_dist.corpus.pieces.MOST_DISTINCT_BYTES", 5000)
     chooser = random.Random(1)
-    for _ in range(50):
-        lines = ["".join(chooser.choices(["秦川", "雄帝", "宅，", "函谷"], k=12)) for _ in range(30)]
-        counter.add(count(pa.array(lines, pa.string()), "bpe"))
-    tokenizer = counter.tokenizer()
+    chunks = [["".join(chooser.choices(["秦川", "雄帝", "宅，", "函谷"], k=12)) for _ in range(30)] for _ in range(50)]
+    tokenizer = tokenizer_of(*chunks, kind="bpe", vocabulary_size=400)
     assert tokenizer.vocabulary_size > 257 + 4
     assert len(tokenizer.encode("秦川雄帝")) <= 2
 
 
 def test_byte_pairs_need_room_for_all_bytes():
     with pytest.raises(UserError, match="vocabulary_size 100 is too small for bpe"):
-        counter_for(TokenizerSettings(kind="bpe", vocabulary_size=100))
+        tokenizer_of(kind="bpe", vocabulary_size=100)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_saved_tokenizer_is_of_the_kind_that_made_it(kind: str):
+    ours = tokenizer_of(TEXTS, **tokenizer_settings(kind, 400))
+    assert type(ours) is type(Tokenizer.from_json(ours.to_json())) is TOKENIZERS[kind].open()
+    assert ours.kind == kind
+
+
+def test_byte_pairs_of_which_none_comes_twice_are_bytes():
+    assert tokenizer_of(["ab"], kind="bpe").to_json() == tokenizer_of(kind="byte").to_json()
+
+
+def test_a_saved_tokenizer_of_no_kind_of_ours_is_refused():
+    other = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0}, unk_token="a"))
+    with pytest.raises(UserError, match="of no known kind, character, byte, word or bpe"):
+        Tokenizer.from_json(other.to_str().encode())

@@ -22,6 +22,8 @@ from rich.console import Console
 from torch.multiprocessing.spawn import spawn
 
 from lstmgan_dist.config import Job, parse_job
+from lstmgan_dist.models.discriminators import DISCRIMINATORS
+from lstmgan_dist.models.generators import GENERATORS
 from lstmgan_dist.runs.train import train
 from lstmgan_dist.runtime.distributed import DistributedRuntime
 from lstmgan_dist.runtime.local import LocalRuntime
@@ -40,11 +42,14 @@ CPU = torch.device("cpu")
 SMALL = {
     "corpus": {"max_length": 12},
     "batch": {"size": 16, "lanes": 4},
-    "generator": {"embedding": 8, "hidden": 12},
-    "discriminator": {"embedding": 8, "hidden": 8},
     "evaluate": {"every": "3 steps", "samples": 16, "show": 2, "sample_length": 10, "heldout_sequences": 40},
     "checkpoint": {"every": "4 steps"},
     "log": {"every": "1 step"},
+}
+
+SIZES = {
+    "generator": {"embedding": 8, "hidden": 12, "head_size": 6},
+    "discriminator": {"embedding": 8, "hidden": 8, "representations": 4, "filters": {2: 3, 3: 4}, "dense": 6},
 }
 
 
@@ -61,12 +66,11 @@ def shrunken(recipe: Path, texts: Path) -> Job:
         corpus["heldout_source"] = str(texts / "test.txt")
     else:
         corpus["heldout_fraction"] = 0.2
-    if tree.get("discriminator", {}).get("kind") == "convolutional":
-        del tree["discriminator"]["hidden"]
-        tree["discriminator"] |= {"representations": 4, "filters": {2: 3, 3: 4}, "dense": 6}
-    if tree["generator"].get("kind") == "relational_memory":
-        del tree["generator"]["hidden"]
-        tree["generator"] |= {"head_size": 6}
+    for block, kinds in ("generator", GENERATORS), ("discriminator", DISCRIMINATORS):
+        if block in tree:
+            # What this kind has of the settings that make any kind small.
+            known = kinds[tree[block].get("kind", "lstm")].model_fields
+            tree[block] |= {name: size for name, size in SIZES[block].items() if name in known}
     for phase in tree["phases"]:
         phase.pop("epochs", None)
         phase["steps"] = 8

@@ -1,0 +1,76 @@
+"""Words and signs are tokens."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+from lstmgan_dist.corpus.detokenize import join_words
+from lstmgan_dist.corpus.pieces import MOST_DISTINCT, PieceCounter, PieceTokenizer
+from lstmgan_dist.corpus.settings import TokenizerSettings
+from lstmgan_dist.corpus.tokenizer import UNKNOWN, Counted, most_frequent, splitter_at, whole_tokens
+from lstmgan_dist.errors import UserError
+from lstmgan_dist.tokens import UNKNOWN_ID
+
+# A word keeps what ties it together (don't, close-up, e.g, 10:30, and/or, 1,000); a contraction that the text has cut
+# off already ('s) stays whole; line ends, dashes, dots, quotes and () are tokens; so is every other sign by itself.
+_WORDS = r"\n|<unk>|\w+(?:[-'’./:]\w+|,\d+)*|['’](?:s|re|ve|ll|d|m|t)\b|\.{2,}|-{2,}|``|''|\(\)|\S"
+_SPLITTER = splitter_at(_WORDS)
+
+# Most pieces are one plain word, perhaps with a sign behind it: no need to ask the library.
+_PLAIN = re.compile(r"[ \t\r]?([A-Za-z0-9]+)([,.;:!?)]?)")
+
+
+class WordTokenizer(PieceTokenizer):
+    """Words and signs are tokens; those outside the vocabulary are `<unk>`."""
+
+    kind = "word"
+    unknown_id = UNKNOWN_ID
+
+    @classmethod
+    def recognises(cls, model: dict[str, Any], splitter: dict[str, Any]) -> bool:
+        return model["type"] == "WordLevel" and splitter.get("pattern") == {"Regex": _WORDS}
+
+    @classmethod
+    def choose(cls, settings: TokenizerSettings, chunks: Iterable[Counted]) -> WordTokenizer:
+        counter = PieceCounter(chunks)
+        counts: dict[str, int] = {}
+        for piece, times in counter.pieces():
+            for word in split_words(piece):
+                counts[word] = counts.get(word, 0) + times
+        counts.pop(UNKNOWN, None)  # text in which somebody has marked unknown words already
+        words = most_frequent(counts, settings)
+        room = (settings.vocabulary_size or sys.maxsize) - 2 - len(words)
+        if room and settings.min_count <= counter.forgotten:
+            raise UserError(
+                f"This text has more than {MOST_DISTINCT:,} different words, too many to count all of them: "
+                "set corpus.tokenizer.vocabulary_size, 50000 for example."
+            )
+        return word_tokenizer(words, lower=settings.lower)
+
+    def _text_of(self, ids: Sequence[int]) -> str:
+        return join_words([self.tokens[token] for token in ids])
+
+    def _ids_of(self, pieces: list[str]) -> Iterable[list[int]]:
+        vocabulary = self._vocabulary
+        return ([vocabulary.get(word, UNKNOWN_ID) for word in split_words(piece)] for piece in pieces)
+
+    @cached_property
+    def _vocabulary(self) -> dict[str, int]:
+        return self.library.get_vocab()
+
+
+def word_tokenizer(words: Sequence[str], *, lower: bool) -> WordTokenizer:
+    """The tokenizer of a list of words and signs."""
+    return WordTokenizer(whole_tokens(words, _SPLITTER, lower=lower))
+
+
+def split_words(text: str) -> list[str]:
+    """The words and signs of a text, as the library cuts them."""
+    plain = _PLAIN.fullmatch(text)
+    if plain:
+        return [part for part in plain.groups() if part]
+    return [word for word, _ in _SPLITTER.pre_tokenize_str(text)]
