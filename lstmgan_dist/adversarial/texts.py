@@ -14,6 +14,7 @@ from torch import Tensor
 from lstmgan_dist.adversarial.objective import Prepared
 from lstmgan_dist.models.drawing import Drawn, draw
 from lstmgan_dist.models.generator import Generator, State
+from lstmgan_dist.models.padding import valid
 from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.randomness import Noise
 
@@ -63,11 +64,6 @@ def two_texts_a_row(noise: Noise) -> Noise:
 def equally_long(first_BT: Tensor, second_BT: Tensor) -> tuple[Tensor, Tensor]:
     longest = max(first_BT.shape[1], second_BT.shape[1])
     return F.pad(first_BT, (0, longest - first_BT.shape[1])), F.pad(second_BT, (0, longest - second_BT.shape[1]))
-
-
-def valid(lengths_B: Tensor, positions: int) -> Tensor:
-    """Which positions hold a token, (B, T)."""
-    return torch.arange(positions, device=lengths_B.device) < lengths_B[:, None]
 
 
 def select(values_BT: Tensor, index_N: Tensor) -> Tensor:

@@ -60,14 +60,9 @@ def watch(items: Iterable[Item], total: int, description: str) -> Iterator[Item]
     if console.is_terminal:
         yield from track(items, total=total, description=description, console=console, transient=True)
         return
-    from lstmgan_dist.training.screen import LogLines
+    from lstmgan_dist.training.screen import write_progress
 
-    # What takes seconds needs no line.
-    lines, started = LogLines(warn, first_at_once=False), time.monotonic()
-    for done, item in enumerate(items, start=1):
-        seconds_each = (time.monotonic() - started) / done
-        lines.offer(f"{description} {done}/{total}, ", seconds_left=seconds_each * (total - done))
-        yield item
+    yield from write_progress(items, total, description, warn)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import torch
 
 from lstmgan_dist.corpus.stream import Batch
 from lstmgan_dist.models.generator import Generator, State
+from lstmgan_dist.models.padding import valid
 from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.randomness import Noise, derive
 
@@ -59,7 +60,7 @@ def heldout_likelihood(
             rows_B = batch.first_row + torch.arange(len(batch.lengths_B), device=runtime.device)
             latent_BZ = Noise(derive("heldout"), rows_B).normal("latent", generator.latent_size)
         features_BTF, state = generator(batch.inputs_BT, None if batch.fresh else state, latent_BZ=latent_BZ)
-        valid_BT = torch.arange(batch.targets_BT.shape[1], device=runtime.device) < batch.lengths_B[:, None]
+        valid_BT = valid(batch.lengths_B, batch.targets_BT.shape[1])
         log_likelihoods_N = generator.log_likelihoods(features_BTF[valid_BT], batch.targets_BT[valid_BT], temperature)
         totals[0] -= log_likelihoods_N.double().sum()
         totals[1] += len(log_likelihoods_N)

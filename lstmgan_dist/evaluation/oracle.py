@@ -18,6 +18,7 @@ from lstmgan_dist.evaluation.sampling import BLOCK, Sampling, sample
 from lstmgan_dist.evaluation.texts import Texts, join_texts
 from lstmgan_dist.models.generators.lstm import LSTMGeneratorKind
 from lstmgan_dist.models.initialise import normal_
+from lstmgan_dist.models.padding import valid
 from lstmgan_dist.runtime.randomness import derive
 from lstmgan_dist.tokens import END_ID, UNKNOWN_ID
 
@@ -83,7 +84,7 @@ class Oracle:
             block = texts.take(slice(start, start + BLOCK))
             targets_BT = block.padded()
             features_BTF, _ = self.generator(F.pad(targets_BT, (1, -1), value=END_ID))
-            valid_BT = torch.arange(targets_BT.shape[1]) < torch.from_numpy(block.lengths_N)[:, None]
+            valid_BT = valid(torch.from_numpy(block.lengths_N), targets_BT.shape[1])
             chunks = zip(features_BTF[valid_BT].split(at_once), targets_BT[valid_BT].split(at_once), strict=True)
             said += [function(self.generator.logits(features), tokens).double().numpy() for features, tokens in chunks]
         text_T = np.repeat(np.arange(len(texts)), texts.lengths_N)

@@ -11,11 +11,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from lstmgan_dist.models import fused
 from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.models.padding import valid
 from lstmgan_dist.runtime.randomness import Noise
 
 Scores = Literal["per_token", "per_sentence", "per_representation"]
@@ -48,7 +48,7 @@ class Discriminator(nn.Module, ABC):
         """The sum of values beside the scores of texts of these lengths, 0-dim; padded positions do not count."""
         if self.scores != "per_token":
             return values.sum()
-        return (values * (torch.arange(values.shape[1], device=values.device) < lengths_B[:, None])).sum()
+        return (values * valid(lengths_B, values.shape[1])).sum()
 
     def count(self, lengths_B: Tensor) -> Tensor:
         """How many scores texts of these lengths have, float32 0-dim."""

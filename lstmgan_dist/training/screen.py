@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol, Self
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol, Self, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+Item = TypeVar("Item")
 
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_BETWEEN_TICKS = 0.2
@@ -50,6 +52,17 @@ class LogLines:
         if now - self._written_at > _SECONDS_BETWEEN_LINES:
             self._written_at = now
             self._write(f"{progress}{duration(seconds_left)} left")
+
+
+def write_progress(
+    items: Iterable[Item], total: int, description: str, write: Callable[[str], object]
+) -> Iterator[Item]:
+    """The items, while a line now and then says how many have gone by; what takes seconds needs none."""
+    lines, started = LogLines(write, first_at_once=False), time.monotonic()
+    for done, item in enumerate(items, start=1):
+        seconds_each = (time.monotonic() - started) / done
+        lines.offer(f"{description} {done}/{total}, ", seconds_left=seconds_each * (total - done))
+        yield item
 
 
 class Terminal:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
 
 import torch
 
@@ -29,9 +29,7 @@ from lstmgan_dist.training.phase_judge import PhaseJudge
 from lstmgan_dist.training.progress import Progress
 from lstmgan_dist.training.run import Run
 from lstmgan_dist.training.run_log import Log, open_log
-from lstmgan_dist.training.screen import Screen
-
-Item = TypeVar("Item")
+from lstmgan_dist.training.screen import Screen, write_progress
 
 
 class FailedUpdateError(Exception):
@@ -272,20 +270,11 @@ class _Training:
         step, start = self.progress.step, self.progress.likelihood_end(self.job.phases)
         weights = snapshot({"generator": self.game.generator.state_dict()})["generator"]
         likelihood = self._committed(start) if start is not None and start != step else None
-        found = self.judge(
-            self.run, weights, step, likelihood=likelihood, runtime=self.runtime, watch=self._say_what_is_done
-        )
+        watch = partial(write_progress, write=self.screen.say)
+        found = self.judge(self.run, weights, step, likelihood=likelihood, runtime=self.runtime, watch=watch)
         log.scalars(step, found.figures, phase=self.progress.phase)
         for sentence in found.sentences:
             self.screen.say(sentence)
-
-    def _say_what_is_done(self, items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
-        said = time.monotonic()
-        for done, item in enumerate(items, start=1):
-            if time.monotonic() - said > _SECONDS_BETWEEN_SENTENCES:
-                said = time.monotonic()
-                self.screen.say(f"{description} {done}/{total}")
-            yield item
 
     def _save(self, log: Log) -> None:
         state = self.game.state(self.noise.rows_B)
@@ -311,7 +300,6 @@ class _Training:
         return self.run.checkpoints.open(step)
 
 
-_SECONDS_BETWEEN_SENTENCES = 30.0
 _TOLD = (HELDOUT_NLL, DISCRIMINATOR_ACCURACY, "samples/distinct_2", "samples/bleu_4", "samples/self_bleu_4")
 _SHOWN = ("likelihood/nll", "generator/cost", "generator/reward", "discriminator/loss")
 

@@ -1,6 +1,6 @@
 """Scores of all kinds, whatever their network.
 
-For models/discriminators/lstm_network.py with models/bidirectional.py, and convolutional_network.py.
+For models/discriminators/lstm_network.py with models/bidirectional.py, convolutional_network.py, and models/padding.py.
 """
 
 import pytest

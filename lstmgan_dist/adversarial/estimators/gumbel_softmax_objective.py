@@ -15,9 +15,10 @@ from torch import Tensor
 from lstmgan_dist.adversarial.estimators.objective import GeneratorObjective
 from lstmgan_dist.adversarial.losses import Loss
 from lstmgan_dist.adversarial.objective import Prepared, Report
-from lstmgan_dist.adversarial.texts import of_all_workers, select, share_of_rows, valid
+from lstmgan_dist.adversarial.texts import of_all_workers, select, share_of_rows
 from lstmgan_dist.models.discriminator import TokenReader
 from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.models.padding import valid
 from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.randomness import Noise
 

@@ -16,9 +16,10 @@ from lstmgan_dist.adversarial.credits import Credit
 from lstmgan_dist.adversarial.estimators.objective import GeneratorObjective
 from lstmgan_dist.adversarial.losses import Loss
 from lstmgan_dist.adversarial.objective import Prepared, Report
-from lstmgan_dist.adversarial.texts import select, valid
+from lstmgan_dist.adversarial.texts import select
 from lstmgan_dist.models.discriminator import Discriminator
 from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.models.padding import valid
 from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.randomness import Noise
 

@@ -14,6 +14,7 @@ from lstmgan_dist.models.discriminator import TokenReader
 from lstmgan_dist.models.discriminators import convolution_on_cpu
 from lstmgan_dist.models.discriminators.convolutional import ConvolutionalKind
 from lstmgan_dist.models.initialise import normal_, uniform_
+from lstmgan_dist.models.padding import valid
 from lstmgan_dist.runtime.randomness import Noise
 
 
@@ -60,8 +61,9 @@ class ConvolutionalDiscriminator(TokenReader):
     def forward(self, seen_BTD: Tensor, lengths_B: Tensor, *, noise: Noise | None = None) -> Tensor:
         rows, positions, size = seen_BTD.shape
         channels = size // self.representations
-        valid_BT = torch.arange(positions, device=seen_BTD.device) < lengths_B[:, None]
-        x_BRCT = (seen_BTD * valid_BT[..., None]).view(rows, positions, -1, channels).permute(0, 2, 3, 1)
+        x_BRCT = (
+            (seen_BTD * valid(lengths_B, positions)[..., None]).view(rows, positions, -1, channels).permute(0, 2, 3, 1)
+        )
         if channels == 1 and not x_BRCT.is_cuda:
             weights = [weight.squeeze(1) for weight in self.filters]
             features_BRK = convolution_on_cpu.max_over_time(x_BRCT.squeeze(2), lengths_B, weights, list(self.biases))
