@@ -20,7 +20,7 @@ test: .venv/.installed ## run every test but the benchmarks, several at a time: 
 	$(BIN)/python -m pytest --numprocesses 3 $(SHARED) $(ARGS)
 
 quick: .venv/.installed ## run the tests that need neither a server nor much computing: a minute
-	$(BIN)/python -m pytest --numprocesses 2 $(SHARED) -m "not slow and not cluster" $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not cluster" $(ARGS)
 
 check: .venv/.installed ## lint, format, types and the floors of the house
 	$(BIN)/ruff check

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from lstmgan_dist.cli import app
 from lstmgan_dist.corpus.settings import Corpus, TokenizerSettings
 from lstmgan_dist.errors import UserError
+from tests.cases import cases
 from tests.command_line import REAL, Command, lstmgan
 from tests.evaluation.contests import TINY
 from tests.test_config import JOBS
@@ -60,7 +61,10 @@ def imported_by(statements, *names):
     return done.stdout.split()
 
 
-@pytest.mark.parametrize("command", ["submit JOB --run /shared/run", "status", "logs", "stop"])
+@pytest.mark.parametrize(
+    "command",
+    cases(["submit JOB --run /shared/run", "status", "logs", "stop"], quick=["submit JOB --run /shared/run"]),
+)
 def test_what_asks_a_cluster_from_outside_never_imports_torch(command, jobs):
     words = command.replace("JOB", str(jobs / "sentences.yaml")).split()
     # Nobody listens at port 1: whatever can be checked here has been checked before that is found out.
@@ -290,6 +294,7 @@ def test_a_source_without_a_name_is_refused():
     assert "SOURCE: '' will not do" in str(error)
 
 
+@pytest.mark.slow
 def test_debug_shows_the_traceback():
     done = subprocess.run([*REAL, "--debug", "generate", "absent"], capture_output=True, text=True, check=False)
     assert "Traceback" in done.stderr

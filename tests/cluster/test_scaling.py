@@ -12,6 +12,7 @@ from lstmgan_dist.phases.player import Moment
 from lstmgan_dist.runtime.local import LocalRuntime
 from lstmgan_dist.runtime.randomness import Noise
 from lstmgan_dist.training.game import Game
+from tests.cases import cases
 from tests.cluster.commands import CLUSTER, ROOT
 
 spec = importlib.util.spec_from_file_location("scaling", CLUSTER / "scaling.py")
@@ -23,7 +24,10 @@ spec.loader.exec_module(scaling)
 TEXT = (CLUSTER / "SCALING.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["update_table", "checkpoint_table", "efficiency_table", "remedy_table"])
+@pytest.mark.parametrize(
+    "name",
+    cases(["update_table", "checkpoint_table", "efficiency_table", "remedy_table"], quick=["remedy_table"]),
+)
 def test_the_tables_are_what_the_script_computes(name):
     assert getattr(scaling, name)() in TEXT
 
@@ -60,7 +64,13 @@ class CountingRuntime(LocalRuntime):
         return super().sum(tensor)
 
 
-@pytest.mark.parametrize("name", ["coco_relgan", "coco_scratchgan", "lstm_gan", "quickstart", "char_lm_small"])
+@pytest.mark.parametrize(
+    "name",
+    cases(
+        ["coco_relgan", "coco_scratchgan", "lstm_gan", "quickstart", "char_lm_small"],
+        quick=["quickstart", "char_lm_small"],
+    ),
+)
 def test_parameters_and_sums_are_those_of_a_real_update(name):
     """Real players of the recipe make one update each, of one row."""
     job = load_job(ROOT / "jobs" / f"{name}.yaml", ("batch={size: 1, lanes: 1}",))

@@ -89,6 +89,7 @@ def test_what_prepare_returns_is_what_open_corpus_reads(text_file: Write, prepar
     opened.verify()
 
 
+@pytest.mark.slow
 def test_tokens_take_16_bits_where_the_vocabulary_allows(text_file: Write, prepared: Prepare):
     corpus = prepared(source=text_file("a b\n"))
     with corpus.folder.open("train-00000.arrow") as file:
@@ -347,6 +348,7 @@ def _prepare_slowly(source: str, out: str) -> None:
     prepare(settings, Folder(out), report=lambda progress: time.sleep(0.003))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
 def test_an_interrupted_preparation_leaves_nothing_that_looks_finished(
     text_file: Write, prepared: Prepare, tmp_path: Path, sign: signal.Signals

@@ -22,6 +22,7 @@ def test_the_built_in_corpus_is_about_a_megabyte_of_different_sentences(sentence
     assert len(set(sentences)) == len(sentences) > 10_000
 
 
+@pytest.mark.slow
 def test_the_built_in_sentences_are_plain_prose(sentences: tuple[str, ...]):
     for sentence in sentences:
         assert re.fullmatch(r"[A-Z][ -~]*[.!?]", sentence), sentence

@@ -145,6 +145,7 @@ def test_text_may_be_cut_at_every_border_without_changing_its_tokens(kind: str):
         assert [token for part in parts for token in ours.encode(part)] == ours.encode(text)
 
 
+@pytest.mark.slow
 def test_a_vocabulary_of_more_than_65536_takes_32_bits():
     words = [f"w{index}" for index in range(70_000)]
     ours = tokenizer_of([" ".join(words)], kind="word")

@@ -8,6 +8,7 @@ import pytest
 from lstmgan_dist.evaluation import frontier
 from lstmgan_dist.evaluation.frontier import Scores, curves, margin
 from lstmgan_dist.evaluation.verdict import verdict
+from tests.cases import cases
 
 TEMPERATURES = (0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3)
 SENTENCES, REPLICATES = 600, 6
@@ -48,7 +49,7 @@ def judged(first, second):
     return verdict("first", "second", curves({"first": first, "second": second}, TOKENS_N))
 
 
-@pytest.mark.parametrize("heat", [0.85, 0.7, 1.25])
+@pytest.mark.parametrize("heat", cases([0.85, 0.7, 1.25], quick=[0.85]))
 def test_samplers_that_differ_in_temperature_only_are_not_distinguishable(heat):
     words = [judged(sampler(draw, heat=heat), sampler(draw)).word for draw in map(np.random.default_rng, range(30))]
     assert words.count("not distinguishable") >= 25
@@ -85,6 +86,7 @@ def drawn_together(draw, replicates, *, better=0.0):
         yield name, sweep
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("replicates", [4, 12])
 def test_one_in_twenty_equal_samplers_is_called_different(replicates, monkeypatch):
     """Of 400 pairs; 20 are to be expected, and fewer than 8 or more than 32 once in 150 times."""
@@ -96,7 +98,7 @@ def test_one_in_twenty_equal_samplers_is_called_different(replicates, monkeypatc
     assert 8 <= called <= 32
 
 
-@pytest.mark.parametrize("better", [0.25, -0.25])
+@pytest.mark.parametrize("better", cases([0.25, -0.25], quick=[0.25]))
 def test_a_real_difference_is_found_with_its_sign(better):
     pairs = [dict(drawn_together(np.random.default_rng(seed), 12, better=better)) for seed in range(20)]
     words = [judged(**pair).word for pair in pairs]

@@ -116,6 +116,7 @@ def test_agreement_is_never_violated(sentence: str, words: str):
     assert probability(ENGLISH, sentence.replace("*", right)) > 0
 
 
+@pytest.mark.slow
 def test_english_sentences_end():
     lengths = ENGLISH.length_probabilities(150)
     assert lengths.sum() == pytest.approx(1, abs=1e-7)
@@ -123,6 +124,7 @@ def test_english_sentences_end():
     assert lengths[38:].sum() < 0.003
 
 
+@pytest.mark.slow
 def test_english_samples_have_the_lengths_that_are_expected():
     count = 5000
     found = np.bincount([len(sentence) for sentence in ENGLISH.sample(count, seed=2)], minlength=200)[:30]

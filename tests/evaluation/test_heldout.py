@@ -140,6 +140,7 @@ def test_fingerprints_are_equal_for_equal_texts_alone():
     assert len(fingerprints(Texts.of([]))) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("vocabulary", "longest"), [(7, 12), (70_000, 4)])
 def test_fingerprints_of_many_short_texts_do_not_collide(vocabulary, longest):
     draw = np.random.default_rng(1)

@@ -90,6 +90,7 @@ def test_a_judge_is_known_by_what_it_learnt_and_how(trained, archive):
     assert replace(REQUEST, learn=REQUEST.learn.take(np.arange(400)), recipe=replace(RECIPE)).key == REQUEST.key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "hopeless",
     [

@@ -89,11 +89,13 @@ def test_a_language_is_learnt():
     assert found.held_back_nll == pytest.approx(reached, rel=0.2)
 
 
+@pytest.mark.slow
 def test_nothing_is_learnt_where_there_is_nothing_to_learn():
     texts, others = babble(400, seed=1), babble(400, seed=2)
     assert nll(read(trained(texts).network, others, CPU), others) > 0.98 * frequency_nll(others)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_model_and_another_one_another():
     texts = counting(120, seed=1)
     first, same, other = (trained(texts, seed=seed, epochs=2) for seed in (1, 1, 2))
@@ -103,6 +105,7 @@ def test_the_same_seed_gives_the_same_model_and_another_one_another():
     assert not any(torch.equal(weights[name], others[name]) for name in weights if "bias" not in name)
 
 
+@pytest.mark.slow
 def test_few_texts_are_learnt_for_more_epochs():
     # 95 of the texts in batches of 8 are 12 steps.
     few = counting(100, seed=1)

@@ -89,6 +89,7 @@ def test_sentence_bleu_equals_nltk_at_the_edges(references: list[Row], hypothese
     assert_equals_nltk(references, hypotheses)
 
 
+@pytest.mark.slow
 def test_sentence_bleu_equals_nltk_on_english(english: list[Row]):
     assert_equals_nltk(english[1:400:2], english[0:400:2])
 
@@ -130,6 +131,7 @@ def test_corpus_bleu_equals_sacrebleu_at_the_edges(references: list[Row], hypoth
     assert (found == 0) == is_zero
 
 
+@pytest.mark.slow
 def test_corpus_bleu_equals_sacrebleu_on_english(english: list[Row]):
     references, hypotheses = english[1:300:2], english[0:120:2]
     expected = sacre_corpus_bleu(references, hypotheses)
@@ -151,6 +153,7 @@ def test_self_bleu_equals_nltk_with_all_other_texts_for_references(seed: int, co
     assert_self_bleu_equals_nltk(random_rows(seed, count, words=12, longest=14), order=3)
 
 
+@pytest.mark.slow
 def test_self_bleu_equals_nltk_on_english(english: list[Row]):
     assert_self_bleu_equals_nltk(english[:100])
 

@@ -56,6 +56,7 @@ def test_the_entropy_is_that_of_the_enumerated_texts():
     assert 0 < entropy.error < 0.01 * exact
 
 
+@pytest.mark.slow
 def test_the_nll_of_its_own_texts_is_its_entropy_at_the_size_of_the_papers():
     oracle = Oracle(length=20, seed=1)
     nats_N = oracle.nll(oracle.draw(1000, seed=1)) / 20

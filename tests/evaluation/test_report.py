@@ -233,6 +233,7 @@ def test_intervals_read_as_half_widths_only_where_they_are_even(page):
     assert "<td>10.4<small>10.2–10.6</small></td>" in page
 
 
+@pytest.mark.slow
 def test_the_same_findings_give_the_same_bytes(findings, page):
     assert report_html(findings) == page
     assert to_png(draw_figures(findings)["bleu"]) == to_png(draw_figures(findings)["bleu"])
@@ -243,6 +244,7 @@ def test_figures_are_those_that_there_is_data_for(findings):
     assert list(draw_figures(findings)) == names
 
 
+@pytest.mark.slow
 def test_png_is_a_picture_of_legible_size(findings):
     png = to_png(draw_figures(findings)["frontier"])
     assert png.startswith(b"\x89PNG\r\n\x1a\n")
@@ -251,6 +253,7 @@ def test_png_is_a_picture_of_legible_size(findings):
     assert 600 <= height <= 1600
 
 
+@pytest.mark.slow
 def test_svg_has_no_colour_of_paper_or_ink_of_its_own(findings):
     hues = {look.colour for look in looks(SAMPLERS[:-1]).values()}
     for name, figure in draw_figures(findings).items():

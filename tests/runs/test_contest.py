@@ -65,6 +65,7 @@ def unwatched(items, total, description):
     return iter(items)
 
 
+@pytest.mark.slow
 def test_a_run_is_judged_beside_its_likelihood_start_and_real_text(run):
     found = judged(run)
     assert [sampler.kind for sampler in found.samplers] == ["run", "likelihood start", "real text"]
@@ -92,6 +93,7 @@ def test_a_run_is_judged_beside_its_likelihood_start_and_real_text(run):
     assert any(name.endswith(".evaluation") for name in (run.folder / "tensorboard").list())
 
 
+@pytest.mark.slow
 def test_what_was_measured_before_is_found_again(run, monkeypatch):
     first = judged(run)
     monkeypatch.setattr(sweep, "measure", None)
@@ -108,6 +110,7 @@ def test_what_was_measured_before_is_found_again(run, monkeypatch):
     assert judged(run) == first
 
 
+@pytest.mark.slow
 def test_runs_that_start_from_the_same_weights_share_their_start(run, lines, tmp_path):
     other = run_job(job_of(SENTENCES, lines, *TRAINED, "phases.2.likelihood_weight=2"), tmp_path / "other")[0]
     found = judged(run, other)
@@ -120,6 +123,7 @@ def test_runs_that_start_from_the_same_weights_share_their_start(run, lines, tmp
     assert set(found.chosen) == {"game", "other"}
 
 
+@pytest.mark.slow
 def test_runs_of_different_text_are_refused(run, tmp_path):
     text = tmp_path / "toy.txt"
     text.write_text("\n".join(toy_sentences(1600, seed=2)) + "\n")
@@ -128,6 +132,7 @@ def test_runs_of_different_text_are_refused(run, tmp_path):
         judged(run, other)
 
 
+@pytest.mark.slow
 def test_too_few_samples_and_one_long_text_and_twins_are_refused(run, text, tmp_path):
     few = run_job(job_of(SENTENCES, text, "corpus.heldout_fraction=0.5"), tmp_path / "few")[0]
     with pytest.raises(UserError, match=r"leaves \d+ for a judge: it needs 100"):
@@ -139,6 +144,7 @@ def test_too_few_samples_and_one_long_text_and_twins_are_refused(run, text, tmp_
         judged(run, run)
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_stays_the_likelihood_one_until_a_verdict_says_better(run, lines, tmp_path):
     own = ("checkpoint.best_by=frontier", "checkpoint.keep=1")
     job = job_of(SENTENCES, lines, *TRAINED, *own)
@@ -153,6 +159,7 @@ def test_the_best_checkpoint_stays_the_likelihood_one_until_a_verdict_says_bette
 JUDGED = (*TRAINED, "evaluate.frontier={temperatures: [0.8, 1.0], samples: 400}", "checkpoint.best_by=frontier")
 
 
+@pytest.mark.slow
 def test_a_job_may_have_every_phase_judged_and_a_stop_changes_nothing(lines, tmp_path):
     job = job_of(SENTENCES, lines, *JUDGED)
     whole, _ = run_job(job, tmp_path / "whole" / "run")
@@ -171,6 +178,7 @@ def test_a_job_may_have_every_phase_judged_and_a_stop_changes_nothing(lines, tmp
             assert found[name].replace(b"/stopped/", b"/whole/") == content, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "figure", "true"),
     [("oracle:length=6,seed=1,count=800,vocabulary=30", "oracle_nll", None), ("grammar:count=800", "grammatical", 1.0)],

@@ -5,6 +5,7 @@ import torch
 
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.training.run import Run
+from tests.cases import cases
 from tests.training.comparison import everything_in, final_state
 from tests.training.tiny_jobs import CONTINUOUS, GUMBEL, SENTENCES, StoppingRuntime, job_of, run_job
 
@@ -12,10 +13,6 @@ JOBS = {"score function": SENTENCES, "continuous": CONTINUOUS}
 JOBS["gumbel softmax"] = SENTENCES.replace(
     SENTENCES[SENTENCES.index("  - kind: adversarial") : SENTENCES.index("evaluate:")], GUMBEL.lstrip("\n")
 ).replace("scores: per_token", "scores: per_sentence, embedding_from_generator: true")
-
-
-def slow(steps):
-    return pytest.param(steps, marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +32,8 @@ def uninterrupted(text, tmp_path_factory):
     return folders
 
 
-@pytest.mark.parametrize("name", JOBS)
-@pytest.mark.parametrize("stride", [slow(1), slow(2), slow(5), 7])
+@pytest.mark.parametrize("name", cases(JOBS, quick=["score function"]))
+@pytest.mark.parametrize("stride", cases([1, 2, 5, 7], quick=[7]))
 def test_run_stopped_every_few_steps_equals_uninterrupted_run(name, stride, text, tmp_path, uninterrupted):
     job = job_of(JOBS[name], text)
     finished = False
@@ -47,8 +44,8 @@ def test_run_stopped_every_few_steps_equals_uninterrupted_run(name, stride, text
     assert final_state(tmp_path / "run") == final_state(uninterrupted[name])
 
 
-@pytest.mark.parametrize("name", JOBS)
-@pytest.mark.parametrize("step", [slow(1), 4, slow(6), slow(8), slow(11), 13, slow(16)])
+@pytest.mark.parametrize("name", cases(JOBS, quick=["score function"]))
+@pytest.mark.parametrize("step", cases([1, 4, 6, 8, 11, 13, 16], quick=[13]))
 def test_run_killed_between_checkpoints_equals_uninterrupted_run(
     name, step, text, tmp_path, uninterrupted, monkeypatch
 ):

@@ -21,6 +21,7 @@ from lstmgan_dist.runtime.tasks import IN_PROCESS
 from lstmgan_dist.storage import Folder
 from lstmgan_dist.training.run import Run
 from lstmgan_dist.training.run_log import read_metrics
+from tests.cases import cases
 from tests.training.tiny_jobs import CONTINUOUS, SENTENCES, StoppingRuntime, best_of, job_of, run_job
 
 GENERATING = {
@@ -48,7 +49,7 @@ def load(url, checkpoint="best"):
     return load_result(str(url), checkpoint, device="cpu", say=print)
 
 
-@pytest.mark.parametrize("template", [SENTENCES, CONTINUOUS], ids=["sentences", "continuous"])
+@pytest.mark.parametrize("template", cases([SENTENCES, CONTINUOUS], quick=[SENTENCES]), ids=["sentences", "continuous"])
 def test_run_behind_a_url_gives_the_numbers_of_a_local_one(template, text, tmp_path):
     url = f"memory://{uuid.uuid4().hex}/runs/tiny"
     job = job_of(template, text)
@@ -88,6 +89,7 @@ def test_a_run_and_its_corpus_can_be_moved_together(text, tmp_path):
     assert evaluate_briefly(load(tmp_path / "there" / "run"), samples=4, seed=1, watch=unwatched).heldout_tokens > 0
 
 
+@pytest.mark.slow
 def test_a_run_without_its_corpus_still_writes_and_says_what_evaluation_lacks(text, tmp_path):
     run_job(job_of(SENTENCES, text), tmp_path / "run")
     Folder(tmp_path / ".corpora").delete()
@@ -147,6 +149,7 @@ def test_a_damaged_job_file_is_named(text, tmp_path):
         Run.open(str(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="mounting a small disk needs root")
 def test_a_full_disk_is_one_sentence_and_the_earlier_checkpoint_stays_good(text, tmp_path):
     disk = tmp_path / "disk"

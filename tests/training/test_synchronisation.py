@@ -145,6 +145,7 @@ def same(first, second):
     return torch.equal(first["weights"], second["weights"])
 
 
+@pytest.mark.slow
 def test_the_default_is_one_reduction_of_gradients_at_every_update(histories, alone):
     for unset, plain in zip(histories[0]["unset"], histories[0]["plain"], strict=True):
         assert same(unset, plain)
@@ -155,6 +156,7 @@ def test_the_default_is_one_reduction_of_gradients_at_every_update(histories, al
             assert update["messages"] == [1], "nothing but the count of tokens beside DDP's own"
 
 
+@pytest.mark.slow
 def test_bf16_gradients_are_close_and_the_same_on_all_workers(histories):
     for mine, yours, exact in zip(histories[0]["bf16"], histories[1]["bf16"], histories[0]["plain"], strict=True):
         assert same(mine, yours)
@@ -164,6 +166,7 @@ def test_bf16_gradients_are_close_and_the_same_on_all_workers(histories):
         assert mine["nll"] == pytest.approx(exact["nll"], rel=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["every 4", "every 4, parts"])
 def test_workers_go_their_own_ways_for_four_updates_and_meet(name, histories):
     for number, (mine, yours) in enumerate(zip(histories[0][name], histories[1][name], strict=True), start=1):
@@ -174,12 +177,14 @@ def test_workers_go_their_own_ways_for_four_updates_and_meet(name, histories):
             assert all(torch.equal(mine["optimizer"][key], yours["optimizer"][key]) for key in mine["optimizer"])
 
 
+@pytest.mark.slow
 def test_no_gradient_travels_in_between_and_one_message_brings_weights_and_moments(histories):
     parameters = len(histories[0]["every 4"][0]["weights"])
     for number, update in enumerate(histories[0]["every 4"], start=1):
         assert update["messages"] == ([1, 3 * parameters] if number % 4 == 0 else [1])
 
 
+@pytest.mark.slow
 def test_workers_meet_at_the_mean(histories):
     """With plain SGD in mind: what four updates did to each is averaged, not added."""
     before, after = (histories[rank]["every 4"][2] for rank in range(WORKERS)), histories[0]["every 4"][3]
@@ -187,6 +192,7 @@ def test_workers_meet_at_the_mean(histories):
     assert (after["weights"] - centre).abs().max() < 2e-2, "one more update of 0.01 each away"
 
 
+@pytest.mark.slow
 def test_workers_on_the_same_text_have_the_numbers_of_one(histories, alone):
     for number, update in enumerate(alone(torch.arange(ROWS), ("synchronisation.every=4",))):
         for rank in range(WORKERS):
@@ -201,6 +207,7 @@ def test_one_process_has_nothing_to_synchronise(alone):
             assert update["synchronised"]
 
 
+@pytest.mark.slow
 def test_a_run_of_workers_that_meet_seldom_is_resumed_bit_for_bit(folder):
     assert final_state(folder / "stopped") == final_state(folder / "whole")
 

@@ -21,6 +21,7 @@ from lstmgan_dist.settings import Interval
 from lstmgan_dist.training import trainer
 from lstmgan_dist.training.run import prepared_corpus
 from lstmgan_dist.training.run_log import read_metrics
+from tests.cases import cases
 from tests.test_config import JOBS
 from tests.toy_text import toy_sentences
 from tests.training.tiny_jobs import CONTINUOUS, GUMBEL, SENTENCES, best_of, job_of, run_job
@@ -35,7 +36,7 @@ ESTIMATORS = {
 
 @pytest.mark.parametrize("scores", ["per_token", "per_sentence"])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", cases(LOSSES, quick=["cross_entropy", "relativistic"]))
 def test_every_loss_with_every_estimator_trains_or_is_refused_with_a_reason(loss, estimator, scores, text, tmp_path):
     phase = f"{{kind: adversarial, steps: 2, loss: {loss}, estimator: {ESTIMATORS[estimator]}}}"
     overrides = (f"phases=[{phase}]", f"discriminator.scores={scores}")
@@ -62,7 +63,9 @@ def two_states(job, tmp_path):
     return [{name: run.checkpoints.open(step).load(name) for name in ("generator", "discriminator")} for step in (1, 2)]
 
 
-@pytest.mark.parametrize("path", sorted(JOBS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", cases(sorted(JOBS.glob("*.yaml")), quick=[JOBS / "quickstart.yaml"]), ids=lambda path: path.stem
+)
 def test_every_recipe_trains_two_steps_of_each_phase(path, text, tmp_path):
     recipe = load_job(path)
     shrunken = [
@@ -93,6 +96,7 @@ def test_every_recipe_trains_two_steps_of_each_phase(path, text, tmp_path):
     assert outcome.last_evaluation.scalars["heldout/nll"] > 0
 
 
+@pytest.mark.slow
 def test_accumulation_changes_no_number(text, tmp_path):
     for template in (SENTENCES, CONTINUOUS):
         losses = []
@@ -104,6 +108,7 @@ def test_accumulation_changes_no_number(text, tmp_path):
             assert whole == pytest.approx(cut, rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_training_learns_the_toy_language(tmp_path):
     text = tmp_path / "toy.txt"
     text.write_text("\n".join(toy_sentences(400)) + "\n")
@@ -187,6 +192,7 @@ def same_weights(one, other):
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("from_generator", [False, True])
 @pytest.mark.parametrize("break_at", ["before the first evaluation", "after it"])
 def test_a_game_rolls_back_to_its_own_discriminator(break_at, from_generator, text, tmp_path, monkeypatch):
@@ -229,6 +235,7 @@ def run_best_before(run, step):
     return min(rows, key=lambda row: row["heldout/nll"])["step"]
 
 
+@pytest.mark.slow
 def test_a_discriminator_phase_is_judged_by_its_accuracy_on_held_out_text(tmp_path):
     text = tmp_path / "toy.txt"
     text.write_text("\n".join(toy_sentences(600)) + "\n")
@@ -283,6 +290,7 @@ def test_every_phase_keeps_its_best_and_its_last_checkpoint(text, tmp_path):
     assert "the best of this phase" in said[0]
 
 
+@pytest.mark.slow
 def test_the_best_is_never_silently_another_phases(text, tmp_path):
     """A game that makes held-out text less likely writes with its own best, not with the likelihood phase's."""
     job = job_of(
@@ -307,6 +315,7 @@ def test_collapsed_samples_stop_the_run(text, tmp_path):
         run_job(job_of(SENTENCES, text, LIKELIHOOD_ONLY, "guard.distinct_2_floor=0.99"), tmp_path)
 
 
+@pytest.mark.slow
 def test_the_discriminator_starts_from_the_generators_embedding(text, tmp_path, monkeypatch):
     seen = []
     original = trainer.Game.copy_embedding_to_discriminator
