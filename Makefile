@@ -15,9 +15,13 @@ help: ## show this list
 train: .venv/.installed ## train the quickstart recipe, or JOB=jobs/another.yaml
 	$(BIN)/lstmgan train $(JOB) $(ARGS)
 
-# One process waits for clusters most of the time, another for an S3 server; the others compute meanwhile.
-test: .venv/.installed ## run every test but the benchmarks, several at a time: ten minutes
-	$(BIN)/python -m pytest --numprocesses 3 $(SHARED) $(ARGS)
+# One process waits for clusters and servers most of the time, one after the other, and two compute meanwhile. pytest ends
+# with 5 where ARGS leaves it nothing to do.
+test: .venv/.installed ## run every test but the benchmarks: ten minutes
+	@$(BIN)/python -m pytest -m cluster $(ARGS) > .clusters.log 2>&1 & waiting=$$!; \
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not cluster" $(ARGS); computed=$$?; \
+	echo "Waiting for the tests with clusters and servers"; wait $$waiting; waited=$$?; cat .clusters.log; \
+	[ $$computed = 0 -o $$computed = 5 ] && [ $$waited = 0 -o $$waited = 5 ] && [ $$computed = 0 -o $$waited = 0 ]
 
 quick: .venv/.installed ## run the tests that need neither a server nor much computing: a minute
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not cluster" $(ARGS)
@@ -44,8 +48,6 @@ clean: ## remove the environments and every cache; runs/ stays
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Who runs what is decided in tests/conftest.py.
-SHARED = --dist loadgroup --no-loadscope-reorder
-
 COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet pyproject.toml --universal \
 	--python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links $(ARGS)
 

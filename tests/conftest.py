@@ -57,23 +57,6 @@ def strict_server():
         yield server
 
 
-FIRST = ("clusters", "s3")
-
-
 def pytest_collection_modifyitems(items):
-    """Say what runs in one process, one after the other, when several processes share the tests (`pytest -n`).
-
-    Tests on real clusters do: they wait most of the time, but kill what they have started, and would take each other's
-    cores. They come first, for they take longest; last among them those that share a Ray, for a process can be with one
-    at a time. The tests of every other file are together as well, so that its fixtures are made once.
-    """
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            group = "clusters" if item.get_closest_marker("cluster") else item.location[0]
-            item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=_turn)
-
-
-def _turn(item):
-    group = item.get_closest_marker("xdist_group").args[0]
-    return FIRST.index(group) if group in FIRST else len(FIRST), "local_ray" in item.fixturenames
+    """Tests that share a Ray come last, for a process can be with one at a time, and others start one of their own."""
+    items.sort(key=lambda item: "local_ray" in item.fixturenames)

@@ -7,7 +7,7 @@ import pytest
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.ray_cluster import connected, explain
 
-pytestmark = pytest.mark.xdist_group("clusters")  # for it joins one, and in another file's process there may be a Ray
+pytestmark = pytest.mark.cluster  # it joins a Ray, and a process can be with one at a time
 
 
 @pytest.fixture
