@@ -22,8 +22,6 @@ from rich.console import Console
 from torch.multiprocessing.spawn import spawn
 
 from lstmgan_dist.config import Job, parse_job
-from lstmgan_dist.models.discriminators import DISCRIMINATORS
-from lstmgan_dist.models.generators import GENERATORS
 from lstmgan_dist.runs.train import train
 from lstmgan_dist.runtime.distributed import DistributedRuntime
 from lstmgan_dist.runtime.local import LocalRuntime
@@ -31,6 +29,7 @@ from lstmgan_dist.runtime.signals import StopRequest
 from lstmgan_dist.training.run import Run, prepared_corpus
 from lstmgan_dist.training.screen import Terminal
 from tests.toy_text import toy_sentences
+from tests.training.tiny_jobs import small_sizes
 
 pytestmark = pytest.mark.slow
 
@@ -47,11 +46,6 @@ SMALL = {
     "log": {"every": "1 step"},
 }
 
-SIZES = {
-    "generator": {"embedding": 8, "hidden": 12, "head_size": 6},
-    "discriminator": {"embedding": 8, "hidden": 8, "representations": 4, "filters": {2: 3, 3: 4}, "dense": 6},
-}
-
 
 def shrunken(recipe: Path, texts: Path) -> Job:
     """A recipe with everything that it says, but small, and of text that is the same everywhere."""
@@ -66,11 +60,9 @@ def shrunken(recipe: Path, texts: Path) -> Job:
         corpus["heldout_source"] = str(texts / "test.txt")
     else:
         corpus["heldout_fraction"] = 0.2
-    for block, kinds in ("generator", GENERATORS), ("discriminator", DISCRIMINATORS):
+    for block in ("generator", "discriminator"):
         if block in tree:
-            # What this kind has of the settings that make any kind small.
-            known = kinds[tree[block].get("kind", "lstm")].model_fields
-            tree[block] |= {name: size for name, size in SIZES[block].items() if name in known}
+            tree[block] |= small_sizes(block, tree[block].get("kind", "lstm"))
     for phase in tree["phases"]:
         phase.pop("epochs", None)
         phase["steps"] = 8

@@ -14,8 +14,6 @@ import torch
 from lstmgan_dist.adversarial.losses import LOSSES
 from lstmgan_dist.config import load_job
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.models.discriminators.convolutional import ConvolutionalKind
-from lstmgan_dist.models.discriminators.lstm import LSTMDiscriminatorKind
 from lstmgan_dist.phases.adversarial import AdversarialPhase
 from lstmgan_dist.settings import Interval
 from lstmgan_dist.training import trainer
@@ -24,7 +22,7 @@ from lstmgan_dist.training.run_log import read_metrics
 from tests.cases import cases
 from tests.test_config import JOBS
 from tests.toy_text import toy_sentences
-from tests.training.tiny_jobs import CONTINUOUS, GUMBEL, SENTENCES, best_of, job_of, run_job
+from tests.training.tiny_jobs import CONTINUOUS, GUMBEL, SENTENCES, best_of, job_of, run_job, small_sizes
 
 ESTIMATORS = {
     "discounted": "{kind: score_function, credit: discounted}",
@@ -72,19 +70,13 @@ def test_every_recipe_trains_two_steps_of_each_phase(path, text, tmp_path):
         f"corpus.source={text}",
         "corpus.heldout_source=null",
         "corpus.heldout_fraction=0.2",
-        "generator.embedding=8",
-        "generator.hidden=12",
         "batch={size: 8, lanes: 4}",
         "evaluate={every: 2 steps, samples: 8, show: 1, sample_length: 8, heldout_sequences: 16, prompt: the}",
         "checkpoint.every=2 steps",
     ]
-    if recipe.discriminator:
-        shrunken.append("discriminator.embedding=8")
-        if isinstance(recipe.discriminator, LSTMDiscriminatorKind):
-            shrunken.append("discriminator.hidden=8")
-        elif isinstance(recipe.discriminator, ConvolutionalKind):
-            representations = min(recipe.discriminator.representations, 4)
-            shrunken += ["discriminator.filters={2: 3, 3: 4}", f"discriminator.representations={representations}"]
+    for block, kind in ("generator", recipe.generator), ("discriminator", recipe.discriminator):
+        if kind:
+            shrunken += [f"{block}.{name}={size}" for name, size in small_sizes(block, kind.kind).items()]
     for number, phase in enumerate(recipe.phases):
         shrunken += [f"phases.{number}.{key}={value}" for key, value in (("epochs", "null"), ("steps", 2))]
         if isinstance(phase, AdversarialPhase):

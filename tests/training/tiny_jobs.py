@@ -1,9 +1,13 @@
 """Jobs so small that a whole run takes a second, with every kind of phase in them."""
 
+from typing import Any
+
 import torch
 from rich.console import Console
 
 from lstmgan_dist.config import Job, parse_job
+from lstmgan_dist.models.discriminators import DISCRIMINATORS
+from lstmgan_dist.models.generators import GENERATORS
 from lstmgan_dist.runs.train import train
 from lstmgan_dist.runtime.local import LocalRuntime
 from lstmgan_dist.runtime.signals import StopRequest
@@ -58,6 +62,19 @@ evaluate: {every: 4 steps, show: 2, sample_length: 20, prompt: the}
 checkpoint: {every: 3 steps, keep: 2}
 log: {every: 2 steps}
 """
+
+
+# By block of a job, whatever its kind.
+SIZES = {
+    "generator": {"embedding": 8, "hidden": 12, "head_size": 6},
+    "discriminator": {"embedding": 8, "hidden": 8, "representations": 4, "filters": {2: 3, 3: 4}, "dense": 6},
+}
+
+
+def small_sizes(block: str, kind: str) -> dict[str, Any]:
+    """What a kind of generator or discriminator has of the settings that make any kind small."""
+    kinds = {"generator": GENERATORS, "discriminator": DISCRIMINATORS}[block]
+    return {name: size for name, size in SIZES[block].items() if name in kinds[kind].model_fields}
 
 
 def job_of(template: str, text, *overrides: str) -> Job:
