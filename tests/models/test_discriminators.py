@@ -1,6 +1,7 @@
 """Scores of all kinds, whatever their network.
 
-For models/discriminators/lstm_network.py with models/bidirectional.py, convolutional_network.py, and models/padding.py.
+For models/discriminators/lstm.py, models/discriminators/lstm_network.py with models/bidirectional.py,
+models/discriminators/convolutional.py, models/discriminators/convolutional_network.py and models/padding.py.
 """
 
 import pytest
