@@ -20,11 +20,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lstmgan_dist.adversarial.losses import LOSSES
+from lstmgan_dist.adversarial.work import BatchWork, Work
 from lstmgan_dist.config import Job, load_job
-from lstmgan_dist.models.discriminator import TokenReader
-from lstmgan_dist.models.generator import Generator
-from lstmgan_dist.phases.adversarial import AdversarialPhase
 from lstmgan_dist.training.game import build_discriminator, build_generator
 
 JOBS = Path(__file__).parents[1] / "jobs"
@@ -61,29 +58,24 @@ TEXTS = {
 class Update:
     """What one update of a player takes on one worker.
 
-    parameters: of the network that moves, whose gradients travel. sums: all-reduces of single numbers beside them.
-    flop: floating-point operations. positions: that must be computed one after another. rows, tokens: of real text.
+    parameters: of the network that moves, whose gradients travel. rows, tokens: of real text.
     """
 
     parameters: int
-    sums: int
-    flop: float
-    positions: float
+    work: Work
     rows: int
     tokens: float
 
     @property
     def seconds(self) -> float:
         """How long a GPU computes."""
-        return self.flop / SUSTAINED + self.positions * POSITION
+        return self.work.operations / SUSTAINED + self.work.positions * POSITION
 
     def times(self, factor: int) -> Update:
         """The same with a batch so many times as large, in as many parts."""
         return Update(
             self.parameters,
-            self.sums,
-            self.flop * factor,
-            self.positions * factor,
+            Work(self.work.operations * factor, self.work.positions * factor, self.work.sums),
             self.rows * factor,
             self.tokens * factor,
         )
@@ -122,7 +114,7 @@ def communication(update: Update, workers: int, bits: float, remedy: Remedy) -> 
     else:
         # DDP also agrees on which parameters took part.
         size, large = remedy.bytes * update.parameters, 2
-    return 2 * (workers - 1) / workers * size * 8 / bits + latency * (update.sums + large)
+    return 2 * (workers - 1) / workers * size * 8 / bits + latency * (update.work.sums + large)
 
 
 def efficiency(updates: list[tuple[int, Update]], workers: int, bits: float, remedy: Remedy) -> float:
@@ -154,41 +146,28 @@ def paper_sizes(path: Path) -> tuple[str, ...]:
 def phases(job: Job) -> Iterator[tuple[str, list[tuple[int, str, Update]]]]:
     """Each kind of phase, and its updates: how many in a step, of which player, and what one takes."""
     text = TEXTS[job.corpus.sources[0]]
-    generator = build_generator(job, text.vocabulary)
     rows = job.batch.size
     length = text.length or job.corpus.max_length
-    tokens, longest = rows * length, min(job.corpus.max_length, 2 * length)
-    if text.length is None:
-        longest = job.corpus.max_length
-    read = {"rows": rows, "tokens": tokens}
-    # Forward, and twice as much backward.
-    learn, steps = 3 * per_token(generator) * tokens, 3 * longest * job.generator.depth
-    draw, drawn = per_token(generator) * tokens, longest * job.generator.depth
-    likelihood = Update(size(generator), 1, learn, steps, **read)
+    longest = min(job.corpus.max_length, 2 * length) if text.length else job.corpus.max_length
+    tokens = rows * length
+    batch = BatchWork(
+        read=Work(tokens * job.generator.operations(text.vocabulary), longest * job.generator.depth),
+        score=Work(rows * job.discriminator.operations(length), longest * job.discriminator.depth)
+        if job.discriminator
+        else Work(),
+        tokens=tokens,
+        vocabulary_size=text.vocabulary,
+        seen=job.discriminator.embedding_size if job.discriminator else 0,
+    )
+    parameters = {"generator": size(build_generator(job, text.vocabulary))}
+    if job.discriminator:
+        parameters["discriminator"] = size(build_discriminator(job, text.vocabulary))
     for phase in job.phases:
-        if not phase.plays:
-            yield phase.kind, [(1, "generator", likelihood)]
-            continue
-        assert job.discriminator is not None
-        network, judge = build_discriminator(job, text.vocabulary), rows * job.discriminator.operations(length)
-        judging = longest * job.discriminator.depth
-        study = Update(size(network), 2, draw + 3 * 2 * judge, drawn + 3 * judging, **read)
-        if not isinstance(phase, AdversarialPhase):
-            yield phase.kind, [(1, "discriminator", study)]
-            continue
-        passes = 3 if phase.estimator.reads_gradients else 1
-        pair = judge if LOSSES[phase.loss].compares != "nothing" else 0
-        seen = network.embedding.embedding_dim if isinstance(network, TokenReader) else 0
-        flop = draw + learn + pair + passes * judge + phase.estimator.operations(tokens, text.vocabulary, seen)
-        positions, sums = drawn + steps + passes * judging, 2 + phase.estimator.sums()
-        if phase.likelihood_weight:
-            flop, positions, sums = flop + learn, positions + steps, sums + 1
-        answer = Update(size(generator), sums, flop, positions, **read)
         yield (
             phase.kind,
             [
-                (phase.discriminator_updates, "discriminator", study),
-                (phase.generator_updates, "generator", answer),
+                (count, player, Update(parameters[player], work, rows, tokens))
+                for count, player, work in phase.updates(batch)
             ],
         )
 
@@ -196,13 +175,6 @@ def phases(job: Job) -> Iterator[tuple[str, list[tuple[int, str, Update]]]]:
 def size(network: nn.Module) -> int:
     """Parameters."""
     return sum(parameter.numel() for parameter in network.parameters())
-
-
-def per_token(generator: Generator) -> float:
-    """Floating-point operations of one token's forward pass: two for each weight of a matrix."""
-    matrices = sum(parameter.numel() for parameter in generator.parameters() if parameter.dim() == 2)
-    # To look a token up costs nothing, but a tied embedding is the output's matrix as well.
-    return 2 * (matrices - (0 if generator.output_weight is None else generator.embedding.weight.numel()))
 
 
 # --- the tables ------------------------------------------------------------------------------------------------------
@@ -226,8 +198,8 @@ def update_table() -> str:
                         f"{kind}: {player}{every}",
                         f"{update.parameters / 1e6:.2f} M",
                         f"{_FLOAT * update.parameters / 1e6:.1f} MB",
-                        f"{update.sums}",
-                        f"{update.flop / 1e9:.0f} G",
+                        f"{update.work.sums}",
+                        f"{update.work.operations / 1e9:.0f} G",
                         f"{update.seconds * 1e3:.1f} ms",
                         f"{reading(update) / 1e3:.0f} kB/s",
                     )

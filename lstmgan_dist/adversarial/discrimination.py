@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lstmgan_dist.adversarial.batch_scores import all_scores, among_all, share_of_rows
 from lstmgan_dist.adversarial.losses import Loss
 from lstmgan_dist.adversarial.objective import Objective, Prepared, Report
 from lstmgan_dist.adversarial.texts import (
     draw_text,
     equally_long,
     number_of_workers,
-    of_all_workers,
-    share_of_rows,
     two_texts_a_row,
 )
 from lstmgan_dist.models.discriminator import Discriminator
@@ -60,9 +59,7 @@ class DiscriminatorObjective(Objective):
             "workers": number_of_workers(noise, runtime),
         }
         if self.loss.compares == "batch":
-            real_scores, fake_scores = self._scores(prepared, opponent, noise)
-            prepared["all_real_scores"] = of_all_workers(real_scores, noise, runtime)
-            prepared["all_fake_scores"] = of_all_workers(fake_scores, noise, runtime)
+            prepared |= all_scores(*self._scores(prepared, opponent, noise), noise, runtime)
         return prepared
 
     def forward(self, part: Prepared, *, opponent: Generator, noise: Noise) -> tuple[Tensor, Report]:
@@ -70,7 +67,8 @@ class DiscriminatorObjective(Objective):
         real, fake = self._scores(part, opponent, noise)
         real_lengths_B, fake_lengths_B = part["real_lengths_B"], part["fake_lengths_B"]
         if self.loss.compares == "batch":
-            total = self._share_of_batch(real, fake, part, noise)
+            real_losses, fake_losses = self.loss.discriminator(*among_all(part, noise, real=real, fake=fake))
+            total = share_of_rows(real_losses, noise) + share_of_rows(fake_losses, noise)
         else:
             total = self.total_loss(real, fake, real_lengths_B, fake_lengths_B)
         loss = total / self.denominator(part["real_count"], part["fake_count"])
@@ -102,14 +100,6 @@ class DiscriminatorObjective(Objective):
         seen_BTD = self.discriminator.see(tokens_BT, opponent)
         real, fake = self.discriminator(seen_BTD, lengths_B, noise=two_texts_a_row(noise)).chunk(2)
         return real, fake
-
-    def _share_of_batch(self, real: Tensor, fake: Tensor, part: Prepared, noise: Noise) -> Tensor:
-        """These rows' share of the batch's total loss, with the gradient that the whole of it gives their scores."""
-        all_real = part["all_real_scores"].index_copy(0, noise.rows_B, real)
-        all_fake = part["all_fake_scores"].index_copy(0, noise.rows_B, fake)
-        return sum(
-            (share_of_rows(losses, noise) for losses in self.loss.discriminator(all_real, all_fake)), real.new_zeros(())
-        )
 
     def total_loss(self, real: Tensor, fake: Tensor, real_lengths_B: Tensor, fake_lengths_B: Tensor) -> Tensor:
         """The losses of real and fake scores of as many texts, added up."""

@@ -1,6 +1,6 @@
 """Pieces that objectives share: text drawn and read, and its valid positions.
 
-Shapes: B rows, T positions, N valid positions of all rows, Z latent dimensions, G rows of the global batch.
+Shapes: B rows, T positions, N valid positions of all rows, Z latent dimensions.
 """
 
 from __future__ import annotations
@@ -74,14 +74,3 @@ def select(values_BT: Tensor, index_N: Tensor) -> Tensor:
 
 def number_of_workers(noise: Noise, runtime: Runtime) -> Tensor:
     return torch.tensor(float(runtime.world_size), device=noise.rows_B.device)
-
-
-def of_all_workers(values_B: Tensor, noise: Noise, runtime: Runtime) -> Tensor:
-    """The values of all rows of the global batch, in order, (G, ...)."""
-    return runtime.gather(values_B)[runtime.gather(noise.rows_B).argsort()]
-
-
-def share_of_rows(values_G: Tensor, noise: Noise) -> Tensor:
-    """The sum of values of the global batch that is reported for these rows, with the gradient of the sum of all."""
-    total = values_G.sum()
-    return values_G[noise.rows_B].sum().detach() + total - total.detach()

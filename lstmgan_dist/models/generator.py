@@ -73,11 +73,6 @@ class Generator(nn.Module, ABC):
         """Tokens it can read and write."""
         return self.embedding.num_embeddings
 
-    @property
-    def input_size(self) -> int:
-        """I: what `inputs` gives what recurs at every position."""
-        return self.embedding.embedding_dim + (self.latent_size if self.feeds_every_step else 0)
-
     @abstractmethod
     def initial_state(self, rows: int, latent_BZ: Tensor | None = None) -> State:
         """The state before the first token."""

@@ -10,9 +10,11 @@ from pydantic import Field
 from lstmgan_dist.adversarial.estimators import ESTIMATORS
 from lstmgan_dist.adversarial.estimators.kind import EstimatorKind
 from lstmgan_dist.adversarial.losses import LOSSES
+from lstmgan_dist.adversarial.work import BatchWork, Work
 from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
-from lstmgan_dist.phases.discriminator import LossName, discriminator_player, objection_to_loss
+from lstmgan_dist.phases.discriminator import LossName, discriminator_player, discriminator_work, objection_to_loss
 from lstmgan_dist.phases.kind import Phase
+from lstmgan_dist.phases.likelihood import likelihood_work
 from lstmgan_dist.phases.optimizer import Optimizer
 from lstmgan_dist.settings import OneOf
 
@@ -55,6 +57,19 @@ class AdversarialPhase(Phase):
 
     def activations(self, positions: int, vocabulary_size: int) -> int:
         return self.estimator.activations(positions, vocabulary_size)
+
+    def updates(self, batch: BatchWork) -> list[tuple[int, str, Work]]:
+        """The generator draws, is scored, and reads what it drew with gradient; sentences and scores are counted."""
+        answer = batch.read + batch.read.trained() + self.estimator.work(batch) + Work(sums=2)
+        answer += batch.score.trained() if self.estimator.reads_gradients else batch.score
+        if LOSSES[self.loss].compares != "nothing":  # real text is scored in the same pass
+            answer += Work(operations=batch.score.operations)
+        if self.likelihood_weight:
+            answer += likelihood_work(batch)
+        return [
+            (self.discriminator_updates, "discriminator", discriminator_work(batch)),
+            (self.generator_updates, "generator", answer),
+        ]
 
     def players(self, sides: Sides, steps: int) -> dict[str, Player]:
         objective = self.estimator.objective(

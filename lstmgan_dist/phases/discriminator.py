@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from lstmgan_dist.adversarial.losses import LOSSES
+from lstmgan_dist.adversarial.work import BatchWork, Work
 from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
 from lstmgan_dist.phases.kind import DISCRIMINATOR_ACCURACY, Phase
 from lstmgan_dist.phases.optimizer import Optimizer
@@ -35,6 +36,9 @@ class DiscriminatorPhase(Phase):
     def objection(self, discriminator: DiscriminatorKind) -> str | None:
         return objection_to_loss(self.loss, discriminator)
 
+    def updates(self, batch: BatchWork) -> list[tuple[int, str, Work]]:
+        return [(1, "discriminator", discriminator_work(batch))]
+
     def players(self, sides: Sides, steps: int) -> dict[str, Player]:
         return {"discriminator": discriminator_player(sides, self.loss, self.optimizer, steps)}
 
@@ -52,6 +56,11 @@ def discriminator_player(sides: Sides, loss: str, optimizer: Optimizer, steps: i
     assert sides.discriminator is not None
     objective = DiscriminatorObjective(sides.discriminator, LOSSES[loss], max_length=sides.max_length)
     return sides.player("discriminator", sides.discriminator, objective, optimizer, steps)
+
+
+def discriminator_work(batch: BatchWork) -> Work:
+    """What it takes to draw a batch and to learn from it and from the real one, whose scores are counted."""
+    return batch.read + batch.score.at_once(2).trained() + Work(sums=2)
 
 
 def objection_to_loss(loss: str, discriminator: DiscriminatorKind) -> str | None:

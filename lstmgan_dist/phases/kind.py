@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from lstmgan_dist.adversarial.work import BatchWork, Work
 from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
 from lstmgan_dist.settings import Settings
 
@@ -63,6 +64,10 @@ class Phase(Settings):
     def activations(self, positions: int, vocabulary_size: int) -> int:
         """Numbers that so many positions keep for the backward pass, beside those of the networks."""
         return 0
+
+    @abstractmethod
+    def updates(self, batch: BatchWork) -> list[tuple[int, str, Work]]:
+        """The updates of one step: how many, of which side, and what one takes."""
 
     @abstractmethod
     def players(self, sides: Sides, steps: int) -> dict[str, Player]:

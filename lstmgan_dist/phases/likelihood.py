@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from lstmgan_dist.adversarial.work import BatchWork, Work
 from lstmgan_dist.phases.kind import Phase
 from lstmgan_dist.phases.optimizer import Optimizer
 
@@ -23,6 +24,9 @@ class LikelihoodPhase(Phase):
     kind: Literal["likelihood"]
     optimizer: Optimizer = Field(default_factory=Optimizer, description="The generator's optimiser.")
 
+    def updates(self, batch: BatchWork) -> list[tuple[int, str, Work]]:
+        return [(1, "generator", likelihood_work(batch))]
+
     def players(self, sides: Sides, steps: int) -> dict[str, Player]:
         from lstmgan_dist.adversarial.likelihood import LikelihoodObjective
 
@@ -32,3 +36,8 @@ class LikelihoodPhase(Phase):
     def play(self, players: Mapping[str, Player], sides: Sides, real: Iterator[Batch], moment: Moment) -> Report:
         """The generator predicts real text."""
         return players["generator"].learn(next(real), opponent=None, moment=moment.at("generator", 0))
+
+
+def likelihood_work(batch: BatchWork) -> Work:
+    """What the likelihood of a batch takes; its tokens are counted over all workers."""
+    return batch.read.trained() + Work(sums=1)

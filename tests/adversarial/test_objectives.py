@@ -1,6 +1,6 @@
 """The same update in any number of parts, on any number of workers, with any padding: what objectives owe their player.
 
-For adversarial/objective.py and adversarial/estimators/objective.py.
+For adversarial/objective.py, adversarial/batch_scores.py and adversarial/estimators/objective.py.
 """
 
 import os

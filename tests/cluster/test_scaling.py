@@ -1,4 +1,7 @@
-"""cluster/SCALING.md shows what cluster/scaling.py computes, and that computes what the program does."""
+"""cluster/SCALING.md shows what cluster/scaling.py computes, and that computes what the program does.
+
+Also for adversarial/work.py.
+"""
 
 import importlib.util
 import sys
@@ -6,6 +9,7 @@ import sys
 import pytest
 import torch
 
+from lstmgan_dist.adversarial.work import Work
 from lstmgan_dist.config import load_job
 from lstmgan_dist.corpus.stream import Batch
 from lstmgan_dist.phases.player import Moment
@@ -86,7 +90,7 @@ def test_parameters_and_sums_are_those_of_a_real_update(name):
             opponents = {"generator": game.discriminator, "discriminator": game.generator}
             opponent = None if phase.kind == "likelihood" else opponents[player_name]
             player.learn(batch, opponent=opponent, moment=Moment(0, 1.0, Noise(1, torch.arange(1))))
-            assert runtime.sums == predicted[phase.kind][player_name].sums, (phase.kind, player_name)
+            assert runtime.sums == predicted[phase.kind][player_name].work.sums, (phase.kind, player_name)
             moving = [parameter for parameter in player.network.parameters() if parameter.grad is not None]
             assert sum(parameter.numel() for parameter in moving) == predicted[phase.kind][player_name].parameters
 
@@ -97,12 +101,12 @@ def test_operations_are_those_of_the_matrices():
     ((_, updates),) = scaling.phases(job)
     ((_, _, update),) = updates
     weights = 4 * 1024 * (256 + 1024) + 67 * 1024
-    assert update.flop == 3 * 2 * weights * 128 * 100
+    assert update.work.operations == 3 * 2 * weights * 128 * 100
     assert update.tokens == 128 * 100
 
 
 def test_a_ring_of_two_exchanges_its_bytes_once():
-    update = scaling.Update(parameters=1_000_000, sums=1, flop=0, positions=1, rows=1, tokens=1)
+    update = scaling.Update(parameters=1_000_000, work=Work(positions=1, sums=1), rows=1, tokens=1)
     seconds = scaling.communication(update, 2, 1e9, scaling.Remedy())
     assert seconds == pytest.approx(4e6 * 8 / 1e9 + 3 * 2 * scaling.MESSAGE)
     assert scaling.communication(update, 1, 1e9, scaling.Remedy()) == 0

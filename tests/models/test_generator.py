@@ -1,4 +1,7 @@
-"""Generators of all kinds, and the LSTM of models/generators/lstm_network.py against its equations."""
+"""Generators of all kinds, and the LSTM of models/generators/lstm_network.py against its equations.
+
+Also for models/generators/kind.py: what it tells of the work is what is done.
+"""
 
 import math
 from collections.abc import Iterator
@@ -9,9 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
 
 from lstmgan_dist.models.fused import LSTMLayer, linear
 from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.models.generators.kind import GeneratorKind, Latent
+from lstmgan_dist.models.generators.lstm import LSTMGeneratorKind
+from lstmgan_dist.models.generators.lstm_network import LSTMGenerator
+from lstmgan_dist.models.generators.relational_memory import RelationalMemoryKind
 from lstmgan_dist.runtime.randomness import Noise
 from tests.networks import lstm_generator
 
@@ -42,6 +50,28 @@ def text(rows: int = B) -> Tensor:
 
 def latent_of(generator: Generator, rows: int = B) -> Tensor | None:
     return Noise(4, torch.arange(rows)).normal("z", generator.latent_size) if generator.latent_size else None
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        LSTMGeneratorKind(embedding=8, hidden=12, layers=2, latent=Latent(size=3)),
+        LSTMGeneratorKind(embedding=8, hidden=12, tied=False, latent=Latent(size=3, feed="initial_state")),
+        RelationalMemoryKind(kind="relational_memory", embedding=8, head_size=4),
+        RelationalMemoryKind(kind="relational_memory", embedding=7, slots=3, head_size=5, blocks=2, mlp_layers=3),
+    ],
+    ids=["lstm", "untied lstm", "one slot", "slots and blocks"],
+)
+def test_operations_are_those_that_torch_counts(kind: GeneratorKind) -> None:
+    generator = kind.build(vocabulary_size=V, seed=0)
+    latent_BZ = latent_of(generator, rows=1)
+    # The fused kernel of an LSTM is not counted.
+    make_step = generator.step_by_cells if isinstance(generator, LSTMGenerator) else generator.step
+    step, state = make_step(latent_BZ, torch.float32), generator.initial_state(1, latent_BZ)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        features_BF, _ = step(torch.zeros(1, dtype=torch.int64), state)
+        generator.logits(features_BF)
+    assert kind.operations(V) == counter.get_total_flops()
 
 
 def test_layer_equals_the_lstm_equations() -> None:

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from lstmgan_dist.adversarial.estimators.kind import EstimatorKind
 from lstmgan_dist.adversarial.losses import Loss
+from lstmgan_dist.adversarial.work import BatchWork, Work
 from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
 from lstmgan_dist.settings import Schedule
 
@@ -59,9 +60,9 @@ class GumbelSoftmax(EstimatorKind):
             return None
         return f"kind gumbel_softmax needs a discriminator that reads tokens, and {discriminator.kind} does not"
 
-    def operations(self, tokens: float, vocabulary_size: int, embedding: int) -> float:
+    def work(self, batch: BatchWork) -> Work:
         """The expected embedding, forwards and backwards."""
-        return 3 * 2 * tokens * vocabulary_size * embedding
+        return Work(2 * batch.tokens * batch.vocabulary_size * batch.seen).trained()
 
     def activations(self, positions: int, vocabulary_size: int) -> int:
         """Perturbed logits, their softmax and its gradient."""

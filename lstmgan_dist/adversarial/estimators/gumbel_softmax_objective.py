@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lstmgan_dist.adversarial.batch_scores import all_scores, among_all, share_of_rows
 from lstmgan_dist.adversarial.estimators.objective import GeneratorObjective
 from lstmgan_dist.adversarial.losses import Loss
 from lstmgan_dist.adversarial.objective import Prepared, Report
-from lstmgan_dist.adversarial.texts import of_all_workers, select, share_of_rows
+from lstmgan_dist.adversarial.texts import select
 from lstmgan_dist.models.discriminator import TokenReader
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.models.padding import valid
@@ -56,9 +57,7 @@ class GumbelSoftmaxObjective(GeneratorObjective):
         real_scores = self._real_scores(real, opponent, noise.at("real scores"))
         if self.loss.compares == "batch":
             assert real_scores is not None
-            fake_scores = self._fake_scores(prepared, opponent, noise)
-            prepared["all_real_scores"] = of_all_workers(real_scores, noise, runtime)
-            prepared["all_fake_scores"] = of_all_workers(fake_scores, noise, runtime)
+            prepared |= all_scores(real_scores, self._fake_scores(prepared, opponent, noise), noise, runtime)
         elif real_scores is not None:
             prepared["real_scores"] = real_scores
         return prepared
@@ -67,8 +66,8 @@ class GumbelSoftmaxObjective(GeneratorObjective):
         """Soften the drawn tokens and let the discriminator, with its dropout, score them."""
         scores = self._fake_scores(part, opponent, noise)
         if self.loss.compares == "batch":
-            all_fake = part["all_fake_scores"].index_copy(0, noise.rows_B, scores)
-            total = share_of_rows(self.loss.generator(all_fake, part["all_real_scores"]), noise)
+            all_real, all_fake = among_all(part, noise, fake=scores)
+            total = share_of_rows(self.loss.generator(all_fake, all_real), noise)
         else:
             total = opponent.total(self.loss.generator(scores, part.get("real_scores")), part["lengths_B"])
         cost = total / part["score_count"]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lstmgan_dist.adversarial.losses import Loss
+from lstmgan_dist.adversarial.work import BatchWork, Work
 from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
 from lstmgan_dist.settings import Schedule, Settings
 
@@ -36,16 +37,9 @@ class EstimatorKind(Settings):
         """Why it cannot work with these, and what would do, beginning with the setting in question; None if it can."""
         return None
 
-    def sums(self) -> int:
-        """Numbers that the workers add up in an update, beside those that every way to move a generator needs."""
-        return 0
-
-    def operations(self, tokens: float, vocabulary_size: int, embedding: int) -> float:
-        """Floating-point operations of drawn text of so many tokens, beside those of the networks.
-
-        embedding: dimensions of what the discriminator sees of a token.
-        """
-        return 0
+    def work(self, batch: BatchWork) -> Work:
+        """What an update takes beside what every way to move a generator does."""
+        return Work()
 
     def activations(self, positions: int, vocabulary_size: int) -> int:
         """Numbers that so many positions keep for the backward pass, beside those of the networks."""

@@ -10,6 +10,7 @@ from lstmgan_dist.adversarial.baselines import BASELINES
 from lstmgan_dist.adversarial.credits import CREDITS
 from lstmgan_dist.adversarial.estimators.kind import EstimatorKind
 from lstmgan_dist.adversarial.losses import Loss
+from lstmgan_dist.adversarial.work import BatchWork, Work
 from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
 from lstmgan_dist.settings import KeyOf, Probability, Settings, WithoutUse
 
@@ -65,9 +66,9 @@ class ScoreFunction(EstimatorKind):
             likelihood_weight=likelihood_weight,
         )
 
-    def sums(self) -> int:
+    def work(self, batch: BatchWork) -> Work:
         """A moving average takes the rewards' sum and their number from all workers."""
-        return int(self.baseline.kind != "none")
+        return Work(sums=int(self.baseline.kind != "none"))
 
     def objection(self, discriminator: DiscriminatorKind, loss: Loss) -> str | None:
         if loss.compares == "batch":

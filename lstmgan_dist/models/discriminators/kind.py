@@ -26,6 +26,11 @@ class DiscriminatorKind(Settings):
     scores: Any
 
     @property
+    def embedding_size(self) -> int:
+        """Dimensions of its own embedding of a token; 0 if it has none."""
+        return 0
+
+    @property
     def embedding_taken(self) -> int | None:
         """Dimensions of the embedding that it takes over from the generator; None if it has its own, or none."""
         return None
@@ -70,6 +75,10 @@ class TokenReaderKind(DiscriminatorKind):
         default=False,
         description="Start from the generator's embedding when this player first moves; sizes must be equal.",
     )
+
+    @property
+    def embedding_size(self) -> int:
+        return self.embedding
 
     @property
     def embedding_taken(self) -> int | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from lstmgan_dist.settings import Settings
+from lstmgan_dist.settings import Probability, Settings
 
 if TYPE_CHECKING:
     from lstmgan_dist.models.generator import Generator
@@ -18,8 +18,17 @@ class Latent(Settings):
 
     size: int = Field(ge=1, description="Dimensions of z.")
     feed: Literal["every_step", "initial_state"] = Field(
-        default="every_step", description="Concatenated to every input, or mapped to the LSTM's initial state."
+        default="every_step", description="Concatenated to every input, or mapped to the initial state."
     )
+
+
+def places_of_dropout(dropout: type[Settings], *places: str) -> BeforeValidator:
+    """One number instead of a kind's own dropout settings: that much in each of these places."""
+
+    def of_one_number(value: Any) -> Any:
+        return dict.fromkeys(places, value) if isinstance(value, int | float) else value
+
+    return BeforeValidator(of_one_number, json_schema_input_type=dropout | Probability)
 
 
 class GeneratorKind(Settings):
@@ -49,6 +58,21 @@ class GeneratorKind(Settings):
     @abstractmethod
     def depth(self) -> int:
         """Layers that one position must pass before the next one can."""
+
+    @property
+    def input_size(self) -> int:
+        """I: dimensions of what recurs sees at every position."""
+        return self.embedding + (self.latent.size if self.latent and self.latent.feed == "every_step" else 0)
+
+    def operations(self, vocabulary_size: int) -> float:
+        """Floating-point operations of reading a token and telling the next one, two for each multiplication."""
+        features = self.embedding if self.tied else self.hidden_size
+        projection = self.hidden_size * features if features != self.hidden_size else 0
+        return 2 * (self.multiplications() + projection + vocabulary_size * features)
+
+    @abstractmethod
+    def multiplications(self) -> int:
+        """Multiplications of matrix products in what recurs, at one position."""
 
     @abstractmethod
     def activations(self) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from lstmgan_dist.models.generators.kind import GeneratorKind
+from lstmgan_dist.models.generators.kind import GeneratorKind, places_of_dropout
 from lstmgan_dist.settings import Probability, Settings
 
 if TYPE_CHECKING:
@@ -22,20 +22,13 @@ class GeneratorDropout(Settings):
     weight: Probability = Field(default=0.0, description="On the recurrent weights (Merity et al. 2018), 0 to 1.")
 
 
-def _dropout_from_one_number(value: Any) -> Any:
-    return {"embedding": value, "between": value, "output": value} if isinstance(value, int | float) else value
-
-
 class LSTMGeneratorKind(GeneratorKind):
     """The LSTM language model that writes."""
 
     kind: Literal["lstm"] = "lstm"
     hidden: int = Field(default=512, ge=1, description="Units of each LSTM layer.")
     layers: int = Field(default=1, ge=1, le=16, description="LSTM layers.")
-    dropout: Annotated[
-        GeneratorDropout,
-        BeforeValidator(_dropout_from_one_number, json_schema_input_type=GeneratorDropout | Probability),
-    ] = Field(
+    dropout: Annotated[GeneratorDropout, places_of_dropout(GeneratorDropout, "embedding", "between", "output")] = Field(
         default_factory=GeneratorDropout,
         description="Variational dropout; one number sets embedding, between and output.",
     )
@@ -52,6 +45,9 @@ class LSTMGeneratorKind(GeneratorKind):
     @property
     def depth(self) -> int:
         return self.layers
+
+    def multiplications(self) -> int:
+        return 4 * self.hidden * (self.input_size + self.hidden + (self.layers - 1) * 2 * self.hidden)
 
     def activations(self) -> int:
         """Gates and states that a fused LSTM keeps."""

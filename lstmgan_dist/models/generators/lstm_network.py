@@ -35,7 +35,7 @@ class LSTMGenerator(Generator):
         )
         self.between_dropout = kind.dropout.between
         self.weight_dropout = kind.dropout.weight
-        inputs = [self.input_size] + [kind.hidden] * (kind.layers - 1)
+        inputs = [kind.input_size] + [kind.hidden] * (kind.layers - 1)
         self.layers = nn.ModuleList(fused.LSTMLayer(size, kind.hidden) for size in inputs)
         starts_state = self.latent_size > 0 and not self.feeds_every_step
         self.latent_to_state = nn.Linear(self.latent_size, 2 * kind.layers * kind.hidden) if starts_state else None

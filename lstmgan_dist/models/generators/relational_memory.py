@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from lstmgan_dist.models.generators.kind import GeneratorKind
+from lstmgan_dist.models.generators.kind import GeneratorKind, places_of_dropout
 from lstmgan_dist.settings import Probability, Settings
 
 if TYPE_CHECKING:
@@ -18,10 +18,6 @@ class RelationalMemoryDropout(Settings):
 
     embedding: Probability = Field(default=0.0, description="On the embedded input, 0 to 1.")
     output: Probability = Field(default=0.0, description="On the memory that the output layer sees, 0 to 1.")
-
-
-def _dropout_from_one_number(value: Any) -> Any:
-    return {"embedding": value, "output": value} if isinstance(value, int | float) else value
 
 
 class RelationalMemoryKind(GeneratorKind):
@@ -38,12 +34,11 @@ class RelationalMemoryKind(GeneratorKind):
     forget_bias: float = Field(
         default=1.0, ge=-10, le=10, description="Initial bias of the forget gates; above 0 they start open."
     )
-    dropout: Annotated[
-        RelationalMemoryDropout,
-        BeforeValidator(_dropout_from_one_number, json_schema_input_type=RelationalMemoryDropout | Probability),
-    ] = Field(
-        default_factory=RelationalMemoryDropout,
-        description="Variational dropout; one number sets embedding and output.",
+    dropout: Annotated[RelationalMemoryDropout, places_of_dropout(RelationalMemoryDropout, "embedding", "output")] = (
+        Field(
+            default_factory=RelationalMemoryDropout,
+            description="Variational dropout; one number sets embedding and output.",
+        )
     )
 
     @property
@@ -63,6 +58,15 @@ class RelationalMemoryKind(GeneratorKind):
     @property
     def depth(self) -> int:
         return self.blocks * (1 + self.mlp_layers)
+
+    def multiplications(self) -> int:
+        """Gates, queries, keys, values and their products, and the perceptron; in the last block of the slots alone."""
+        blocks_before, rows = self.blocks - 1, self.slots + 1
+        gates = 2 * rows
+        attention = 3 * self.blocks * rows
+        mlp = self.mlp_layers * (blocks_before * rows + self.slots)
+        pairs = (blocks_before * rows + self.slots) * rows
+        return self.slot_size * (self.input_size + (gates + attention + mlp) * self.slot_size + 2 * pairs)
 
     def activations(self) -> int:
         """What autograd keeps, in slots: of the input, of each slot of the last block, of each row of those before."""

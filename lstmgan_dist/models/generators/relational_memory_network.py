@@ -35,7 +35,7 @@ class RelationalMemoryGenerator(Generator):
         self.slots, self.heads, self.blocks = kind.slots, kind.heads, kind.blocks
         self.forget_bias = kind.forget_bias
         size = kind.slot_size
-        self.input_projection = nn.Linear(self.input_size, size)
+        self.input_projection = nn.Linear(kind.input_size, size)
         self.input_gates = nn.Linear(size, 2 * size)
         self.memory_gates = nn.Linear(size, 2 * size, bias=False)
         self.attention = nn.Linear(size, 3 * size, bias=False)
