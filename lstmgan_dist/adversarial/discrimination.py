@@ -14,6 +14,7 @@ from torch import Tensor
 from lstmgan_dist.adversarial.batch_scores import all_scores, among_all, share_of_rows
 from lstmgan_dist.adversarial.losses import Loss
 from lstmgan_dist.adversarial.objective import Objective, Prepared, Report
+from lstmgan_dist.adversarial.regularisers import Regulariser, SeenTexts
 from lstmgan_dist.adversarial.texts import (
     draw_text,
     equally_long,
@@ -22,6 +23,7 @@ from lstmgan_dist.adversarial.texts import (
 )
 from lstmgan_dist.models.discriminator import Discriminator
 from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.models.padding import valid
 from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.randomness import Noise
 
@@ -34,13 +36,25 @@ class DiscriminatorObjective(Objective):
 
     Args:
         max_length: tokens at which drawn text is cut off.
+        regulariser: what is added to the loss; nothing without.
+        weight: of the regulariser.
     """
 
-    def __init__(self, discriminator: Discriminator, loss: Loss, *, max_length: int) -> None:
+    def __init__(
+        self,
+        discriminator: Discriminator,
+        loss: Loss,
+        *,
+        max_length: int,
+        regulariser: Regulariser | None = None,
+        weight: float = 0.0,
+    ) -> None:
         super().__init__()
         self.discriminator = discriminator
         self.loss = loss
         self.max_length = max_length
+        self.regulariser = regulariser
+        self.weight = weight
 
     @torch.no_grad()
     def prepare(
@@ -58,6 +72,8 @@ class DiscriminatorObjective(Objective):
             "fake_count": runtime.sum(self.discriminator.count(drawn.lengths_B)),
             "workers": number_of_workers(noise, runtime),
         }
+        if self.regulariser is not None:
+            prepared["row_count"] = runtime.sum(real.lengths_B.new_tensor(len(real.lengths_B)).float())
         if self.loss.compares == "batch":
             prepared |= all_scores(*self._scores(prepared, opponent, noise), noise, runtime)
         return prepared
@@ -91,7 +107,23 @@ class DiscriminatorObjective(Objective):
                 "discriminator/fake_score": fake_mean(fake),
                 "discriminator/accuracy": accuracy,
             }
+        if self.regulariser is not None:
+            penalty = self.regulariser(
+                self.discriminator,
+                self._seen(part["real_BT"], real_lengths_B, opponent),
+                self._seen(part["fake_BT"], fake_lengths_B, opponent),
+                noise.at("regulariser"),
+            )
+            penalty = penalty.sum() / part["row_count"]
+            loss = loss + self.weight * penalty
+            report["discriminator/penalty"] = penalty.detach()
         return loss * part["workers"], report
+
+    @torch.no_grad()
+    def _seen(self, tokens_BT: Tensor, lengths_B: Tensor, opponent: Generator) -> SeenTexts:
+        """What a regulariser is told of texts."""
+        valid_BT = valid(lengths_B, tokens_BT.shape[1])
+        return SeenTexts(self.discriminator.see(tokens_BT, opponent).float() * valid_BT[..., None], lengths_B)
 
     def _scores(self, part: Prepared, opponent: Generator, noise: Noise) -> tuple[Tensor, Tensor]:
         """Those of real and of drawn text."""

@@ -9,8 +9,10 @@ position, H hidden units of the generator, R representations.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from lstmgan_dist.models import fused
@@ -61,6 +63,24 @@ class Discriminator(nn.Module, ABC):
         if self.scores == "per_sentence":
             return scores
         return scores.sum(dim=1) / (lengths_B if self.scores == "per_token" else self.representations)
+
+    def squared_gradient(self, seen_BTD: Tensor, lengths_B: Tensor) -> Tensor:
+        """The squared norm of the gradient of each text's score, without dropout, by what is seen of it, (B,).
+
+        It has a gradient itself, by the weights; it is computed in float32, and on slower kernels than scores are.
+        """
+        seen_BTD = seen_BTD.detach().requires_grad_()
+        with torch.autocast(seen_BTD.device.type, enabled=False), fused.twice_differentiable():
+            total = self.of_sentences(self(seen_BTD, lengths_B), lengths_B).sum()
+            (gradient_BTD,) = torch.autograd.grad(total, seen_BTD, create_graph=True)
+        return gradient_BTD.square().sum(dim=(1, 2))
+
+    def weight_matrices(self) -> Iterator[Tensor]:
+        """What its layers multiply by, one row for each output; an embedding is none."""
+        for module in self.modules():
+            for parameter in module.parameters(recurse=False):
+                if parameter.dim() > 1 and not isinstance(module, nn.Embedding):
+                    yield parameter.flatten(1)
 
 
 class TokenReader(Discriminator):

@@ -6,6 +6,9 @@ Shapes: B rows, T positions, I inputs, H hidden units, O outputs.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +22,31 @@ torch.set_flush_denormal(True)
 
 # PyTorch hands convolutions of single images to oneDNN from this many numbers on.
 _ONEDNN_FROM = 20481
+
+
+_twice_differentiable = False
+
+
+@contextmanager
+def twice_differentiable() -> Iterator[None]:
+    """Meanwhile slower kernels compute, whose gradients have a gradient: that of a fused LSTM has none."""
+    global _twice_differentiable
+    libraries: list[Any] = [torch.backends.mkldnn, torch.backends.cudnn]
+    before = [library.enabled for library in libraries]
+    _twice_differentiable = True
+    for library in libraries:
+        library.enabled = False
+    try:
+        yield
+    finally:
+        _twice_differentiable = False
+        for library, enabled in zip(libraries, before, strict=True):
+            library.enabled = enabled
+
+
+def is_twice_differentiable() -> bool:
+    """Whether the gradient must have a gradient now."""
+    return _twice_differentiable
 
 
 class LSTMLayer(nn.LSTM):

@@ -12,7 +12,13 @@ from lstmgan_dist.adversarial.estimators.kind import EstimatorKind
 from lstmgan_dist.adversarial.losses import LOSSES
 from lstmgan_dist.adversarial.work import BatchWork, Work
 from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
-from lstmgan_dist.phases.discriminator import LossName, discriminator_player, discriminator_work, objection_to_loss
+from lstmgan_dist.phases.discriminator import (
+    LossName,
+    RegulariserSettings,
+    discriminator_player,
+    discriminator_work,
+    objection_to_loss,
+)
 from lstmgan_dist.phases.kind import Phase
 from lstmgan_dist.phases.likelihood import likelihood_work
 from lstmgan_dist.phases.optimizer import Optimizer
@@ -35,6 +41,9 @@ class AdversarialPhase(Phase):
     estimator: Annotated[EstimatorKind, OneOf(ESTIMATORS)] = Field(description="How a gradient reaches the generator.")
     likelihood_weight: float = Field(
         default=0.0, ge=0, description="Weight of the likelihood loss added to every generator update; 0: none."
+    )
+    regulariser: RegulariserSettings | None = Field(
+        default=None, description="Added to the discriminator's loss; nothing without."
     )
     generator_optimizer: Optimizer = Field(
         default_factory=lambda: Optimizer(learning_rate=1e-4), description="The generator's optimiser."
@@ -67,7 +76,7 @@ class AdversarialPhase(Phase):
         if self.likelihood_weight:
             answer += likelihood_work(batch)
         return [
-            (self.discriminator_updates, "discriminator", discriminator_work(batch)),
+            (self.discriminator_updates, "discriminator", discriminator_work(batch, self.regulariser)),
             (self.generator_updates, "generator", answer),
         ]
 
@@ -79,7 +88,9 @@ class AdversarialPhase(Phase):
             likelihood_weight=self.likelihood_weight,
         )
         return {
-            "discriminator": discriminator_player(sides, self.loss, self.discriminator_optimizer, steps),
+            "discriminator": discriminator_player(
+                sides, self.loss, self.regulariser, self.discriminator_optimizer, steps
+            ),
             "generator": sides.player(
                 "generator",
                 sides.generator,

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from lstmgan_dist.adversarial.losses import LOSSES
+from lstmgan_dist.adversarial.regularisers import REGULARISERS
 from lstmgan_dist.adversarial.work import BatchWork, Work
 from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
 from lstmgan_dist.phases.kind import DISCRIMINATOR_ACCURACY, Phase
 from lstmgan_dist.phases.optimizer import Optimizer
-from lstmgan_dist.settings import KeyOf
+from lstmgan_dist.settings import KeyOf, Settings
 
 if TYPE_CHECKING:
     from lstmgan_dist.corpus.stream import Batch
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
 
 
 LossName = Annotated[str, KeyOf(LOSSES)]
+
+
+class RegulariserSettings(Settings):
+    """A penalty that is added to the discriminator's loss."""
+
+    kind: Annotated[str, KeyOf(REGULARISERS)] = Field(
+        description="On the distance from 1 of the gradient's norm between real and drawn text; on the gradient at "
+        "real text; or on the largest singular values of the weights."
+    )
+    weight: float = Field(default=1.0, gt=0, description="Above 0; papers have 10 for gradient_penalty.")
 
 
 class DiscriminatorPhase(Phase):
@@ -31,16 +42,19 @@ class DiscriminatorPhase(Phase):
 
     kind: Literal["discriminator"]
     loss: LossName = Field(default="cross_entropy", description="The game's loss.")
+    regulariser: RegulariserSettings | None = Field(
+        default=None, description="Added to the discriminator's loss; nothing without."
+    )
     optimizer: Optimizer = Field(default_factory=Optimizer, description="The discriminator's optimiser.")
 
     def objection(self, discriminator: DiscriminatorKind) -> str | None:
         return objection_to_loss(self.loss, discriminator)
 
     def updates(self, batch: BatchWork) -> list[tuple[int, str, Work]]:
-        return [(1, "discriminator", discriminator_work(batch))]
+        return [(1, "discriminator", discriminator_work(batch, self.regulariser))]
 
     def players(self, sides: Sides, steps: int) -> dict[str, Player]:
-        return {"discriminator": discriminator_player(sides, self.loss, self.optimizer, steps)}
+        return {"discriminator": discriminator_player(sides, self.loss, self.regulariser, self.optimizer, steps)}
 
     def play(self, players: Mapping[str, Player], sides: Sides, real: Iterator[Batch], moment: Moment) -> Report:
         """The discriminator studies real and generated text."""
@@ -49,18 +63,30 @@ class DiscriminatorPhase(Phase):
         )
 
 
-def discriminator_player(sides: Sides, loss: str, optimizer: Optimizer, steps: int) -> Player:
+def discriminator_player(
+    sides: Sides, loss: str, regulariser: RegulariserSettings | None, optimizer: Optimizer, steps: int
+) -> Player:
     """The discriminator as one that learns."""
     from lstmgan_dist.adversarial.discrimination import DiscriminatorObjective
 
     assert sides.discriminator is not None
-    objective = DiscriminatorObjective(sides.discriminator, LOSSES[loss], max_length=sides.max_length)
+    objective = DiscriminatorObjective(
+        sides.discriminator,
+        LOSSES[loss],
+        max_length=sides.max_length,
+        regulariser=REGULARISERS[regulariser.kind] if regulariser else None,
+        weight=regulariser.weight if regulariser else 0.0,
+    )
     return sides.player("discriminator", sides.discriminator, objective, optimizer, steps)
 
 
-def discriminator_work(batch: BatchWork) -> Work:
-    """What it takes to draw a batch and to learn from it and from the real one, whose scores are counted."""
-    return batch.read + batch.score.at_once(2).trained() + Work(sums=2)
+def discriminator_work(batch: BatchWork, regulariser: RegulariserSettings | None) -> Work:
+    """What it takes to draw a batch and to learn from it and from the real one, whose scores are counted.
+
+    A regulariser counts rows, and may score once more and differentiate that twice.
+    """
+    work = batch.read + batch.score.at_once(2).trained() + Work(sums=2)
+    return work + batch.score.trained().trained() + Work(sums=1) if regulariser else work
 
 
 def objection_to_loss(loss: str, discriminator: DiscriminatorKind) -> str | None:

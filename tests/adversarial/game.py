@@ -15,6 +15,7 @@ from lstmgan_dist.adversarial.estimators.gumbel_softmax_objective import GumbelS
 from lstmgan_dist.adversarial.estimators.score_function_objective import ScoreFunctionObjective
 from lstmgan_dist.adversarial.likelihood import LikelihoodObjective
 from lstmgan_dist.adversarial.losses import LOSSES
+from lstmgan_dist.adversarial.regularisers import REGULARISERS
 from lstmgan_dist.corpus.stream import Batch
 from lstmgan_dist.models.discriminator import Discriminator, TokenReader
 from lstmgan_dist.models.generator import Generator
@@ -62,8 +63,15 @@ def make_discriminator(kind: str, dropout: float = 0.2) -> TokenReader:
 def make_objective(name: str, loss: str, scores: str, generator: Generator, discriminator: Discriminator) -> Any:
     if name == "likelihood":
         return LikelihoodObjective(generator, carries_state=False)
+    name, _, regulariser = name.partition(" with ")
     if name == "discriminator":
-        return DiscriminatorObjective(discriminator, LOSSES[loss], max_length=MAX_LENGTH)
+        return DiscriminatorObjective(
+            discriminator,
+            LOSSES[loss],
+            max_length=MAX_LENGTH,
+            regulariser=REGULARISERS[regulariser] if regulariser else None,
+            weight=0.5,
+        )
     if name == "score_function":
         return ScoreFunctionObjective(
             generator,
@@ -104,4 +112,8 @@ GAMES = [
     for kind in ("per_token", "per_sentence", "convolutional")
     if not (LOSSES[loss].compares != "nothing" and kind == "per_token")
     and not (LOSSES[loss].compares == "batch" and objective == "score_function")
+] + [
+    (f"discriminator with {regulariser}", "hinge", kind)
+    for regulariser in REGULARISERS
+    for kind in ("per_token", "per_sentence", "convolutional")
 ]

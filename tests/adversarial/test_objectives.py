@@ -19,7 +19,10 @@ from torch.multiprocessing.spawn import spawn
 
 from lstmgan_dist.adversarial.likelihood import LikelihoodObjective
 from lstmgan_dist.adversarial.losses import LOSSES
+from lstmgan_dist.adversarial.regularisers import REGULARISERS
 from lstmgan_dist.corpus.stream import Batch
+from lstmgan_dist.models.discriminator import Discriminator
+from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.randomness import Noise
 from tests.cases import cases
 
@@ -45,6 +48,11 @@ def frozen(network: nn.Module) -> Iterator[None]:
     network.requires_grad_(False)
     yield
     network.requires_grad_(True)
+
+
+def sides(name: str, generator: Generator, discriminator: Discriminator) -> tuple[nn.Module, nn.Module]:
+    """Who learns in a game, and the opponent."""
+    return (discriminator, generator) if name.startswith("discriminator") else (generator, discriminator)
 
 
 def update(
@@ -76,7 +84,7 @@ def play(game: tuple[str, str, str], parts: int) -> list[Any]:
     name, loss, kind = game
     generator, discriminator = make_generator(**DROPOUT), make_discriminator(kind)
     objective = make_objective(name, loss, kind, generator, discriminator)
-    player, opponent = (discriminator, generator) if name == "discriminator" else (generator, discriminator)
+    player, opponent = sides(name, generator, discriminator)
     results = []
     with frozen(opponent):
         for number in range(2):
@@ -150,7 +158,10 @@ def test_likelihood_is_the_mean_over_valid_tokens() -> None:
     assert loss == report["likelihood/nll"] == pytest.approx(total / real.lengths_B.sum().item(), abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["likelihood", "discriminator", "score_function", "straight_through"])
+PADDED = ["likelihood", "discriminator", "discriminator with gradient_penalty", "score_function", "straight_through"]
+
+
+@pytest.mark.parametrize("name", PADDED)
 @pytest.mark.parametrize("kind", ["per_token", "per_sentence"])
 def test_padding_never_changes_a_loss(name: str, kind: str) -> None:
     results = []
@@ -161,7 +172,9 @@ def test_padding_never_changes_a_loss(name: str, kind: str) -> None:
             F.pad(tokens, (0, padding)).masked_fill(outside, padding) for tokens in (real.inputs_BT, real.targets_BT)
         ]
         generator, discriminator = make_generator(**DROPOUT), make_discriminator(kind)
-        player, opponent = (discriminator, generator) if name == "discriminator" else (generator, discriminator)
+        player, opponent = (
+            (discriminator, generator) if name.startswith("discriminator") else (generator, discriminator)
+        )
         objective = make_objective(name, "cross_entropy", kind, generator, discriminator)
         results.append(
             update(
@@ -258,6 +271,7 @@ PLAYED_BY_TWO = [
     ("relaxed", "relativistic", "convolutional"),
     ("discriminator", "relativistic_average", "convolutional"),
     ("relaxed", "relativistic_average", "per_sentence"),
+    *((f"discriminator with {regulariser}", "hinge", "per_token") for regulariser in REGULARISERS),
 ]
 
 
@@ -268,7 +282,9 @@ def play_as(rank: int, world_size: int) -> list[Any]:
     results = []
     for name, loss, kind in PLAYED_BY_TWO:
         generator, discriminator = make_generator(**DROPOUT), make_discriminator(kind)
-        player, opponent = (discriminator, generator) if name == "discriminator" else (generator, discriminator)
+        player, opponent = (
+            (discriminator, generator) if name.startswith("discriminator") else (generator, discriminator)
+        )
         objective = make_objective(name, loss, kind, generator, discriminator)
         forward = nn.parallel.DistributedDataParallel(objective) if world_size > 1 else objective
         opponent_or_none = None if name == "likelihood" else opponent

@@ -14,7 +14,7 @@ from lstmgan_dist.adversarial.losses import LOSSES
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.models.discriminators.hidden_states import HiddenStatesKind
 from tests.training.comparison import final_state
-from tests.training.tiny_jobs import SENTENCES, StoppingRuntime, job_of, run_job
+from tests.training.tiny_jobs import SENTENCES, job_of, run_in_pieces, run_job
 
 from .game import MAX_LENGTH, RUNTIME, B, V, gradients_of, make_generator, noise_of, sentences
 
@@ -144,7 +144,5 @@ def test_what_cannot_work_is_refused(overrides, words, text):
 def test_a_run_stopped_every_few_steps_equals_an_uninterrupted_one(text, tmp_path):
     job = job_of(SENTENCES, text, *GAME)
     run_job(job, tmp_path / "whole")
-    finished = False
-    while not finished:
-        finished = run_job(job, tmp_path / "run", runtime=StoppingRuntime(torch.device("cpu"), 5))[1].finished
+    run_in_pieces(job, tmp_path / "run", steps=5)
     assert final_state(tmp_path / "run") == final_state(tmp_path / "whole")

@@ -14,7 +14,7 @@ from lstmgan_dist.models.generators.relational_memory import RelationalMemoryKin
 from lstmgan_dist.models.generators.relational_memory_network import RelationalMemoryGenerator
 from lstmgan_dist.runtime.randomness import Noise
 from tests.training.comparison import final_state
-from tests.training.tiny_jobs import CONTINUOUS, GAMES, StoppingRuntime, job_of, run_job
+from tests.training.tiny_jobs import CONTINUOUS, GAMES, job_of, run_in_pieces, run_job
 
 V, B, T = 23, 5, 7
 GENERATORS: dict[str, dict[str, Any]] = {
@@ -237,10 +237,6 @@ def test_a_resumed_run_equals_an_uninterrupted_one(template: str, text, tmp_path
     some.write_text("".join(text.read_text().splitlines(keepends=True)[:90]))
     block = "generator={kind: relational_memory, embedding: 8, slots: 2, head_size: 4, dropout: 0.2}"
     job = job_of(template, some, block)
-    _, outcome = run_job(job, tmp_path / "whole")
-    assert outcome.finished
-    finished = False
-    while not finished:
-        _, outcome = run_job(job, tmp_path / "pieces", runtime=StoppingRuntime(torch.device("cpu"), 7))
-        finished = outcome.finished
+    run_job(job, tmp_path / "whole")
+    run_in_pieces(job, tmp_path / "pieces", steps=7)
     assert final_state(tmp_path / "pieces") == final_state(tmp_path / "whole")

@@ -102,6 +102,14 @@ def run_job(job, folder, *, runtime=None, device="cpu"):
     return run, outcome
 
 
+def run_in_pieces(job, folder, *, steps):
+    """Train a job that is stopped and resumed every so many steps."""
+    finished = False
+    while not finished:
+        _, outcome = run_job(job, folder, runtime=StoppingRuntime(torch.device("cpu"), steps))
+        finished = outcome.finished
+
+
 def best_of(outcome: Outcome, phase: int | None = None) -> Score:
     """The best score of the last phase of a run that was evaluated, or of an ended one."""
     progress = outcome.progress

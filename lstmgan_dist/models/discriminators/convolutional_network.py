@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lstmgan_dist.models import fused
 from lstmgan_dist.models.discriminator import TokenReader
 from lstmgan_dist.models.discriminators import convolution_on_cpu
 from lstmgan_dist.models.discriminators.convolutional import ConvolutionalKind
@@ -64,7 +65,8 @@ class ConvolutionalDiscriminator(TokenReader):
         x_BRCT = (
             (seen_BTD * valid(lengths_B, positions)[..., None]).view(rows, positions, -1, channels).permute(0, 2, 3, 1)
         )
-        if channels == 1 and not x_BRCT.is_cuda:
+        fuses = not x_BRCT.is_cuda and not fused.is_twice_differentiable()
+        if channels == 1 and fuses:
             weights = [weight.squeeze(1) for weight in self.filters]
             features_BRK = convolution_on_cpu.max_over_time(x_BRCT.squeeze(2), lengths_B, weights, list(self.biases))
         else:
@@ -76,7 +78,7 @@ class ConvolutionalDiscriminator(TokenReader):
         head_1K, bias_1 = self.output.weight, self.output.bias
         if self.dense is not None:
             head_1K, bias_1 = head_1K @ self.dense.weight, head_1K @ self.dense.bias + bias_1
-        if self.highway is not None and not x_BRCT.is_cuda:
+        if self.highway is not None and fuses:
             weight_KK, bias_K = self.highway.weight, self.highway.bias
             scores_BR = convolution_on_cpu.highway_scores(features_BRK, weight_KK, bias_K, head_1K[0], keep_BRK)
         else:
