@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from matplotlib.image import imread
 from torch import Tensor
 from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
@@ -173,6 +172,8 @@ class RunLog:
 
 def log_findings(folder: Folder, step: int, found: ContestFindings, figures: Mapping[str, bytes]) -> None:
     """Add what judges found of a run to its TensorBoard: figures (PNG, by name), verdicts as text, scalars."""
+    from matplotlib.image import imread  # only here, for it takes half a second
+
     with tempfile.TemporaryDirectory(prefix="lstmgan-") as local:
         with closing(SummaryWriter(local, filename_suffix=".evaluation")) as writer:
             for name, png in figures.items():
