@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import posixpath
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -81,6 +82,11 @@ class Folder:
         """The folder on this machine's file system; None where it is behind a network."""
         return Path(self._root) if isinstance(self._filesystem, LocalFileSystem) else None
 
+    @property
+    def is_object_store(self) -> bool:
+        """Whether it is a prefix of names in a bucket."""
+        return is_object_store(self._filesystem)
+
     def path(self, name: str) -> str:
         """The address of a name, for messages."""
         return posixpath.join(self.url, name)
@@ -139,7 +145,8 @@ class Folder:
             return
         target = self.local_path / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        # Not the process: on another machine that shares the folder, another one may have its number.
+        part = target.with_name(f".{target.name}.{secrets.randbits(48)}.part")
         try:
             with part.open("wb") as file:
                 yield file
@@ -202,6 +209,36 @@ class Folder:
                 self._filesystem.pipe_file(self._at(name), content, chunksize=_PART_BYTES)
         if len(content) >= _PART_BYTES:
             self._check_size(name, len(content))
+
+    def claim(self, name: str, content: bytes) -> bool:
+        """Write a small file where there is none of that name; whether this call did.
+
+        Of several that try, one succeeds: where the file is local, and on an object store that has conditional writes.
+        One that has none takes whatever comes.
+        """
+        if self.local_path is not None:
+            target = self.local_path / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with target.open("xb") as file:
+                    file.write(content)
+            except FileExistsError:
+                return False
+            return True
+        if not self.is_object_store:
+            if self.exists(name):
+                return False
+            self.write(name, content)
+            return True
+        try:
+            with self._reporting(name):
+                self._filesystem.pipe_file(self._at(name), content, mode="create")
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            # The answer to a request that succeeded may have got lost, and it was sent again.
+            return self.read(name) == content
+        return True
 
     def delete(self, name: str = "") -> None:
         """Remove a file or a folder with all that is in it; one that is absent already is no error."""

@@ -29,6 +29,9 @@ _MEANINGS: dict[str, tuple[int, str]] = {
     "401": (errno.EACCES, "access is denied: the credentials are missing or wrong"),
     "403": (errno.EACCES, "access is denied: these credentials lack the right to do this here"),
     # Not ENOENT: an absent bucket is a mistake, where an absent file is an answer.
+    "PreconditionFailed": (errno.EEXIST, "it exists already"),
+    "ConditionalRequestConflict": (errno.EEXIST, "it is being written already"),
+    "412": (errno.EEXIST, "it exists already"),
     "NoSuchBucket": (errno.ENXIO, "there is no such bucket, and none is made here: create it, or check the address"),
     "InvalidBucketName": (errno.ENXIO, "this is no valid name of a bucket: check the address"),
     "ParamValidationError": (errno.ENXIO, "this is no valid name of a bucket: check the address"),

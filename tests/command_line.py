@@ -13,7 +13,8 @@ from pathlib import Path
 REAL = [sys.executable, "-m", "lstmgan_dist"]
 
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["pytest", "lstmgan_dist.cli", "lstmgan_dist.runs.train", "tests.command_line"])
+_PRELOADED = ["pytest", "torch._dynamo", "lstmgan_dist.runs.train", "lstmgan_dist.runs.contest", "tests.command_line"]
+_PROCESSES.set_forkserver_preload(["lstmgan_dist.cli", *_PRELOADED])
 
 
 class Command:

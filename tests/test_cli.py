@@ -256,16 +256,16 @@ def test_a_mistake_is_one_line_with_exit_code_2_and_leaves_nothing(arguments, wo
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ("--max-length 100000", "--max-length: 100000 will not do: input should be less than or equal to 65536."),
-        ("--max-length 1", "--max-length: 1 will not do: input should be greater than or equal to 2."),
-        ("--heldout-fraction 1", "--heldout-fraction: 1.0 will not do: input should be less than 1."),
+        ("--max-length 100000", "--max-length: 100000 will not do: it must be 65536 or less."),
+        ("--max-length 1", "--max-length: 1 will not do: it must be 2 or more."),
+        ("--heldout-fraction 1", "--heldout-fraction: 1.0 will not do: it must be below 1."),
         ("--heldout-fraction nan", "--heldout-fraction: nan will not do"),
-        ("--vocabulary-size 2", "--vocabulary-size: 2 will not do: input should be greater than or equal to 3."),
+        ("--vocabulary-size 2", "--vocabulary-size: 2 will not do: it must be 3 or more."),
         ("--vocabulary-size 9999999999", "--vocabulary-size: 9999999999 will not do"),
         ("--min-count 0", "--min-count: 0 will not do"),
         ("--tokenizer byte --min-count 2", "--min-count: kind byte has no use for it"),
-        ("--column=", "--column: '' will not do: string should have at least 1 character."),
-        ("--heldout=", "--heldout: '' will not do: string should have at least 1 character."),
+        ("--column=", "--column: '' will not do: it must be text of 1 or more characters."),
+        ("--heldout=", "--heldout: '' will not do: it must be text of 1 or more characters."),
     ],
 )
 def test_an_option_of_prepare_is_checked_as_the_setting_of_a_job_is(options, words, tmp_path):

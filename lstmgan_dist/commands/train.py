@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +36,9 @@ def train(
     gpus_per_worker: GpusPerWorker = None,
     cpus_per_worker: CpusPerWorker = None,
     address: RayAddress = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Take the run from a training that is writing to it, which then ends.")
+    ] = False,
     timeout: Annotated[
         float, typer.Option(min=1, help="Seconds after which a worker that answers no other is replaced.")
     ] = 120,
@@ -55,8 +59,10 @@ def train(
     size.check_lanes(settings.batch.lanes)
 
     from lstmgan_dist.storage import Folder
+    from lstmgan_dist.training.run import check_place
 
     Folder(url, settings.storage).check_writable()
+    check_place(url, settings.storage)
     corpus = _corpus(settings, url)
     console = stdout_console()
     if dry_run:
@@ -64,14 +70,25 @@ def train(
         return
 
     from lstmgan_dist.runtime import local
+    from lstmgan_dist.training.lease import taken
+    from lstmgan_dist.training.run import Run, check_fit
     from lstmgan_dist.training.screen import Terminal
 
+    check_fit(settings, corpus)
     local.choose_device(settings.device if not address else "auto")
-    with Terminal(console) as screen:
+    with Terminal(console) as screen, ExitStack() as meanwhile:
         if size.most:
-            opened, (outcome, stop) = _train_on_ray(url, settings, corpus, screen, size, address, timeout)
+            from lstmgan_dist.runtime.ray_cluster import connected_for
+
+            size = meanwhile.enter_context(connected_for(size, device=settings.device, address=address))
+        lease_number = meanwhile.enter_context(
+            taken(Folder(url, settings.storage), say=screen.say, take_over=take_over)
+        )
+        opened = Run.create_or_resume(url, settings, corpus, lease_number=lease_number)
+        if size.most:
+            outcome, stop = _train_on_ray(opened, lease_number, screen, size, timeout)
         else:
-            opened, (outcome, stop) = _train_here(url, settings, corpus, screen)
+            outcome, stop = _train_here(opened, corpus, screen)
     if not outcome.finished:
         assert stop.number is not None
         console.print(
@@ -98,46 +115,29 @@ def _show_plan(settings: config.Job, corpus: PreparedCorpus, console: Console) -
     console.print(plan(settings, corpus), markup=False, highlight=False)
 
 
-def _train_here(
-    url: str, settings: config.Job, corpus: PreparedCorpus, screen: Terminal
-) -> tuple[Run, tuple[Outcome, StopSignal]]:
+def _train_here(run: Run, corpus: PreparedCorpus, screen: Terminal) -> tuple[Outcome, StopSignal]:
     from lstmgan_dist.runs.train import train as run_training
     from lstmgan_dist.runtime import local
-    from lstmgan_dist.training.run import Run
 
-    opened = Run.create_or_resume(url, settings, corpus)
-    return opened, local.launch(lambda runtime: run_training(opened, corpus, runtime, screen), settings.device)
+    return local.launch(lambda runtime: run_training(run, corpus, runtime, screen), run.job.device)
 
 
 def _train_on_ray(
-    url: str,
-    settings: config.Job,
-    corpus: PreparedCorpus,
-    screen: Terminal,
-    size: WorkerSize,
-    address: str | None,
-    timeout: float,
-) -> tuple[Run, tuple[Outcome, StopSignal]]:
+    run: Run, lease_number: int, screen: Terminal, size: WorkerSize, timeout: float
+) -> tuple[Outcome, StopSignal]:
     from lstmgan_dist.runs.train import train_on_worker
-    from lstmgan_dist.runtime.ray_cluster import connected_for
-    from lstmgan_dist.storage import Folder
-    from lstmgan_dist.training.run import Run
+    from lstmgan_dist.runtime import ray_train
     from lstmgan_dist.training.screen import replay
 
-    folder = Folder(url, settings.storage)
-    url = str(folder.local_path or folder)  # absolute, for workers run in folders of their own
-    with connected_for(size, device=settings.device, address=address) as decided:
-        from lstmgan_dist.runtime import ray_train
-
-        opened = Run.create_or_resume(url, settings, corpus)
-        return opened, ray_train.launch(
-            partial(train_on_worker, url, settings),
-            size=decided,
-            timeout=timeout,
-            listen=lambda message: replay(message, screen),
-            say=screen.say,
-            furthest=lambda: screen.furthest,
-        )
+    url = str(run.folder.local_path or run.folder)  # absolute, for workers run in folders of their own
+    return ray_train.launch(
+        partial(train_on_worker, url, run.job, lease_number=lease_number),
+        size=size,
+        timeout=timeout,
+        listen=lambda message: replay(message, screen),
+        say=screen.say,
+        furthest=lambda: screen.furthest,
+    )
 
 
 def _say_where_to_look(run: Run, corpus: PreparedCorpus, outcome: Outcome) -> None:

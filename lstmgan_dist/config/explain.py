@@ -1,4 +1,4 @@
-"""Mistakes in settings, as pydantic finds them, in one sentence each that says where and what would do."""
+"""Mistakes in settings, as pydantic finds them, in a sentence each that says where and what would do."""
 
 from __future__ import annotations
 
@@ -11,35 +11,36 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
-from lstmgan_dist.settings import OneOf, Settings, either
+from lstmgan_dist.settings import OneOf, Settings, choices, either
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 
 def explain(error: ValidationError, model: type[Settings], options: Mapping[str, str] | None = None) -> str:
-    """The first mistake of a validation error as one sentence, with what would do at its place.
+    """Every mistake of a validation error in a sentence with what would do at its place; a line each.
 
     options: what keys are called where they do not come from a file.
     """
-    mistakes = [(_place(model, _path(mistake)), mistake) for mistake in error.errors()]
-    begins = mistakes[0][0].keys
-    # A union says of each of its members why that does not fit; the one that fits furthest was meant.
-    place, mistake = max(
-        (candidate for candidate in mistakes if candidate[0].keys[: len(begins)] == begins),
-        key=lambda candidate: len(candidate[0].keys),
-    )
+    mistakes: dict[tuple[str, ...], tuple[_Place, ErrorDetails]] = {}
+    for mistake in error.errors():
+        place = _place(model, _path(mistake))
+        mistakes.setdefault(tuple(place.keys), (place, mistake))
+    # A union says of each of its members why that does not fit, and the one that fits furthest was meant; what is wrong
+    # inside a list makes the list itself one mistake more.
+    meant = [
+        found
+        for keys, found in mistakes.items()
+        if not any(other[: len(keys)] == keys and other != keys for other in mistakes)
+    ]
+    return "\n".join(_sentence(place, mistake, options or {}) for place, mistake in meant)
+
+
+def _sentence(place: _Place, mistake: ErrorDetails, options: Mapping[str, str]) -> str:
     where = ".".join(place.keys)
-    if options:
-        where = options.get(where.rstrip(".0123456789"), where)
-    sentence = f"{where}: {_what_is_wrong(place, mistake)}" if where else mistake["msg"]
-    sentence = sentence.removeprefix("Value error, ")
-    if not sentence.endswith((".", "?")):
-        sentence += "."
-    # What is wrong inside a list makes the list itself one mistake more for pydantic.
-    places = {tuple(other.keys) for other, _ in mistakes if other.keys[: len(begins)] != begins}
-    others = len([one for one in places if not any(one == place[: len(one)] for place in places - {one})])
-    return sentence + (f" ({others} more mistake{'s' if others > 1 else ''}.)" if others else "")
+    where = options.get(where.rstrip(".0123456789"), where)
+    sentence = f"{where}: {_what_is_wrong(place, mistake)}" if where else mistake["msg"].removeprefix("Value error, ")
+    return sentence if sentence.endswith((".", "?")) else f"{sentence}."
 
 
 @dataclass(frozen=True)
@@ -131,12 +132,108 @@ def _what_is_wrong(place: _Place, mistake: ErrorDetails) -> str:
         case "missing":
             return "this key is required"
         case "union_tag_invalid":
-            return f"kind {given['kind']} is not known: choose {_kinds(place.inside)}"
+            return f"kind {given['kind']} is not known: {_choose(given['kind'], _kinds(place.inside))}"
         case "union_tag_not_found":
-            return f"kind is missing: choose {_kinds(place.inside)}"
+            return f"kind is missing: choose {either(_kinds(place.inside))}"
+        case "literal_error":
+            assert place.block
+            return f"{given!r} will not do: {_choose(given, choices(place.block.model_fields[place.keys[-1]]))}"
         case "value_error" | "without_use":
             return message
-    return message if isinstance(given, dict | list) else f"{given!r} will not do: {message[0].lower()}{message[1:]}"
+    wanted = _wanted(place, mistake)
+    wrong = f"it must be {wanted}" if wanted else f"{message[0].lower()}{message[1:]}"
+    return wrong if isinstance(given, dict | list) else f"{given!r} will not do: {wrong}"
+
+
+def _wanted(place: _Place, mistake: ErrorDetails) -> str | None:
+    """What would do, of pydantic's kinds of mistake that a job can have."""
+    limits = mistake.get("ctx", {})
+    match mistake["type"]:
+        case "int_type" | "int_parsing" | "int_from_float" | "int_parsing_size":
+            return "a whole number"
+        case "float_type" | "float_parsing":
+            return "a number"
+        case "finite_number":
+            return "a finite number"
+        case "bool_type" | "bool_parsing":
+            return "true or false"
+        case "string_type":
+            return "text"
+        case "string_too_short":
+            return f"text of {limits['min_length']} or more characters"
+        case "greater_than":
+            return f"above {limits['gt']:g}"
+        case "greater_than_equal":
+            return f"{limits['ge']:g} or more"
+        case "less_than":
+            return f"below {limits['lt']:g}"
+        case "less_than_equal":
+            return f"{limits['le']:g} or less"
+        case "tuple_type" | "list_type":
+            return "a list, in square brackets"
+        case "too_short":
+            return f"a list of at least {limits['min_length']}"
+        case "too_long":
+            return f"a list of at most {limits['max_length']}"
+        case "dict_type":
+            return "a mapping, such as {2: 100}"
+        case "model_type" | "model_attributes_type" | "dict_attributes_type":
+            blocks = [block for block in place.inside if _is_block(block)]
+            return (
+                f"a block of settings: {either(blocks[0].model_fields)}" if len(blocks) == 1 else "a block of settings"
+            )
+    return None
+
+
+# What the literature and other programs call things, and what they are called here.
+_SYNONYMS = {
+    "bce": "cross_entropy",
+    "minimax": "cross_entropy",
+    "vanilla": "cross_entropy",
+    "lsgan": "least_squares",
+    "rsgan": "relativistic",
+    "ragan": "relativistic_average",
+    "rasgan": "relativistic_average",
+    "wgan": "hinge with regulariser: {kind: gradient_penalty}",
+    "wasserstein": "hinge with regulariser: {kind: gradient_penalty}",
+    "wgan_gp": "hinge with regulariser: {kind: gradient_penalty}",
+    "reinforce": "score_function",
+    "policy_gradient": "score_function",
+    "gumbel": "gumbel_softmax",
+    "cnn": "convolutional",
+    "conv": "convolutional",
+    "rnn": "lstm",
+    "gru": "lstm",
+    "relational": "relational_memory",
+    "rmc": "relational_memory",
+    "mle": "likelihood",
+    "ml": "likelihood",
+    "pretrain": "likelihood",
+    "pretraining": "likelihood",
+    "gan": "adversarial",
+    "char": "character",
+    "words": "word",
+    "bytes": "byte",
+    "sentencepiece": "bpe",
+    "subword": "bpe",
+    "r1": "real_gradient",
+    "gp": "gradient_penalty",
+    "ema": "moving_average",
+    "gpu": "cuda",
+    "float32": "fp32",
+    "bfloat16": "bf16",
+    "fp16": "bf16",
+}
+
+
+def _choose(given: Any, words: Sequence[str]) -> str:
+    """What to write instead of a word that is none of these."""
+    word = str(given).lower().replace("-", "_").replace(" ", "_")
+    known = _SYNONYMS.get(word, "")
+    if known.partition(" ")[0] in words:
+        return f"write {known}"
+    near = difflib.get_close_matches(word, words, n=1)
+    return f"did you mean {near[0]}?" if near else f"choose {either(words)}"
 
 
 def _no_such_key(place: _Place, block: type[Settings]) -> str:
@@ -151,8 +248,8 @@ def _no_such_key(place: _Place, block: type[Settings]) -> str:
     return f"there is no such key: {f'did you mean {near[0]}?' if near else 'choose ' + either(block.model_fields)}"
 
 
-def _kinds(blocks: tuple[Any, ...]) -> str:
-    return either(kind for block in blocks if _is_block(block) and (kind := _kind(block)))
+def _kinds(blocks: tuple[Any, ...]) -> list[str]:
+    return [kind for block in blocks if _is_block(block) and (kind := _kind(block))]
 
 
 def _article(word: str) -> str:

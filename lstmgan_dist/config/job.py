@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, model_validator
@@ -58,34 +59,40 @@ class Job(Settings):
 
     @model_validator(mode="after")
     def _combinations(self, info: ValidationInfo) -> Self:
-        if self.corpus.layout == "continuous" and self.guard.distinct_2_floor and info.context != RESOLVED:
-            raise ValueError(
-                "guard.distinct_2_floor needs corpus.layout: sentences, for no samples are counted of one long text: "
-                "leave it out"
-            )
-        if self.corpus.layout == "continuous" and (self.evaluate.frontier or self.checkpoint.best_by == "frontier"):
-            raise ValueError(
-                "evaluate.frontier and checkpoint.best_by: frontier need corpus.layout: sentences, for judges read "
-                "whole texts: leave them out"
-            )
-        if self.corpus.layout == "continuous" and self.generator.latent:
-            raise ValueError("generator.latent needs corpus.layout: sentences, for z belongs to one sentence")
+        objections = list(self._objections(is_resolved=info.context == RESOLVED))
+        if objections:
+            raise ValueError("\n".join(objections))
+        return self
+
+    def _objections(self, *, is_resolved: bool) -> Iterator[str]:
+        """What does not go together, a sentence each."""
+        if self.corpus.layout == "continuous":
+            if self.guard.distinct_2_floor and not is_resolved:
+                yield (
+                    "guard.distinct_2_floor needs corpus.layout: sentences, for no samples are counted of one long "
+                    "text: leave it out."
+                )
+            if self.evaluate.frontier or self.checkpoint.best_by == "frontier":
+                yield (
+                    "evaluate.frontier and checkpoint.best_by: frontier need corpus.layout: sentences, for judges read "
+                    "whole texts: leave them out."
+                )
+            if self.generator.latent:
+                yield "generator.latent needs corpus.layout: sentences, for z belongs to one sentence."
         for number, phase in enumerate(self.phases):
             if phase.plays:
-                self._check_game(f"phases.{number}", phase)
+                yield from self._objections_to_game(f"phases.{number}", phase)
         if self.discriminator is not None:
             objection = self.discriminator.objection(self.generator, self.corpus.max_length)
             if objection:
-                raise ValueError(f"discriminator.{objection}")
-        return self
+                yield f"discriminator.{objection}."
 
-    def _check_game(self, where: str, phase: Phase) -> None:
-        if self.discriminator is None:
-            raise ValueError(f"{where} is {phase.kind}, which needs a discriminator: add a discriminator block")
+    def _objections_to_game(self, where: str, phase: Phase) -> Iterator[str]:
         if self.corpus.layout != "sentences":
-            raise ValueError(
-                f"{where} is {phase.kind}, which needs corpus.layout: sentences, for it scores whole texts"
-            )
+            yield f"{where} is {phase.kind}, which needs corpus.layout: sentences, for it scores whole texts."
+        if self.discriminator is None:
+            yield f"{where} is {phase.kind}, which needs a discriminator: add a discriminator block."
+            return
         objection = phase.objection(self.discriminator)
         if objection:
-            raise ValueError(f"{where}.{objection}")
+            yield f"{where}.{objection}."

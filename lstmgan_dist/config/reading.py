@@ -74,7 +74,8 @@ def parse_job(text: str, *, name: str, overrides: tuple[str, ...] = ()) -> Job:
     try:
         return Job.model_validate(tree, context=context)
     except ValidationError as error:
-        raise UserError(f"{name}: {explain(error, Job)}") from error
+        mistakes = explain(error, Job).splitlines()
+        raise UserError("\n".join(f"{name}: {mistake}" for mistake in mistakes)) from error
 
 
 # Keys that every version of `dump_job` has written and nobody writes by hand, all of them.

@@ -41,8 +41,12 @@ def _judge_phase(
     return judge_phase(run, weights, step, likelihood=likelihood, runtime=runtime, watch=watch)
 
 
-def train_on_worker(url: str, job: Job, runtime: Runtime, send: Callable[[Message], None]) -> Outcome:
+def train_on_worker(
+    url: str, job: Job, runtime: Runtime, send: Callable[[Message], None], *, lease_number: int | None = None
+) -> Outcome:
     """Train a run that exists, as one of the workers, wherever that is; the first one's screen is where `send` leads.
+
+    lease_number: what the process that has started the workers has taken of the run.
 
     Raises:
         UserError: if this machine does not see the run or its corpus.
@@ -53,5 +57,5 @@ def train_on_worker(url: str, job: Job, runtime: Runtime, send: Callable[[Messag
             f"{socket.gethostname()} does not see the run {url}: put it where all nodes can reach it with --run, such "
             "as s3:// or a mounted share."
         )
-    run = Run(folder, job)
+    run = Run(folder, job, lease_number=lease_number)
     return train(run, run.corpus(), runtime, Relay(send))

@@ -60,8 +60,6 @@ def launch(
         UserError: if a worker raised one, or the work is given up.
     """
     os.environ.update(_DRIVER_ENVIRONMENT)
-    # A worker that died, and the last one that ended, are noticed after so many seconds; each is asked every time.
-    os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = str(min(2.0, max(0.5, size.most / 32)))
     if size.fewest < size.most:
         # Ray believes for a while in the workers of a node that is gone; an elastic group then asks for fewer.
         os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = "5"

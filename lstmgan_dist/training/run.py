@@ -4,6 +4,7 @@ job.yaml        the job as resolved        checkpoints/    see checkpoint.py
 corpus.json     where its corpus is        tensorboard/    event files
 tokenizer.json  text <-> ids               samples/        texts shown at evaluations
 metrics.jsonl   one line a measurement     evaluation/     reports
+                                           lease/          who trains it: see lease.py
 environment.json   what it was trained with: see environment.py
 """
 
@@ -24,6 +25,7 @@ from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.synthetic import is_synthetic, prepare_synthetic, synthetic_key
 from lstmgan_dist.storage import BY_ENVIRONMENT, WRITE_PROBE, Folder, matching_files
 from lstmgan_dist.storage_settings import Storage
+from lstmgan_dist.training import lease
 from lstmgan_dist.training.checkpoint import Checkpoint, Checkpoints
 from lstmgan_dist.training.progress import Progress
 
@@ -34,11 +36,15 @@ TOKENIZER = "tokenizer.json"
 
 
 class Run:
-    """A run that exists: its job has been written to its folder."""
+    """A run that exists: its job has been written to its folder.
 
-    def __init__(self, folder: Folder, job: Job) -> None:
+    lease_number: the number of the lease of the training which writes to it; None where nothing is written.
+    """
+
+    def __init__(self, folder: Folder, job: Job, *, lease_number: int | None = None) -> None:
         self.folder = folder
         self.job = job
+        self._lease_number = lease_number
         self.checkpoints = Checkpoints(folder / "checkpoints", keep=job.checkpoint.keep)
 
     @classmethod
@@ -54,17 +60,16 @@ class Run:
         return cls(folder, parse_job(folder.read(JOB).decode(), name=folder.path(JOB)))
 
     @classmethod
-    def create_or_resume(cls, url: str, job: Job, corpus: PreparedCorpus) -> Run:
+    def create_or_resume(cls, url: str, job: Job, corpus: PreparedCorpus, *, lease_number: int | None = None) -> Run:
         """The run of a job at an address: a new one, or the one there if it is of the same job and text.
 
         Raises:
             UserError: if the folder holds something else, with the differences.
         """
         check_fit(job, corpus)
+        check_place(url, job.storage)
         folder = Folder(url, job.storage)
         has_run = folder.exists(JOB)
-        if not has_run and set(folder.list()) - {WRITE_PROBE}:
-            raise UserError(f"{url} is not empty and holds no run: choose another folder with --run.")
         # Where no checkpoint was ever begun there is nothing to resume, and a corrected job may start over.
         if not has_run or not Checkpoints(folder / "checkpoints", keep=1).steps():
             # The job comes last: a folder with a job has a corpus and a tokenizer.
@@ -72,7 +77,7 @@ class Run:
             record = {"url": _relative(corpus.folder.url, folder.url), "fingerprint": corpus.fingerprint}
             folder.write(CORPUS, json.dumps(record, indent=1).encode())
             folder.write(JOB, dump_job(job).encode())
-            return cls(folder, job)
+            return cls(folder, job, lease_number=lease_number)
         run = cls.open(url, job.storage)
         changed = differences(run.job, job)
         if changed:
@@ -87,7 +92,16 @@ class Run:
                 f"{corpus.fingerprint[:12]}: the text has changed. Choose another --run, or restore the text."
             )
         # The new job, for it may say otherwise how the storage is reached.
-        return cls(folder, job)
+        return cls(folder, job, lease_number=lease_number)
+
+    def check_lease(self) -> None:
+        """See that nobody else has taken the run meanwhile.
+
+        Raises:
+            UserError: if somebody has.
+        """
+        if self._lease_number is not None:
+            lease.check(self.folder, self._lease_number)
 
     @property
     def storage(self) -> Storage:
@@ -162,6 +176,17 @@ class Run:
     def _chosen_by_verdict(self) -> int | None:
         evaluation = self.folder / EVALUATION
         return json.loads(evaluation.read(VERDICT))["step"] if evaluation.exists(VERDICT) else None
+
+
+def check_place(url: str, storage: Storage) -> None:
+    """See that a folder is a run's or can become one.
+
+    Raises:
+        UserError: if it holds something else.
+    """
+    folder = Folder(url, storage)
+    if not folder.exists(JOB) and set(folder.list()) - {WRITE_PROBE, lease.LEASE}:
+        raise UserError(f"{url} is not empty and holds no run: choose another folder with --run.")
 
 
 def check_fit(job: Job, corpus: PreparedCorpus) -> None:

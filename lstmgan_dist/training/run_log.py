@@ -18,9 +18,11 @@ from torch.utils.tensorboard.summary import hparams
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from lstmgan_dist.config import Job, dump_job
+from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.findings import ContestFindings
 from lstmgan_dist.nested import leaves
 from lstmgan_dist.storage import Folder
+from lstmgan_dist.training.run import Run
 
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
@@ -66,11 +68,9 @@ class Log(Protocol):
         ...
 
 
-def open_log(
-    folder: Folder, job: Job, *, step: int, rank: int, warn: Callable[[str], None]
-) -> AbstractContextManager[Log]:
+def open_log(run: Run, *, step: int, rank: int, warn: Callable[[str], None]) -> AbstractContextManager[Log]:
     """The log of a run: of the workers, the first alone writes one."""
-    return nullcontext(_NoLog()) if rank else RunLog(folder, job, step=step, warn=warn)
+    return nullcontext(_NoLog()) if rank else RunLog(run, step=step, warn=warn)
 
 
 class RunLog:
@@ -80,14 +80,15 @@ class RunLog:
     TensorBoard and the terminal only. What was logged after `step`, by an attempt that then died, is dropped.
 
     A remote run's files grow on this machine, for event files need a file system that appends, and a thread brings them
-    to the run every `log.publish_seconds`.
+    to the run every `log.publish_seconds`, unless another training has taken the run meanwhile.
     """
 
-    def __init__(self, folder: Folder, job: Job, *, step: int, warn: Callable[[str], None]) -> None:
-        self._folder = folder
+    def __init__(self, run: Run, *, step: int, warn: Callable[[str], None]) -> None:
+        self._run = run
+        self._folder, job = run.folder, run.job
         self._warn = warn
-        self._staging = None if folder.local_path else Path(tempfile.mkdtemp(prefix="lstmgan-"))
-        local = folder.local_path or self._staging
+        self._staging = None if run.folder.local_path else Path(tempfile.mkdtemp(prefix="lstmgan-"))
+        local = run.folder.local_path or self._staging
         assert local is not None
         self._local = local
         self._published: dict[str, int] = {}
@@ -116,8 +117,10 @@ class RunLog:
         if self._staging:
             self._closed.set()
             self._publisher.join()
-            self.publish()
-            shutil.rmtree(self._staging)
+            try:
+                self.publish()
+            finally:
+                shutil.rmtree(self._staging)
 
     def scalars(self, step: int, values: Mapping[str, float], *, phase: int) -> None:
         for name, value in values.items():
@@ -148,6 +151,7 @@ class RunLog:
             return
         self._writer.flush()
         with self._publishing:
+            self._run.check_lease()
             for path in sorted(self._staging.rglob("*")):
                 name, size = path.relative_to(self._staging).as_posix(), path.stat().st_size
                 if path.is_file() and self._published.get(name) != size:
@@ -158,6 +162,8 @@ class RunLog:
         while not self._closed.wait(seconds):
             try:
                 self.publish()
+            except UserError:
+                return  # the run has been taken over, which the next checkpoint finds, too, and says
             except OSError as error:
                 self._warn(f"The curves of {self._folder} could not be brought up to date, and will be later: {error}")
 

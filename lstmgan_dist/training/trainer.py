@@ -87,7 +87,7 @@ class _Training:
         step, rank = self.progress.step, self.runtime.rank
         with (
             self._training_text() as stream,
-            open_log(self.run.folder, self.job, step=step, rank=rank, warn=self.screen.say) as log,
+            open_log(self.run, step=step, rank=rank, warn=self.screen.say) as log,
             self.commits,
         ):
             if checkpoint:
@@ -286,6 +286,7 @@ class _Training:
         step, protected = self.progress.step, self.progress.protected_steps()
 
         def commit() -> None:
+            self.run.check_lease()
             # The log comes first: a resumed run must find every line up to its checkpoint.
             log.publish()
             self.run.checkpoints.save(step, sections, progress)

@@ -26,7 +26,11 @@ def places_of_dropout(dropout: type[Settings], *places: str) -> BeforeValidator:
     """One number instead of a kind's own dropout settings: that much in each of these places."""
 
     def of_one_number(value: Any) -> Any:
-        return dict.fromkeys(places, value) if isinstance(value, int | float) else value
+        if not isinstance(value, int | float):
+            return value
+        if not 0 <= value < 1:
+            raise ValueError(f"{value} will not do: it must be 0 or more, and below 1")
+        return dict.fromkeys(places, value)
 
     return BeforeValidator(of_one_number, json_schema_input_type=dropout | Probability)
 
