@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from lstmgan_dist import __version__
 from lstmgan_dist.commands.cluster import logs, status, stop, submit
 from lstmgan_dist.commands.evaluate import evaluate
 from lstmgan_dist.commands.generate import generate
@@ -31,8 +32,19 @@ for command in (train, submit, status, logs, stop, prepare, generate, evaluate, 
     app.command()(command)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lstmgan {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _options(debug: Annotated[bool, typer.Option(help="Show tracebacks of mistakes.")] = False) -> None:
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of mistakes.")] = False,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version, and end.")
+    ] = False,
+) -> None:
     _DEBUG.append(debug)
 
 

@@ -35,7 +35,7 @@ class Settings(BaseModel):
     where somebody gives it, and left out of what is written.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     without_use: ClassVar[WithoutUse] = {}
 
     @model_validator(mode="before")

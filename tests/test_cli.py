@@ -18,6 +18,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from lstmgan_dist import __version__
 from lstmgan_dist.cli import app
 from lstmgan_dist.corpus.settings import Corpus, TokenizerSettings
 from lstmgan_dist.errors import UserError
@@ -206,15 +207,26 @@ def test_inspect_tells_runs_corpora_and_checkpoints(run):
 
 def test_dry_run_shows_the_plan_and_starts_nothing(jobs, tmp_path):
     printed = lstmgan("train", jobs / "sentences.yaml", "--run", tmp_path / "run", "--dry-run")
-    for words in (
-        "finish_with: best",
-        "generator:",
-        "embedding.weight",
-        "phase 3, adversarial: at most 6 steps",
-        "MiB",
-    ):
+    for words in ("generator:", "embedding.weight", "phase 3, adversarial: at most 6 steps", "MiB", "run is new."):
         assert words in printed
+    assert "finish_with: best" not in printed
     assert not (tmp_path / "run").exists()
+    full = lstmgan("train", jobs / "sentences.yaml", "--run", tmp_path / "run", "--dry-run", "--full")
+    assert full.startswith(printed)
+    assert "finish_with: best" in full
+
+
+def test_dry_run_tells_a_run_of_the_job_from_another_and_what_does_not_fit(jobs, run):
+    command = ("train", jobs / "sentences.yaml", "--run", run, "--dry-run")
+    assert "is a run of this job, with a checkpoint of step 17." in lstmgan(*command)
+    assert "is a run of a different job: batch.size: 8 -> 16." in lstmgan(*command, "--set", "batch.size=16")
+    complaint = lstmgan(*command, "--set", "generator.hidden=400000", code=2)
+    assert "their gradients and Adam's moments take" in complaint
+    assert "make the networks smaller." in complaint
+
+
+def test_the_version_is_told():
+    assert lstmgan("--version") == f"lstmgan {__version__}\n"
 
 
 @pytest.mark.parametrize(

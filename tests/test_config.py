@@ -206,6 +206,8 @@ def test_overrides_reach_into_lists_and_keep_their_order():
         ("generator.tied=maybe", "generator.tied: 'maybe' will not do: it must be true or false."),
         ("discriminator.dropout=1", "discriminator.dropout: 1 will not do: it must be below 1."),
         ("phases.0.optimizer.learning_rate=0", "learning_rate: 0 will not do: it must be above 0."),
+        ("phases.0.optimizer.learning_rate=.inf", "learning_rate: inf will not do: it must be a finite number."),
+        ("phases.0.optimizer.learning_rate=1000", "learning_rate: 1000 will not do: it must be 100 or less."),
         ("name=3", "name: 3 will not do: it must be text."),
         ("phases.7.steps=1", "the job has no place called phases.7.steps"),
         ("steps", "write it as key=value"),
@@ -245,6 +247,9 @@ def test_broken_files_are_named_with_their_line(tmp_path):
     (tmp_path / "broken.yaml").write_text("name: x\nphases: [1,\n")
     with pytest.raises(UserError, match=r"broken\.yaml, line 3: this is not valid YAML"):
         load_job(tmp_path / "broken.yaml")
+    (tmp_path / "twice.yaml").write_text("name: x\nbatch: {size: 8}\nbatch: {size: 16}\n")
+    with pytest.raises(UserError, match=r"twice\.yaml, line 3: the key batch stands twice in one block: leave one of"):
+        load_job(tmp_path / "twice.yaml")
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(UserError, match="a job file is a mapping of settings"):
         load_job(tmp_path / "list.yaml")

@@ -52,7 +52,9 @@ def generate(
     top_k: Annotated[int | None, typer.Option(min=1, help="Draw from the k likeliest tokens only.")] = None,
     top_p: TopP = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same texts, with as many threads.")] = 1,
-    max_length: Annotated[int | None, typer.Option(min=1, help="Most tokens of a text.  (default: the job's)")] = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000, help="Most tokens of a text.  (default: the job's)")
+    ] = None,
     checkpoint: CheckpointName = "best",
     unknown: OnUnknown = "error",
     no_unknown: NoUnknown = False,

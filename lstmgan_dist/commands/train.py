@@ -10,7 +10,7 @@ import typer
 
 from lstmgan_dist import config
 from lstmgan_dist.commands.options import CpusPerWorker, GpusPerWorker, JobFile, Overrides, RayAddress, wanted_size
-from lstmgan_dist.commands.terminal import preparation_bar, stdout_console
+from lstmgan_dist.commands.terminal import preparation_bar, stdout_console, warn
 from lstmgan_dist.runtime.worker_size import WorkerSize
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the job, prepare its corpus, show the plan, and start nothing.")
     ] = False,
+    full: Annotated[bool, typer.Option("--full", help="With --dry-run: also the whole job, defaults and all.")] = False,
     workers: Annotated[
         str, typer.Option(metavar="N|MIN..MAX", help="Workers on Ray; MIN..MAX takes what there is; 0: no Ray.")
     ] = "0",
@@ -65,17 +66,22 @@ def train(
     check_place(url, settings.storage)
     corpus = _corpus(settings, url)
     console = stdout_console()
-    if dry_run:
-        _show_plan(settings, corpus, console)
-        return
 
     from lstmgan_dist.runtime import local
     from lstmgan_dist.training.lease import taken
+    from lstmgan_dist.training.plan import memory_warning
     from lstmgan_dist.training.run import Run, check_fit
     from lstmgan_dist.training.screen import Terminal
 
     check_fit(settings, corpus)
-    local.choose_device(settings.device if not address else "auto")
+    if dry_run:
+        _show_plan(url, settings, corpus, console, is_full=full)
+    device = local.choose_device(settings.device if not address else "auto")
+    doubt = None if address else memory_warning(settings, corpus.tokenizer.vocabulary_size, local.memory_of(device))
+    if doubt:
+        warn(doubt)
+    if dry_run:
+        return
     with Terminal(console) as screen, ExitStack() as meanwhile:
         if size.most:
             from lstmgan_dist.runtime.ray_cluster import connected_for
@@ -106,13 +112,14 @@ def _corpus(settings: config.Job, url: str) -> PreparedCorpus:
         return prepared_corpus(settings.corpus, url, report, settings.storage)
 
 
-def _show_plan(settings: config.Job, corpus: PreparedCorpus, console: Console) -> None:
+def _show_plan(url: str, settings: config.Job, corpus: PreparedCorpus, console: Console, *, is_full: bool) -> None:
     from lstmgan_dist.training.plan import plan
-    from lstmgan_dist.training.run import check_fit
+    from lstmgan_dist.training.run import what_is_there
 
-    check_fit(settings, corpus)
-    console.print(config.dump_job(settings), markup=False, highlight=False)
-    console.print(plan(settings, corpus), markup=False, highlight=False)
+    lines = [plan(settings, corpus), what_is_there(url, settings)]
+    if is_full:
+        lines.append(f"\n{config.dump_job(settings)}")
+    console.print("\n".join(lines), markup=False, highlight=False)
 
 
 def _train_here(run: Run, corpus: PreparedCorpus, screen: Terminal) -> tuple[Outcome, StopSignal]:

@@ -58,11 +58,11 @@ def load_job(path: str | Path, overrides: tuple[str, ...] = ()) -> Job:
 def parse_job(text: str, *, name: str, overrides: tuple[str, ...] = ()) -> Job:
     """Like `load_job`, from the YAML itself; `name` stands for the file in messages."""
     try:
-        tree = yaml.safe_load(text)
+        tree = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{name}{where}: this is not valid YAML: {getattr(error, 'problem', error)}.") from error
+        raise UserError(f"{name}{where}: {_of_yaml(error)}.") from error
     if not isinstance(tree, dict):
         raise UserError(
             f"{name}: a job file is a mapping of settings, such as name: my-run, but this is something else."
@@ -76,6 +76,28 @@ def parse_job(text: str, *, name: str, overrides: tuple[str, ...] = ()) -> Job:
     except ValidationError as error:
         mistakes = explain(error, Job).splitlines()
         raise UserError("\n".join(f"{name}: {mistake}" for mistake in mistakes)) from error
+
+
+def _of_yaml(error: yaml.YAMLError) -> str:
+    problem = getattr(error, "problem", error)
+    return (
+        str(problem) if isinstance(error, yaml.constructor.ConstructorError) else f"this is not valid YAML: {problem}"
+    )
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in one mapping, of which YAML would take the last and say nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key.value} stands twice in one block: leave one of them out",
+                    problem_mark=key.start_mark,
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 # Keys that every version of `dump_job` has written and nobody writes by hand, all of them.

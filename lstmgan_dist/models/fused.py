@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lstmgan_dist.models.initialise import stream, uniform_
+from lstmgan_dist.models.initialise import orthogonal_, uniform_
 
 # A product with numbers below 1e-38, of which the gradient of a sharp softmax is full, takes an Intel CPU forty times
 # as long. Threads inherit this, so it comes before any product.
@@ -70,7 +70,7 @@ class LSTMLayer(nn.LSTM):
         hidden, inputs = self.hidden_size, self.input_size
         uniform_(self.weight_ih_l0, math.sqrt(6 / (inputs + hidden)), seed, f"{name} input")
         for gate, weight_HH in enumerate(self.weight_hh_l0.chunk(4)):
-            weight_HH.copy_(nn.init.orthogonal_(torch.empty(hidden, hidden), generator=stream(seed, f"{name} {gate}")))
+            orthogonal_(weight_HH, seed, f"{name} {gate}")
         self.bias_ih_l0.zero_()
         self.bias_hh_l0.zero_()
         self.bias_ih_l0[hidden : 2 * hidden] = 1  # gates are in the order input, forget, cell, output

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import torch
 
 
+_MOST_LEARNING_RATE = 100
+
+
 class Optimizer(Settings):
     """How a player's weights follow its gradient."""
 
@@ -23,8 +26,9 @@ class Optimizer(Settings):
     }
 
     kind: Literal["adam", "adamw", "sgd"] = Field(default="adam", description="Update rule.")
-    learning_rate: Annotated[float, Field(gt=0)] | Schedule = Field(
-        default=1e-3, description="Above 0; a number or schedule."
+    learning_rate: Annotated[float, Field(gt=0, le=_MOST_LEARNING_RATE)] | Schedule = Field(
+        default=1e-3,
+        description=f"Above 0, {_MOST_LEARNING_RATE} or less; a number or schedule.",
     )
     warmup_steps: int = Field(default=0, ge=0, description="Steps over which the learning rate rises linearly from 0.")
     betas: tuple[Probability, Probability] = Field(default=(0.9, 0.999), description="Adam's moment decays, 0 to 1.")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Literal, TypeVar
 
 import torch
@@ -61,6 +63,16 @@ def choose_device(wanted: DeviceChoice) -> torch.device:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise UserError("device: cuda is asked for, but this machine has no usable GPU: try device: auto.")
     return torch.device("cpu" if wanted == "cpu" or not torch.cuda.is_available() else "cuda")
+
+
+def memory_of(device: torch.device) -> int:
+    """Bytes that a process may use there: of the GPU, or of this machine or the container that it is in."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    limit = Path("/sys/fs/cgroup/memory.max")
+    allowed = limit.read_text().strip() if limit.exists() else "max"
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(installed, int(allowed)) if allowed.isdigit() else installed
 
 
 @contextmanager

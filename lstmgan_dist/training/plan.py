@@ -1,12 +1,14 @@
-"""What a job would do, before it does it: networks, steps and memory."""
+"""What a job would do, before it does it: networks, steps and memory. Nothing is built: networks have shapes alone."""
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from lstmgan_dist.config import Job
 from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.corpus.stream import batches_per_epoch
+from lstmgan_dist.errors import UserError
 from lstmgan_dist.training.clock import steps_of
 from lstmgan_dist.training.game import build_discriminator, build_generator
 
@@ -17,13 +19,10 @@ _MEBI = 2**20
 def plan(job: Job, corpus: PreparedCorpus) -> str:
     """The networks layer by layer, the steps of each phase, and an estimate of the memory of one worker."""
     vocabulary_size = corpus.tokenizer.vocabulary_size
-    networks: dict[str, nn.Module] = {"generator": build_generator(job, vocabulary_size)}
-    if job.discriminator:
-        networks["discriminator"] = build_discriminator(job, vocabulary_size)
+    networks = _networks(job, vocabulary_size)
     lines = []
     for name, network in networks.items():
-        total = sum(parameter.numel() for parameter in network.parameters())
-        lines.append(f"{name}: {total:,} parameters")
+        lines.append(f"{name}: {_parameters(network):,} parameters")
         for path, parameter in network.named_parameters():
             shape = " x ".join(map(str, parameter.shape))
             lines.append(f"  {path:<40} {shape:>16} {parameter.numel():>14,}")
@@ -36,13 +35,52 @@ def plan(job: Job, corpus: PreparedCorpus) -> str:
             f"phase {number + 1}, {phase.kind}: at most {steps:,} steps, "
             f"{steps * phase.batches_per_step / batches:.1f} epochs of real text"
         )
-    lines.append(f"memory of one worker, about: {_bytes(job, networks, vocabulary_size) / _MEBI:,.0f} MiB")
+    needed = _weight_bytes(networks) + _activation_bytes(job, vocabulary_size)
+    lines.append(f"memory of one worker, about: {needed / _MEBI:,.0f} MiB")
     return "\n".join(lines)
 
 
-def _bytes(job: Job, networks: dict[str, nn.Module], vocabulary_size: int) -> int:
-    """Weights, gradients and Adam's two moments, and the activations of the widest update."""
-    weights = sum(parameter.numel() for network in networks.values() for parameter in network.parameters())
+def memory_warning(job: Job, vocabulary_size: int, available: int) -> str | None:
+    """Why a worker with so many bytes of memory may not be able to train the job; None if it should be.
+
+    Raises:
+        UserError: if not even its weights fit.
+    """
+    networks = _networks(job, vocabulary_size)
+    weights, activations = _weight_bytes(networks), _activation_bytes(job, vocabulary_size)
+    if weights > available:
+        sizes = " and ".join(f"{_parameters(network):,} of the {name}" for name, network in networks.items())
+        raise UserError(
+            f"The parameters ({sizes}), their gradients and Adam's moments take {weights / _MEBI:,.0f} MiB, and there "
+            f"are {available / _MEBI:,.0f}: make the networks smaller."
+        )
+    if weights + activations > available:
+        return (
+            f"This may need {(weights + activations) / _MEBI:,.0f} MiB, and there are {available / _MEBI:,.0f}: lower "
+            "batch.size, or raise batch.accumulate."
+        )
+    return None
+
+
+def _networks(job: Job, vocabulary_size: int) -> dict[str, nn.Module]:
+    with torch.device("meta"):
+        networks: dict[str, nn.Module] = {"generator": build_generator(job, vocabulary_size)}
+        if job.discriminator:
+            networks["discriminator"] = build_discriminator(job, vocabulary_size)
+    return networks
+
+
+def _parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def _weight_bytes(networks: dict[str, nn.Module]) -> int:
+    """Of weights, gradients and Adam's two moments."""
+    return 4 * _FLOAT * sum(map(_parameters, networks.values()))
+
+
+def _activation_bytes(job: Job, vocabulary_size: int) -> int:
+    """Of the widest update."""
     rows, longest = job.batch.size // job.batch.accumulate, job.corpus.max_length
     positions = rows * longest
     # Logits with their gradient and softmax.
@@ -52,4 +90,4 @@ def _bytes(job: Job, networks: dict[str, nn.Module], vocabulary_size: int) -> in
         if phase.plays and phase.moves_generator and job.discriminator:
             of_texts = 2 * rows * job.discriminator.activations(longest)  # real and drawn ones
             of_phases.append(of_texts + phase.activations(positions, vocabulary_size))
-    return (4 * weights + generator + max(of_phases)) * _FLOAT
+    return (generator + max(of_phases)) * _FLOAT

@@ -189,6 +189,19 @@ def check_place(url: str, storage: Storage) -> None:
         raise UserError(f"{url} is not empty and holds no run: choose another folder with --run.")
 
 
+def what_is_there(url: str, job: Job) -> str:
+    """What a job would find at an address."""
+    folder = Folder(url, job.storage)
+    if not folder.exists(JOB):
+        return f"{url} is new."
+    run = Run.open(url, job.storage)
+    changed = differences(run.job, job)
+    if changed:
+        return f"{url} is a run of a different job: {'; '.join(changed)}."
+    steps = run.checkpoints.steps()
+    return f"{url} is a run of this job, with {f'a checkpoint of step {steps[-1]}' if steps else 'no checkpoint yet'}."
+
+
 def check_fit(job: Job, corpus: PreparedCorpus) -> None:
     """See that the job can work on this text, before anything is written or started.
 

@@ -229,9 +229,8 @@ class _Training:
         kind = self.job.phases[progress.phase].kind
         what = f"Step {progress.step} ({kind}) failed: {failure}"
         if guard.on_failure == "stop":
-            raise UserError(
-                f"{what}. The last checkpoint is good. Lower the learning rate, or set guard.on_failure: roll_back."
-            )
+            good = " The last checkpoint is good." if self.run.checkpoints.steps() else ""
+            raise UserError(f"{what}.{good} Lower the learning rate, or set guard.on_failure: roll_back.")
         if progress.best:
             step, which = progress.best.step, "the best checkpoint of this phase"
         elif progress.ended:
