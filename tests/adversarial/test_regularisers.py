@@ -70,6 +70,7 @@ def test_a_penalty_is_its_papers_formula(kind: str, discriminator: Discriminator
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", REGULARISERS)
 def test_the_gradient_of_a_penalty_is_that_of_finite_differences(kind: str, discriminator: Discriminator) -> None:
     """Along a random direction of all weights."""
@@ -91,6 +92,7 @@ def test_the_gradient_of_a_penalty_is_that_of_finite_differences(kind: str, disc
     assert slope == pytest.approx((values[0] - values[1]) / 2e-3, rel=rough, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_critic_learns_slopes_of_one(discriminator: Discriminator) -> None:
     """Minimised alone, the gradient penalty does what it is for."""
     optimizer = torch.optim.Adam(discriminator.parameters(), lr=0.03)
@@ -104,6 +106,7 @@ def test_a_critic_learns_slopes_of_one(discriminator: Discriminator) -> None:
     assert penalties[-1] < 0.1 * penalties[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("regulariser", ["{kind: gradient_penalty, weight: 10}", "{kind: spectral_norm, weight: 0.01}"])
 def test_a_game_with_a_penalty_reports_it_and_stops_change_nothing(regulariser: str, text, tmp_path) -> None:
     job = job_of(SENTENCES, text, f"phases.1.regulariser={regulariser}", f"phases.2.regulariser={regulariser}")

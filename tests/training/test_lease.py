@@ -113,6 +113,7 @@ def test_an_owner_elsewhere_is_gone_after_its_silence_and_not_before(tmp_path: P
             check(run, first)
 
 
+@pytest.mark.slow
 def test_whoever_was_taken_over_is_told_and_writes_no_more(tmp_path: Path, text: Path) -> None:
     """A training that another one takes the run from, in the middle; and what the other makes of it is whole."""
     job = job_of(CONTINUOUS, text, "phases.0={kind: likelihood, steps: 40}")
