@@ -196,7 +196,7 @@ class Folder:
 
     def write(self, name: str, content: bytes) -> None:
         """A whole file, atomically; the parts of a large one are sent side by side."""
-        if self.local_path is not None or not is_object_store(self._filesystem):
+        if self.local_path is not None or not self.is_object_store:
             with self.create(name) as file:
                 file.write(content)
             return
@@ -243,7 +243,7 @@ class Folder:
     def delete(self, name: str = "") -> None:
         """Remove a file or a folder with all that is in it; one that is absent already is no error."""
         path = self._at(name)
-        if not is_object_store(self._filesystem):
+        if not self.is_object_store:
             if self._filesystem.exists(path):
                 self._filesystem.rm(path, recursive=True)
             return

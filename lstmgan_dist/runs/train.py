@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
-
-from torch import Tensor
+from collections.abc import Callable
 
 from lstmgan_dist.config import Job
 from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.base import Runtime
-from lstmgan_dist.runtime.tasks import Watch
 from lstmgan_dist.storage import Folder
 from lstmgan_dist.training import trainer
-from lstmgan_dist.training.checkpoint import Checkpoint
-from lstmgan_dist.training.phase_judge import Judgement
 from lstmgan_dist.training.run import JOB, Run
 from lstmgan_dist.training.screen import Message, Relay, Screen
 from lstmgan_dist.training.trainer import Outcome
@@ -23,22 +18,11 @@ from lstmgan_dist.training.trainer import Outcome
 
 def train(run: Run, corpus: PreparedCorpus, runtime: Runtime, screen: Screen) -> Outcome:
     """Train a run to the end of its job, or until the runtime wants it to stop: see `trainer.train`."""
-    return trainer.train(run, corpus, runtime, screen, judge=_judge_phase)
-
-
-def _judge_phase(
-    run: Run,
-    weights: Mapping[str, Tensor],
-    step: int,
-    *,
-    likelihood: Checkpoint | None,
-    runtime: Runtime,
-    watch: Watch,
-) -> Judgement:
-    """See `PhaseJudge`. Few jobs have judges, and all that they need takes a second to import."""
-    from lstmgan_dist.runs.contest import judge_phase
-
-    return judge_phase(run, weights, step, likelihood=likelihood, runtime=runtime, watch=watch)
+    judge = None
+    if run.job.evaluate.frontier:
+        # Few jobs have judges, and all that they need takes a second to import.
+        from lstmgan_dist.runs.contest import judge_phase as judge
+    return trainer.train(run, corpus, runtime, screen, judge=judge)
 
 
 def train_on_worker(

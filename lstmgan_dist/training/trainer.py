@@ -45,11 +45,11 @@ class Outcome:
     last_evaluation: BriefEvaluation | None
 
 
-def train(run: Run, corpus: PreparedCorpus, runtime: Runtime, screen: Screen, *, judge: PhaseJudge) -> Outcome:
+def train(run: Run, corpus: PreparedCorpus, runtime: Runtime, screen: Screen, *, judge: PhaseJudge | None) -> Outcome:
     """Run the job from wherever the run stands to its end, or until the runtime wants it to stop.
 
-    screen: where the first worker tells how it goes on; the others need not be heard. judge: of phases that the job
-    wants judged.
+    screen: where the first worker tells how it goes on; the others need not be heard. judge: of phases, for a job that
+    wants them judged.
     """
     return _Training(run, corpus, runtime, screen, judge).to_the_end()
 
@@ -57,7 +57,9 @@ def train(run: Run, corpus: PreparedCorpus, runtime: Runtime, screen: Screen, *,
 class _Training:
     """One attempt at a run: everything that lives as long as the process does."""
 
-    def __init__(self, run: Run, corpus: PreparedCorpus, runtime: Runtime, screen: Screen, judge: PhaseJudge) -> None:
+    def __init__(
+        self, run: Run, corpus: PreparedCorpus, runtime: Runtime, screen: Screen, judge: PhaseJudge | None
+    ) -> None:
         self.run = run
         self.job = run.job
         self.corpus = corpus
@@ -270,6 +272,7 @@ class _Training:
         weights = snapshot({"generator": self.game.generator.state_dict()})["generator"]
         likelihood = self._committed(start) if start is not None and start != step else None
         watch = partial(write_progress, write=self.screen.say)
+        assert self.judge
         found = self.judge(self.run, weights, step, likelihood=likelihood, runtime=self.runtime, watch=watch)
         log.scalars(step, found.figures, phase=self.progress.phase)
         for sentence in found.sentences:
