@@ -298,7 +298,10 @@ def sha256_of(file: IO[bytes]) -> str:
 
 
 def matching_files(pattern: str, storage: Storage = BY_ENVIRONMENT) -> list[str]:
-    """Addresses of the files that a path, folder, glob or URL stands for, sorted; a folder is searched throughout.
+    """Addresses of the files that a path, folder, glob or URL stands for, sorted.
+
+    A folder is searched throughout, but for hidden files and folders, whose names begin with a dot; and so is what
+    matches a glob, unless it says the dot.
 
     Raises:
         UserError: if the protocol has no driver.
@@ -306,13 +309,20 @@ def matching_files(pattern: str, storage: Storage = BY_ENVIRONMENT) -> list[str]
     filesystem, path = resolve(pattern, storage)
     with reporting(pattern, filesystem):
         if any(sign in path for sign in "*?[") and not filesystem.exists(path):
-            found = [name for name, entry in filesystem.glob(path, detail=True).items() if entry["type"] == "file"]
+            matching = filesystem.glob(path, detail=True)
+            found = [name for name, entry in matching.items() if entry["type"] == "file"]
+            if not _is_hidden(path):
+                found = [name for name in found if not _is_hidden(name)]
         elif filesystem.isdir(path):
-            found = filesystem.find(path)
+            found = [name for name in filesystem.find(path) if not _is_hidden(name[len(path) :])]
         else:
             found = [path] if filesystem.exists(path) else []
     urls = [filesystem.unstrip_protocol(str(name)) for name in found]
     return sorted(path_of(url) if scheme_of(url) == "file" else url for url in urls)
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") for part in path.split("/"))
 
 
 def open_file(url: str, storage: Storage = BY_ENVIRONMENT) -> IO[bytes]:

@@ -32,6 +32,7 @@ _CORPUS_OPTIONS = {
     "tokenizer.min_count": "--min-count",
     "max_length": "--max-length",
     "column": "--column",
+    "encoding": "--encoding",
     "on_bad_text": "--on-bad-text",
     "on_long_text": "--on-long-text",
 }
@@ -65,6 +66,7 @@ def prepare(
     min_count: Annotated[int, _setting("tokenizer.min_count")] = _CORPUS.tokenizer.min_count,
     max_length: Annotated[int, _setting("max_length")] = _CORPUS.max_length,
     column: Annotated[str | None, _setting("column")] = _CORPUS.column,
+    encoding: Annotated[str, _setting("encoding")] = _CORPUS.encoding,
     on_bad_text: Annotated[OnBadText, _setting("on_bad_text")] = _CORPUS.on_bad_text,
     on_long_text: Annotated[OnLongText, _setting("on_long_text")] = _CORPUS.on_long_text,
     address: ReadersAddress = None,
@@ -75,6 +77,8 @@ def prepare(
     lstmgan prepare captions.txt --out corpora/captions --lower --max-length 32\n
     lstmgan prepare 'books/*.txt.gz' --out corpora/books --layout continuous --tokenizer character\n
     lstmgan prepare data.parquet --column text --out s3://bucket/corpus --tokenizer bpe --vocabulary-size 8192\n
+    lstmgan prepare reviews.csv --column review --out corpora/reviews --on-long-text skip\n
+    lstmgan prepare poems/ --encoding auto --tokenizer character --out corpora/poems\n
     lstmgan prepare s3://bucket/text --out s3://bucket/corpus --address auto\n
     lstmgan prepare oracle:length=20,seed=1 --out corpora/oracle\n
     lstmgan prepare grammar:seed=1,count=10000 --out corpora/grammar
@@ -88,6 +92,7 @@ def prepare(
             "layout": layout,
             "max_length": max_length,
             "column": column,
+            "encoding": encoding,
             "on_bad_text": on_bad_text,
             "on_long_text": on_long_text,
         },

@@ -7,7 +7,6 @@ there are.
 from __future__ import annotations
 
 import io
-import itertools
 import json
 from dataclasses import dataclass
 from typing import Literal
@@ -17,9 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lstmgan_dist.corpus.bulk import byte_counts
+from lstmgan_dist.corpus.chunks import LONGEST_DOCUMENT_BYTES, LONGEST_SENTENCE_BYTES, Chunk
+from lstmgan_dist.corpus.encodings import SAMPLE_BYTES, UTF_8, looks_like_another
 from lstmgan_dist.corpus.findings import Case, Findings
-from lstmgan_dist.corpus.settings import Corpus
-from lstmgan_dist.corpus.sources import LONGEST_DOCUMENT_BYTES, LONGEST_SENTENCE_BYTES, Chunk, Source
+from lstmgan_dist.corpus.settings import Corpus, OnBadText
+from lstmgan_dist.corpus.sources import Source
+from lstmgan_dist.settings import either
+
+_ONE_A_LINE = "write one object in braces a line (JSON Lines)"
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,13 @@ def clean(chunk: Chunk, settings: Corpus) -> Rows:
         UserError: with file and line, if the settings want an error.
     """
     findings = Findings()
+    if chunk.encoding != UTF_8:
+        findings.encodings[chunk.source.url] = chunk.encoding
+    if chunk.objection:
+        # There is nothing to put right in it.
+        case = Case(chunk.source.url, chunk.source.location(chunk.first), chunk.objection)
+        findings.bad(case, _no_mending(settings.on_bad_text))
+        return Rows(chunk.source, pa.array([], pa.string()), np.array([], np.int64), True, findings)
     if settings.layout == "continuous" and chunk.source.format in ("text", "builtin"):
         assert isinstance(chunk.content, bytes)
         text = _clean_text(chunk, chunk.content.replace(b"\r\n", b"\n"), settings, findings)
@@ -61,9 +72,9 @@ def clean(chunk: Chunk, settings: Corpus) -> Rows:
         lines = _lines(chunk.content)
         numbers = np.arange(chunk.first, chunk.first + len(lines))
         if chunk.source.format == "json":
-            lines, numbers = _parsed(chunk.source, lines, numbers, settings, findings)
+            lines, numbers = _parsed(chunk, lines, numbers, settings, findings)
     lines, numbers, cut = _without_endless(chunk.source, lines, numbers, settings, findings)
-    texts, numbers = _without_bad(chunk.source, lines, numbers, settings, findings)
+    texts, numbers = _without_bad(chunk, lines, numbers, settings, findings)
     if settings.layout == "sentences":
         texts = pc.call_function("utf8_trim_whitespace", [texts])
     filled = byte_counts(texts) > 0
@@ -84,19 +95,19 @@ def _lines(content: bytes) -> pa.Array:
 
 
 def _parsed(
-    source: Source, lines: pa.Array, numbers: np.ndarray, settings: Corpus, findings: Findings
+    chunk: Chunk, lines: pa.Array, numbers: np.ndarray, settings: Corpus, findings: Findings
 ) -> tuple[pa.Array, np.ndarray]:
     """The column's text of every JSON line. Lines without it cannot be mended, only skipped."""
-    name = settings.column or "text"
+    name, source = settings.column_name, chunk.source
     texts: list[bytes] = []
     kept: list[int] = []
     for number, line in zip(numbers.tolist(), lines.to_pylist(), strict=True):
         if not line.strip():
             findings.empty += 1
             continue
-        value, reason = _field(line, name, settings.on_bad_text)
+        value, reason, remedy = _field(line, name, settings.on_bad_text)
         if reason:
-            findings.bad(Case(source.url, source.location(number), reason), _no_mending(settings.on_bad_text))
+            findings.bad(Case(source.url, source.location(number), reason), _no_mending(settings.on_bad_text), remedy)
         elif value is None:
             findings.empty += 1
         else:
@@ -106,24 +117,27 @@ def _parsed(
     return pa.array(texts, pa.large_binary()), np.array(kept, np.int64)
 
 
-def _field(line: bytes, name: str, policy: Literal["error", "skip", "replace"]) -> tuple[str | None, str]:
-    """The text under a name, None if it is null; or the reason why there is none."""
+def _field(line: bytes, name: str, policy: OnBadText) -> tuple[str | None, str, str]:
+    """The text under a name, None if it is null; or the reason why there is none, and what would mend it."""
     if len(line) > LONGEST_DOCUMENT_BYTES:
-        return None, f"a line of more than {LONGEST_DOCUMENT_BYTES >> 20} MiB"
+        return None, f"a line of more than {LONGEST_DOCUMENT_BYTES >> 20} MiB", ""
     try:
         record = json.loads(line.decode("utf-8", "replace" if policy == "replace" else "strict"))
     except UnicodeDecodeError as error:
-        return None, _invalid(error)
+        reason, remedy = _with_guess(_invalid(error), line) if policy == "error" else (_invalid(error), "")
+        return None, reason, remedy
     except (ValueError, RecursionError) as error:
-        return None, f"this is not valid JSON ({getattr(error, 'msg', error)})"
+        return None, f"this is not valid JSON ({getattr(error, 'msg', error)})", _ONE_A_LINE
     if not isinstance(record, dict):
-        return None, "this is JSON but no object, which starts with {"
+        return None, "this is JSON but no object, which starts with {", _ONE_A_LINE
     if name not in record:
-        return None, f"there is no {name!r} among {', '.join(map(repr, record)) or 'its keys'}"
+        others = [key for key, value in record.items() if isinstance(value, str)]
+        remedy = f"set corpus.column (--column) to {either(others)}" if others else ""
+        return None, f"there is no {name!r} among {', '.join(map(repr, record)) or 'its keys'}", remedy
     value = record[name]
     if value is not None and not isinstance(value, str):
-        return None, f"{name!r} is not text but {type(value).__name__}"
-    return value, ""
+        return None, f"{name!r} is not text but {type(value).__name__}", ""
+    return value, "", ""
 
 
 def _without_endless(
@@ -153,7 +167,7 @@ def _head(line: bytes, length: int) -> bytes:
 
 
 def _without_bad(
-    source: Source, lines: pa.Array, numbers: np.ndarray, settings: Corpus, findings: Findings
+    chunk: Chunk, lines: pa.Array, numbers: np.ndarray, settings: Corpus, findings: Findings
 ) -> tuple[pa.StringArray, np.ndarray]:
     try:
         texts = lines.cast(pa.large_string()).cast(pa.string())
@@ -164,7 +178,7 @@ def _without_bad(
     kept_texts: list[str] = []
     kept: list[int] = []
     for number, line in zip(numbers.tolist(), lines.to_pylist(), strict=True):
-        text = _mended(line, Case(source.url, source.location(number), ""), settings, findings)
+        text = _mended(line, number, chunk, settings, findings)
         if text is not None:
             kept_texts.append(text)
             kept.append(number)
@@ -179,7 +193,7 @@ def _holds_nul(texts: pa.StringArray) -> bool:
     return not np.frombuffer(data or b"", np.uint8)[bounds[0] : bounds[1]].all()
 
 
-def _mended(line: bytes, case: Case, settings: Corpus, findings: Findings) -> str | None:
+def _mended(line: bytes, number: int, chunk: Chunk, settings: Corpus, findings: Findings) -> str | None:
     """A line as text; None where it is bad and to be skipped."""
     try:
         text = line.decode("utf-8")
@@ -187,8 +201,11 @@ def _mended(line: bytes, case: Case, settings: Corpus, findings: Findings) -> st
             return text
         reason = "this line holds a NUL character"
     except UnicodeDecodeError as error:
-        reason = _invalid(error)
-    findings.bad(Case(case.file, case.place, reason), settings.on_bad_text)
+        reason = _invalid(error) if chunk.encoding == UTF_8 else f"this is not valid {chunk.encoding.upper()}"
+    remedy = ""
+    if settings.on_bad_text == "error" and chunk.encoding == UTF_8:
+        reason, remedy = _with_guess(reason, chunk.content if isinstance(chunk.content, bytes) else line)
+    findings.bad(Case(chunk.source.url, chunk.source.location(number), reason), settings.on_bad_text, remedy)
     if settings.on_bad_text == "skip":
         return None
     return line.decode("utf-8", errors="replace").replace("\0", "\ufffd")
@@ -201,11 +218,8 @@ def _clean_text(chunk: Chunk, content: bytes, settings: Corpus, findings: Findin
             return text
     except UnicodeDecodeError:
         pass
-    lines = io.BytesIO(content).readlines()
-    mended = (
-        _mended(line, Case(chunk.source.url, chunk.source.location(number), ""), settings, findings)
-        for number, line in zip(itertools.count(chunk.first), lines, strict=False)
-    )
+    lines = enumerate(io.BytesIO(content).readlines(), start=chunk.first)
+    mended = (_mended(line, number, chunk, settings, findings) for number, line in lines)
     return "".join(text for text in mended if text is not None)
 
 
@@ -213,5 +227,13 @@ def _invalid(error: UnicodeDecodeError) -> str:
     return f"this is not valid UTF-8 (byte 0x{error.object[error.start]:02x})"
 
 
-def _no_mending(policy: Literal["error", "skip", "replace"]) -> Literal["error", "skip"]:
+def _with_guess(reason: str, around: bytes) -> tuple[str, str]:
+    """What is wrong with a line, and what would mend it where the text around it is in another encoding."""
+    likely = looks_like_another(around[:SAMPLE_BYTES])
+    if likely is None:
+        return reason, ""
+    return f"{reason}, but {likely} by its looks", f"set corpus.encoding (--encoding) to {likely}, or to auto"
+
+
+def _no_mending(policy: OnBadText) -> Literal["error", "skip"]:
     return "error" if policy == "error" else "skip"

@@ -26,7 +26,10 @@ class Case:
 
 @dataclass
 class Findings:
-    """What was wrong with texts and what was done about it: counts, and the first cases."""
+    """What was wrong with texts and what was done about it: counts, and the first cases.
+
+    encodings: of the files that are not in UTF-8, by their addresses.
+    """
 
     empty: int = 0
     bad_skipped: int = 0
@@ -35,6 +38,7 @@ class Findings:
     long_skipped: int = 0
     long_truncated: int = 0
     long_cases: list[Case] = field(default_factory=list)
+    encodings: dict[str, str] = field(default_factory=dict)
 
     def add(self, other: Findings) -> None:
         """Take in the findings of a later chunk."""
@@ -43,18 +47,22 @@ class Findings:
         self.bad_replaced += other.bad_replaced
         self.long_skipped += other.long_skipped
         self.long_truncated += other.long_truncated
+        self.encodings |= other.encodings
         self.bad_cases = (self.bad_cases + other.bad_cases)[:_CASES_SHOWN]
         self.long_cases = (self.long_cases + other.long_cases)[:_CASES_SHOWN]
 
-    def bad(self, case: Case, policy: Literal["error", "skip", "replace"]) -> None:
-        """Note one bad text.
+    def bad(self, case: Case, policy: Literal["error", "skip", "replace"], remedy: str = "") -> None:
+        """Note one bad text. remedy: what mends this kind of it, beside what the policies do.
 
         Raises:
             UserError: naming it, if the policy is error.
         """
         if policy == "error":
-            remedy = "skip leaves such text out, replace mends it"
-            raise UserError(f"{case}: mend it, or set corpus.on_bad_text (--on-bad-text): {remedy}.")
+            remedy = remedy or "mend it"
+            raise UserError(
+                f"{case}: {remedy}, or set corpus.on_bad_text (--on-bad-text): skip leaves such text out, replace puts "
+                "\ufffd where it is not valid."
+            )
         if policy == "skip":
             self.bad_skipped += 1
         else:
@@ -69,8 +77,10 @@ class Findings:
             UserError: naming the first one, if the policy is error.
         """
         if policy == "error":
-            remedy = "set corpus.on_long_text (--on-long-text) to skip or truncate"
-            raise UserError(f"{next(cases)}: {remedy}, or corpus.max_length higher.")
+            raise UserError(
+                f"{next(cases)}: set corpus.on_long_text (--on-long-text) to skip or truncate, or corpus.max_length "
+                "(--max-length) higher, or corpus.layout (--layout) to continuous, which reads text of any length."
+            )
         if policy == "skip":
             self.long_skipped += count
         else:

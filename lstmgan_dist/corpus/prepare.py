@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from lstmgan_dist import __version__
 from lstmgan_dist.corpus.bulk import character_counts, gather_index
+from lstmgan_dist.corpus.chunks import Chunk, read_chunks
 from lstmgan_dist.corpus.cleaning import Rows, clean
 from lstmgan_dist.corpus.findings import Case, Findings
 from lstmgan_dist.corpus.manifest import (
@@ -37,7 +38,7 @@ from lstmgan_dist.corpus.manifest import (
 )
 from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.corpus.shards import SplitWriter
-from lstmgan_dist.corpus.sources import Chunk, Source, find_sources, read_chunks
+from lstmgan_dist.corpus.sources import Source, Sources, check_columns, find_sources
 from lstmgan_dist.corpus.splits import Cut, Purpose, SplitRows, split
 from lstmgan_dist.corpus.tokenizer import Counted, Encoded, Tokenizer
 from lstmgan_dist.corpus.tokenizers import TOKENIZERS
@@ -128,7 +129,7 @@ def content_key(settings: Corpus, storage: Storage = BY_ENVIRONMENT) -> str:
     shaping = settings.model_dump(exclude={"source", "heldout_source", "shuffle_window"})
     parts: list[Any] = [FORMAT, sorted(shaping.items())]
     for names in (settings.sources, settings.heldout_sources):
-        parts.append([_mark(source) for source in find_sources(names, storage)])
+        parts.append([_mark(source) for source in find_sources(names, storage).files])
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
@@ -158,12 +159,13 @@ class _Preparation:
         self._workers = workers
         self._sources = find_sources(settings.sources, storage)
         self._heldout_sources = find_sources(settings.heldout_sources, storage)
-        is_shared = not self._heldout_sources and settings.heldout_fraction > 0
+        check_columns(settings.column, [*self._sources.files, *self._heldout_sources.files])
+        is_shared = not settings.heldout_sources and settings.heldout_fraction > 0
         self._purpose: Purpose = "both" if is_shared else "train"
         self._kind = TOKENIZERS[settings.tokenizer.kind]
         # A long text is cut at a share of its characters, so these are counted first.
         passes = 1 + (is_shared and settings.layout == "continuous") + self._kind.is_counted
-        self._bytes_total = passes * _size(self._sources) + _size(self._heldout_sources)
+        self._bytes_total = passes * self._sources.size + self._heldout_sources.size
         self._bytes_done = 0
 
     def make_tokenizer(self) -> Tokenizer:
@@ -183,7 +185,7 @@ class _Preparation:
         writers = {name: SplitWriter(out, name, settings.layout, tokenizer.token_type) for name in SPLITS}
         unknown = dict.fromkeys(writers, 0)
         findings = Findings()
-        inputs: tuple[tuple[list[Source], Purpose], ...] = (
+        inputs: tuple[tuple[Sources, Purpose], ...] = (
             (self._sources, self._purpose),
             (self._heldout_sources, "heldout"),
         )
@@ -223,23 +225,23 @@ class _Preparation:
         return Cut(starts, int(total * (1 - self._settings.heldout_fraction)))
 
     def _over_chunks(
-        self, stage: str, sources: list[Source], function: Callable[[int, Chunk], Result]
+        self, stage: str, sources: Sources, function: Callable[[int, Chunk], Result]
     ) -> Iterator[tuple[str, Result]]:
         """Apply a pure function to every chunk, and report progress: the source's address and the result of each."""
         starts = dict(
             zip(
-                (source.url for source in sources),
-                accumulate((source.size for source in sources), initial=0),
+                (source.url for source in sources.files),
+                accumulate((source.size for source in sources.files), initial=0),
                 strict=False,
             )
         )
         done = self._workers.map_parts_in_order(
-            partial(_numbered_chunks, self._settings), partial(_with_location, function), sources
+            partial(_numbered_chunks, self._settings), partial(_with_location, function), sources.files
         )
         for source, bytes_read, result in done:
             self._report(PreparationProgress(stage, self._bytes_done + starts[source] + bytes_read, self._bytes_total))
             yield source, result
-        self._bytes_done += _size(sources)
+        self._bytes_done += sources.size
         self._report(PreparationProgress(stage, self._bytes_done, self._bytes_total))
 
     def _refuse_empty(self, splits: dict[str, Split], findings: Findings) -> None:
@@ -250,7 +252,7 @@ class _Preparation:
                 f"all its {left_out} texts were left out (see on_bad_text, on_long_text)" if left_out else "it is empty"
             )
             raise UserError(f"The source {', '.join(self._settings.sources)} gives no text to train on: {why}.")
-        if not heldout.rows and self._heldout_sources:
+        if not heldout.rows and self._settings.heldout_sources:
             raise UserError(
                 f"The held-out source {', '.join(self._settings.heldout_sources)} gives no text: it is empty."
             )
@@ -264,8 +266,10 @@ class _Preparation:
         return {
             "by": f"lstmgan-dist {__version__}",
             "settings": self._settings.model_dump(mode="json"),
-            "sources": [{"url": source.url, "size": source.size} for source in self._sources],
-            "heldout_sources": [{"url": source.url, "size": source.size} for source in self._heldout_sources],
+            "sources": [{"url": source.url, "size": source.size} for source in self._sources.files],
+            "heldout_sources": [{"url": source.url, "size": source.size} for source in self._heldout_sources.files],
+            "files_left_out": [*self._sources.left_out, *self._heldout_sources.left_out],
+            "encodings": findings.encodings,
             "empty_lines": findings.empty,
             "bad_text": {
                 "skipped": findings.bad_skipped,
@@ -279,10 +283,6 @@ class _Preparation:
             },
             "unknown_tokens": unknown,
         }
-
-
-def _size(sources: list[Source]) -> int:
-    return sum(source.size for source in sources)
 
 
 # --- what is done to each source and chunk: pure functions -----------------------------------------------------------

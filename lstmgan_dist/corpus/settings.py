@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from lstmgan_dist.corpus.encodings import UTF_8, is_known
 from lstmgan_dist.corpus.tokenizers import TOKENIZERS
 from lstmgan_dist.settings import KeyOf, Name, Probability, Settings, WithoutUse
 
@@ -47,7 +48,12 @@ class Corpus(Settings):
         description="Share held out, 0 to 1: of sentences by a hash of their text; of a continuous text its end.",
     )
     column: Name | None = Field(
-        default=None, description="Column that holds the text in JSON lines, Parquet and Arrow sources."
+        default=None, description="Column that holds the text in CSV, TSV, JSON lines, Parquet and Arrow sources: text."
+    )
+    encoding: Name = Field(
+        default=UTF_8,
+        description="What text files are in: utf-8, or another, such as gbk or latin-1; auto: a guess for each file, "
+        "which is told. A byte order mark of UTF-16 counts more than utf-8 and auto.",
     )
     layout: Layout = Field(
         default="sentences",
@@ -64,7 +70,9 @@ class Corpus(Settings):
         default="error", description="What to do with a sentence of more than max_length tokens."
     )
     on_bad_text: OnBadText = Field(
-        default="error", description="What to do with text that is not valid UTF-8 or holds NUL characters."
+        default="error",
+        description="What to do with text that is not valid in its encoding or holds NUL characters (skip: also with "
+        "binary files, and with rows and JSON lines without text).",
     )
     tokenizer: TokenizerSettings = Field(default_factory=TokenizerSettings, description="How text becomes token ids.")
     shuffle_window: int = Field(
@@ -72,6 +80,18 @@ class Corpus(Settings):
         ge=1,
         description="Rows that each lane shuffles at a time (sentences); bounds the memory of the order.",
     )
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_known(cls, encoding: str) -> str:
+        if not is_known(encoding):
+            raise ValueError(f"there is no encoding {encoding}: write utf-8, utf-16, gbk, latin-1 or auto, for example")
+        return encoding
+
+    @property
+    def column_name(self) -> str:
+        """The column that holds the text where a source has columns."""
+        return self.column or "text"
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -49,6 +49,11 @@ def describe_corpus(corpus: PreparedCorpus) -> dict[str, Any]:
     for name, unknown in corpus.made["unknown_tokens"].items():
         if unknown:
             facts[f"unknown, {name}"] = f"{unknown / corpus.splits[name].tokens:.2%} of the tokens"
+    left_out = corpus.made.get("files_left_out", [])
+    if left_out:
+        facts["files left out"] = f"{len(left_out):,}, no text by their names: {', '.join(left_out[:3])}"
+    for encoding, files in _by_encoding(corpus).items():
+        facts[f"read as {encoding}"] = f"{len(files):,} files: {', '.join(files[:3])}"
     for kind in ("bad_text", "long_text"):
         counted = ", ".join(
             f"{count:,} {what}" for what, count in corpus.made[kind].items() if what != "cases" and count
@@ -58,6 +63,13 @@ def describe_corpus(corpus: PreparedCorpus) -> dict[str, Any]:
         for number, case in enumerate(corpus.made[kind]["cases"][:3], start=1):
             facts[f"{kind.replace('_', ' ')} {number}"] = f"{case['file']}, {case['place']}: {case['reason']}"
     return facts
+
+
+def _by_encoding(corpus: PreparedCorpus) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for url, encoding in corpus.made.get("encodings", {}).items():
+        found.setdefault(encoding, []).append(url)
+    return found
 
 
 def examples(corpus: PreparedCorpus, count: int) -> list[str]:

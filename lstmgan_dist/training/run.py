@@ -20,6 +20,7 @@ from lstmgan_dist.corpus.manifest import PreparedCorpus, is_prepared, open_corpu
 from lstmgan_dist.corpus.order import SentenceOrder, TextOrder
 from lstmgan_dist.corpus.prepare import PreparationProgress, content_key, prepare
 from lstmgan_dist.corpus.settings import Corpus
+from lstmgan_dist.corpus.sources import CACHE
 from lstmgan_dist.corpus.tokenizer import Tokenizer
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.synthetic import is_synthetic, prepare_synthetic, synthetic_key
@@ -248,7 +249,7 @@ def prepared_corpus(
         folder = Folder(only, storage)
         if is_prepared(folder):
             return open_corpus(folder)
-    caches = Folder(posixpath.join(posixpath.dirname(Folder(run_url, storage).url) or ".", ".corpora"), storage)
+    caches = Folder(posixpath.join(posixpath.dirname(Folder(run_url, storage).url) or ".", CACHE), storage)
     if only and is_synthetic(only) and not settings.heldout_sources:
         folder = caches / synthetic_key(only)
         return open_corpus(folder) if is_prepared(folder) else prepare_synthetic(only, folder, report=report)

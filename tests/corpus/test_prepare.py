@@ -22,7 +22,7 @@ import pytest
 import tokenizers
 
 import lstmgan_dist.corpus.prepare as prepare_module
-from lstmgan_dist.corpus import shards, sources
+from lstmgan_dist.corpus import chunks, shards
 from lstmgan_dist.corpus.prepare import (
     PreparationProgress,
     PreparedCorpus,
@@ -32,6 +32,7 @@ from lstmgan_dist.corpus.prepare import (
     prepare,
 )
 from lstmgan_dist.corpus.settings import Corpus, TokenizerSettings
+from lstmgan_dist.corpus.sources import find_sources
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.tasks import Threads
 from lstmgan_dist.storage import Folder
@@ -103,7 +104,7 @@ def test_tokens_take_16_bits_where_the_vocabulary_allows(text_file: Write, prepa
 def test_the_same_text_makes_the_same_bytes_however_many_cores_there_are(
     text_file: Write, prepared: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(sources, "CHUNK_BYTES", 500)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 500)
     settings: dict[str, Any] = {"source": text_file(numbered_sentences(2000)), "heldout_fraction": 0.1}
     folders = []
     for threads in (1, 7):
@@ -117,7 +118,7 @@ def test_blocks_and_shards_are_bounded(text_file: Write, prepared: Prepare, monk
     monkeypatch.setattr(shards, "SHARD_BYTES", 50_000)
     monkeypatch.setattr(shards, "FIRST_BLOCK_ROWS", 4)
     monkeypatch.setattr(shards, "MOST_BLOCK_TOKENS", 100)
-    monkeypatch.setattr(sources, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 1000)
     content = numbered_sentences(5000)
     corpus = prepared(source=text_file(content))
     split = corpus.splits["train"]
@@ -203,7 +204,7 @@ def test_a_word_vocabulary_knows_the_training_text_only(text_file: Write, prepar
 def test_the_cut_falls_where_it_should_in_every_chunk(
     text_file: Write, prepared: Prepare, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(sources, "CHUNK_BYTES", 40)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 40)
     first, second = "One text é.\n" * 20, "Another one.\n" * 20
     paths = [text_file(first, "a.txt"), text_file(second, "b.txt")]
     for fraction in (0.05, 0.25, 0.5, 0.51, 0.75, 0.99):
@@ -324,7 +325,8 @@ def test_preparing_again_replaces_what_was_there_and_nothing_else(text_file: Wri
 
 
 def test_progress_counts_all_passes_up_to_the_end(text_file: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sources, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", 1000)
+    monkeypatch.setattr(chunks, "SAMPLE_BYTES", 1000)
     path = text_file(numbered_sentences(1000))
     size = Path(path).stat().st_size
     for layout, passes in (("sentences", 2), ("continuous", 3)):
@@ -343,7 +345,7 @@ def test_progress_counts_all_passes_up_to_the_end(text_file: Write, tmp_path: Pa
 def _prepare_slowly(source: str, out: str) -> None:
     shards.SHARD_BYTES = 1000
     shards.FIRST_BLOCK_ROWS = 16
-    sources.CHUNK_BYTES = 1000
+    chunks.CHUNK_BYTES = 1000
     settings = Corpus(source=source, max_length=100, tokenizer=TokenizerSettings(kind="byte"))
     prepare(settings, Folder(out), report=lambda progress: time.sleep(0.003))
 
@@ -482,7 +484,7 @@ def test_parquet_and_text_of_the_same_sentences_make_the_same_tokens(
 
 def test_a_file_that_is_another_one_where_it_is_read_is_an_error(text_file: Write):
     path = text_file("a b\n")
-    (found,) = sources.find_sources([path])
+    (found,) = find_sources([path]).files
     settings = Corpus(source=path)
     assert len(list(prepare_module._numbered_chunks(settings, found))) == 1
     text_file("a b c\n")

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lstmgan_dist.corpus import sources
+from lstmgan_dist.corpus import chunks
 from lstmgan_dist.corpus.prepare import PreparationProgress, PreparedCorpus, prepare
 from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.errors import UserError
@@ -47,13 +47,13 @@ class Cluster:
 
 
 def _read_in_small_chunks(read: Callable[[Any], Iterator[Any]], item: Any) -> Iterator[Any]:
-    sources.CHUNK_BYTES = _CHUNK
+    chunks.CHUNK_BYTES = _CHUNK
     return read(item)
 
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "CHUNK_BYTES", _CHUNK)
+    monkeypatch.setattr(chunks, "CHUNK_BYTES", _CHUNK)
 
 
 def everything_in(corpus: PreparedCorpus) -> dict[str, bytes]:
