@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
-Word = Literal["better", "worse", "not distinguishable", "not comparable"]
+# "not distinguishable" only if a margin that matters would have been seen, and "too little evidence" else.
+Word = Literal["better", "worse", "not distinguishable", "too little evidence", "not comparable"]
+UNDECIDED: tuple[Word, ...] = ("not distinguishable", "too little evidence")
 
 # What two samplers are compared at: the same diversity; where they have none in common the same quality; and where they
 # have not even that, not at all, unless one of them is better in both.

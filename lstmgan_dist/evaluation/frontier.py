@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lstmgan_dist.evaluation.findings import Basis, Estimate, Word
-from lstmgan_dist.evaluation.intervals import interval, without_each
+from lstmgan_dist.evaluation.intervals import detectable, interval, variances, without_each
 from lstmgan_dist.runtime.randomness import derive
 
 # Their variance alone is used, which 400 draws tell to 7 %.
@@ -33,6 +33,8 @@ DRAWS = 400
 _CURVE_POINTS, _RANGE_POINTS = 200, 50
 # A curve is smooth in the logarithm of the temperature: a polynomial of this degree, at most, follows it.
 _DEGREE = 4
+# A margin that matters, nats a token: a tenth of the perplexity.
+MATTERS = 0.1
 # Share of draws without a basis of comparison beyond which it is none.
 _MOST_WITHOUT = 0.1
 
@@ -106,10 +108,17 @@ class Margin:
     """How many nats a token a sampler is better than another: in quality, or in diversity at equal quality.
 
     estimate: None where they are not comparable. At "neither" it is the least distance in quality.
+    of_sentences: the share of its variance that the choice of test sentences has, 0 to 1.
     """
 
     basis: Basis
     estimate: Estimate | None
+    of_sentences: float = 0.0
+
+    @property
+    def visible(self) -> float | None:
+        """The least margin that this comparison would have seen, in four cases of five."""
+        return None if self.estimate is None else detectable(self.estimate)
 
     @property
     def word(self) -> Word:
@@ -118,7 +127,9 @@ class Margin:
             return "not comparable"
         if self.estimate.low > 0:
             return "better"
-        return "worse" if self.estimate.high < 0 else "not distinguishable"
+        if self.estimate.high < 0:
+            return "worse"
+        return "not distinguishable" if detectable(self.estimate) <= MATTERS else "too little evidence"
 
 
 def margin(sampler: Curve, reference: Curve) -> Margin:
@@ -133,7 +144,9 @@ def margin(sampler: Curve, reference: Curve) -> Margin:
         margins_V = np.array([function(first, second) for first, second in pairs])
         without_one, drawn = np.split(np.isfinite(margins_V), [1 + sampler.replicates])
         if without_one.all() and drawn.mean() >= 1 - _MOST_WITHOUT:
-            return Margin(basis, interval(margins_V, sampler.replicates))
+            of_replicates, of_sentences = variances(margins_V, sampler.replicates)
+            share = of_sentences / (of_replicates + of_sentences) if of_sentences else 0.0
+            return Margin(basis, interval(margins_V, sampler.replicates), share)
     return Margin("neither", None)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from lstmgan_dist.evaluation.findings import Estimate
 
-_QUANTILE = 0.975
+_QUANTILE, _POWER = 0.975, 0.8
 
 
 def without_each(values_R: np.ndarray) -> np.ndarray:
@@ -28,12 +28,23 @@ def interval(versions_V: np.ndarray, replicates: int) -> Estimate:
     The variance that replicates show has as many degrees of freedom as there are replicates, less one; that of the test
     sentences has any number; those of the sum are Welch's (1947). Versions that are not finite do not count.
     """
-    value, without_R, drawn_D = versions_V[0], versions_V[1 : 1 + replicates], versions_V[1 + replicates :]
-    of_replicates = (replicates - 1) / replicates * ((without_R - without_R.mean()) ** 2).sum()
-    variance = of_replicates + drawn_D[np.isfinite(drawn_D)].var(ddof=1)
+    of_replicates, of_sentences = variances(versions_V, replicates)
+    variance = of_replicates + of_sentences
     freedom = (replicates - 1) * (variance / of_replicates) ** 2 if of_replicates else np.inf
-    reach = students_t(freedom) * np.sqrt(variance)
+    value, reach = versions_V[0], students_t(freedom) * np.sqrt(variance)
     return Estimate(float(value), float(value - reach), float(value + reach))
+
+
+def variances(versions_V: np.ndarray, replicates: int) -> tuple[float, float]:
+    """What samples and reverse models, and what the choice of test sentences, contribute to a figure's variance."""
+    without_R, drawn_D = versions_V[1 : 1 + replicates], versions_V[1 + replicates :]
+    of_replicates = (replicates - 1) / replicates * ((without_R - without_R.mean()) ** 2).sum()
+    return float(of_replicates), float(drawn_D[np.isfinite(drawn_D)].var(ddof=1))
+
+
+def detectable(estimate: Estimate) -> float:
+    """The least true value other than 0 that such an interval leaves 0 out for in four cases of five (its power)."""
+    return (estimate.high - estimate.low) / 2 * (1 + NormalDist().inv_cdf(_POWER) / NormalDist().inv_cdf(_QUANTILE))
 
 
 def students_t(freedom: float) -> float:

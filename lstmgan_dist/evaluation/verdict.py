@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lstmgan_dist.evaluation.findings import Estimate, Verdict
-from lstmgan_dist.evaluation.frontier import Curve, Margin, margin
+from lstmgan_dist.evaluation.frontier import MATTERS, Curve, Margin, margin
+
+# What has a smaller share of the variance than this is not worth more of it.
+_PART = 0.2
 
 
 def verdict(sampler: str, reference: str, found: Mapping[str, Curve]) -> Verdict:
@@ -37,6 +40,8 @@ def _sentence(sampler: str, reference: str, found: Margin) -> str:
             f"{sampler} and {reference} are not distinguishable at equal {found.basis}{missing}: the margin is "
             f"{numbers}."
         )
+    if found.word == "too little evidence":
+        return _without_evidence(sampler, reference, found, f"equal {found.basis}{missing}: the margin is {numbers}")
     if found.basis == "diversity":
         return (
             f"{sampler} is {found.word} than {reference} at equal diversity: in the judges' eyes its texts are "
@@ -44,6 +49,22 @@ def _sentence(sampler: str, reference: str, found: Margin) -> str:
         )
     more = "more" if found.word == "better" else "less"
     return f"{sampler} is {found.word} than {reference} at equal quality{missing}: {more} diverse by {numbers}."
+
+
+def _without_evidence(sampler: str, reference: str, found: Margin, numbers: str) -> str:
+    """What could not be seen, and how much more of what would show it."""
+    assert found.visible is not None
+    times = (found.visible / MATTERS) ** 2
+    more = []
+    if found.of_sentences > _PART:
+        more.append("held-out text (--heldout FILE, or a larger corpus.heldout_fraction)")
+    if found.of_sentences < 1 - _PART:
+        more.append("samples (--seeds, --samples)")
+    return (
+        f"There is too little evidence to tell {sampler} and {reference} apart at {numbers}, and one below "
+        f"{found.visible:.2f} would not have been seen. To see one of {MATTERS:g}, take about {max(2, round(times))} "
+        f"times as much {' and as many '.join(more)}."
+    )
 
 
 def _in_words(estimate: Estimate) -> str:

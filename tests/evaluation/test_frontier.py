@@ -1,12 +1,14 @@
 """Verdicts on samplers whose scores are made up, so that the truth is known."""
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from lstmgan_dist.evaluation import frontier
-from lstmgan_dist.evaluation.frontier import Scores, curves, margin
+from lstmgan_dist.evaluation.findings import UNDECIDED, Word
+from lstmgan_dist.evaluation.frontier import MATTERS, Scores, curves, margin
 from lstmgan_dist.evaluation.verdict import verdict
 from tests.cases import cases
 
@@ -52,7 +54,7 @@ def judged(first, second):
 @pytest.mark.parametrize("heat", cases([0.85, 0.7, 1.25], quick=[0.85]))
 def test_samplers_that_differ_in_temperature_only_are_not_distinguishable(heat):
     words = [judged(sampler(draw, heat=heat), sampler(draw)).word for draw in map(np.random.default_rng, range(30))]
-    assert words.count("not distinguishable") >= 25
+    assert sum(word in UNDECIDED for word in words) >= 25
 
 
 def test_margin_is_the_difference_in_quality():
@@ -94,7 +96,7 @@ def test_one_in_twenty_equal_samplers_is_called_different(replicates, monkeypatc
     called = 0
     for seed in range(400):
         found = judged(**dict(drawn_together(np.random.default_rng(seed), replicates)))
-        called += found.word != "not distinguishable"
+        called += found.word not in UNDECIDED
     assert 8 <= called <= 32
 
 
@@ -116,13 +118,44 @@ def test_errors_that_all_samplers_share_are_no_doubt_about_their_difference():
     assert 0.015 < estimate.low < 0.02 < estimate.high < 0.025
 
 
+def noisy_point(draw, quality, diversity):
+    return scores_of(quality + draw.normal(0, 0.5, REPLICATES), diversity + draw.normal(0, 0.5, REPLICATES))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equal_samplers_are_called_alike_only_where_a_margin_that_matters_would_have_shown(seed):
+    draw = np.random.default_rng(seed)
+    precise = margin(*curves(dict(drawn_together(draw, 12)), TOKENS_N).values())
+    assert precise.visible is not None
+    if precise.word in UNDECIDED:
+        assert (precise.visible <= MATTERS) == (precise.word == "not distinguishable")
+    noisy = [{t: noisy_point(draw, quality(t), diversity(t)) for t in TEMPERATURES} for _ in range(2)]
+    found = judged(*noisy)
+    assert found.word == "too little evidence"
+    assert found.sentence.startswith("There is too little evidence to tell first and second apart at equal diversity")
+    assert "times as much samples (--seeds, --samples)." in found.sentence
+
+
+def test_too_little_evidence_says_whether_text_or_samples_are_too_few():
+    draw = np.random.default_rng(11)
+    few = slice(0, 12)
+    of_few = [
+        {t: Scores(one.quality_R, one.reverse_RN[:, few] * draw.normal(1, 0.1, 12)) for t, one in sampler(draw).items()}
+        for _ in range(2)
+    ]
+    found = verdict("first", "second", curves(dict(zip(("first", "second"), of_few, strict=True)), TOKENS_N[few]))
+    assert found.word == "too little evidence"
+    assert "times as much held-out text (--heldout FILE, or a larger corpus.heldout_fraction)." in found.sentence
+
+
 def test_every_verdict_says_that_it_holds_for_these_training_seeds():
     draw = np.random.default_rng(10)
     colder: dict[float | None, Scores] = {t: point(draw, quality(t * 0.3), diversity(t * 0.3)) for t in TEMPERATURES}
     real: dict[float | None, Scores] = {None: point(draw, 4.9, 4.0)}
-    others = (sampler(draw), sampler(draw, better=0.4), sampler(draw, better=-0.4), colder, real)
+    noisy: dict[float | None, Scores] = {t: noisy_point(draw, quality(t), diversity(t)) for t in TEMPERATURES}
+    others = (sampler(draw), sampler(draw, better=0.4), sampler(draw, better=-0.4), colder, real, noisy)
     found = [judged(other, sampler(draw)) for other in others]
-    assert {one.word for one in found} == {"not distinguishable", "better", "worse", "not comparable"}
+    assert {one.word for one in found} == set(get_args(Word))
     for one in found:
         assert one.sentence.endswith(" This holds for these training seeds.")
 

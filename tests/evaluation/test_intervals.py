@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from lstmgan_dist.evaluation.intervals import interval, students_t, without_each
+from lstmgan_dist.evaluation.findings import Estimate
+from lstmgan_dist.evaluation.intervals import detectable, interval, students_t, without_each
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,11 @@ def test_intervals_hold_what_they_promise():
         found = interval(np.concatenate([[values_R.mean()], without_each(values_R), np.full(9, values_R.mean())]), 4)
         held += found.low <= 0 <= found.high
     assert abs(held / 2000 - 0.95) < 0.02
+
+
+def test_what_is_detectable_is_detected_in_four_cases_of_five():
+    draw = np.random.default_rng(3)
+    error = 0.1
+    least = detectable(Estimate(0, -1.96 * error, 1.96 * error))
+    values = draw.normal(least, error, 20_000)
+    assert abs((values > 1.96 * error).mean() - 0.8) < 0.01
