@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lstmgan_dist import config
-from lstmgan_dist.commands.terminal import preparation_bar, print_rows
+from lstmgan_dist.commands.terminal import preparation_bar, print_rows, warn
 from lstmgan_dist.commands.workers import readers
 from lstmgan_dist.corpus.settings import Corpus, Layout, OnBadText, OnLongText, TokenizerSettings
 from lstmgan_dist.corpus.tokenizers import TOKENIZERS
@@ -58,7 +58,7 @@ def prepare(
     sources: Sources,
     out: Annotated[str, typer.Option(help="Folder or URL of the corpus to make.")],
     heldout: Annotated[list[str] | None, typer.Option(help="Separate held-out text; repeatable.")] = None,
-    heldout_fraction: Annotated[float, _setting("heldout_fraction")] = _CORPUS.heldout_fraction,
+    heldout_fraction: Annotated[float | None, _setting("heldout_fraction")] = _CORPUS.heldout_fraction,
     layout: Annotated[Layout, _setting("layout")] = _CORPUS.layout,
     tokenizer: Annotated[TokenizerWord, _setting("tokenizer.kind")] = _CORPUS.tokenizer.kind,
     lower: Annotated[bool, _setting("tokenizer.lower", "--lower")] = _CORPUS.tokenizer.lower,
@@ -99,6 +99,7 @@ def prepare(
         {"kind": tokenizer, "lower": lower, "vocabulary_size": vocabulary_size, "min_count": min_count},
     )
 
+    from lstmgan_dist.corpus.doubts import doubts
     from lstmgan_dist.corpus.prepare import prepare as prepare_text
     from lstmgan_dist.evaluation.synthetic import is_synthetic, prepare_synthetic
     from lstmgan_dist.runs.inspection import describe_corpus
@@ -111,6 +112,8 @@ def prepare(
         with readers(address) as workers, preparation_bar() as report:
             corpus = prepare_text(settings, folder, report=report, workers=workers)
     print_rows(describe_corpus(corpus))
+    for sentence in doubts(corpus):
+        warn(f"Note: {sentence}")
 
 
 def _settings(sources: list[str], of_corpus: dict[str, Any], of_tokenizer: dict[str, Any]) -> Corpus:

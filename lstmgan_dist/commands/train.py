@@ -68,6 +68,7 @@ def train(
     console = stdout_console()
 
     from lstmgan_dist.runtime import local
+    from lstmgan_dist.training.doubts import doubts_about
     from lstmgan_dist.training.lease import taken
     from lstmgan_dist.training.plan import memory_warning
     from lstmgan_dist.training.run import Run, check_fit
@@ -78,8 +79,8 @@ def train(
         _show_plan(url, settings, corpus, console, is_full=full)
     device = local.choose_device(settings.device if not address else "auto")
     doubt = None if address else memory_warning(settings, corpus.tokenizer.vocabulary_size, local.memory_of(device))
-    if doubt:
-        warn(doubt)
+    for sentence in filter(None, (*doubts_about(settings, corpus), doubt)):
+        warn(f"Note: {sentence}")
     if dry_run:
         return
     with Terminal(console) as screen, ExitStack() as meanwhile:

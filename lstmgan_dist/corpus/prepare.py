@@ -39,7 +39,7 @@ from lstmgan_dist.corpus.manifest import (
 from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.corpus.shards import SplitWriter
 from lstmgan_dist.corpus.sources import Source, Sources, check_columns, find_sources
-from lstmgan_dist.corpus.splits import Cut, Purpose, SplitRows, split
+from lstmgan_dist.corpus.splits import Cut, Purpose, SplitRows, heldout_fraction, split
 from lstmgan_dist.corpus.tokenizer import Counted, Encoded, Tokenizer
 from lstmgan_dist.corpus.tokenizers import TOKENIZERS
 from lstmgan_dist.errors import UserError
@@ -154,13 +154,14 @@ class _Preparation:
         report: Callable[[PreparationProgress], None],
         workers: ReadingWorkers,
     ) -> None:
-        self._settings = settings
         self._report = report
         self._workers = workers
         self._sources = find_sources(settings.sources, storage)
+        self._share = heldout_fraction(settings, self._sources.size)
+        self._settings = settings.model_copy(update={"heldout_fraction": self._share})
         self._heldout_sources = find_sources(settings.heldout_sources, storage)
         check_columns(settings.column, [*self._sources.files, *self._heldout_sources.files])
-        is_shared = not settings.heldout_sources and settings.heldout_fraction > 0
+        is_shared = not settings.heldout_sources and self._share > 0
         self._purpose: Purpose = "both" if is_shared else "train"
         self._kind = TOKENIZERS[settings.tokenizer.kind]
         # A long text is cut at a share of its characters, so these are counted first.
@@ -222,7 +223,7 @@ class _Preparation:
         for source, characters in self._over_chunks("measuring", self._sources, partial(_measure, self._settings)):
             starts.setdefault(source, []).append(total)
             total += characters
-        return Cut(starts, int(total * (1 - self._settings.heldout_fraction)))
+        return Cut(starts, int(total * (1 - self._share)))
 
     def _over_chunks(
         self, stage: str, sources: Sources, function: Callable[[int, Chunk], Result]

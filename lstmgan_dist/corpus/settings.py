@@ -43,9 +43,10 @@ class Corpus(Settings):
     heldout_source: Name | Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(
         default=None, description="Separate held-out text; without it, heldout_fraction of the source is held out."
     )
-    heldout_fraction: Probability = Field(
-        default=0.05,
-        description="Share held out, 0 to 1: of sentences by a hash of their text; of a continuous text its end.",
+    heldout_fraction: Probability | None = Field(
+        default=None,
+        description="Share held out, 0 to 1: of sentences by a hash of their text; of a continuous text its end. None: "
+        "0.05, and of sentences up to 0.2 of a small text, so that judges have enough to learn from.",
     )
     column: Name | None = Field(
         default=None, description="Column that holds the text in CSV, TSV, JSON lines, Parquet and Arrow sources: text."

@@ -18,6 +18,9 @@ from lstmgan_dist.corpus.tokenizers import TOKENIZERS, TokenizerKind
 # Whether a source is for one purpose, or a share of it is held out.
 Purpose = Literal["train", "heldout", "both"]
 
+# The least and the largest share that is held out where none is named, and bytes that are enough: some 6,000 sentences.
+_HELDOUT_FRACTIONS, _ENOUGH_HELDOUT = (0.05, 0.2), 360_000
+
 
 @dataclass(frozen=True)
 class SplitRows:
@@ -39,6 +42,14 @@ class Cut:
     character: int
 
 
+def heldout_fraction(settings: Corpus, size: int) -> float:
+    """The share of a text of so many stored bytes that is held out; 0 bytes are those of a text that no file holds."""
+    if settings.heldout_fraction is not None:
+        return settings.heldout_fraction
+    least, most = _HELDOUT_FRACTIONS
+    return least if settings.layout == "continuous" else min(most, max(least, _ENOUGH_HELDOUT / max(size, 1)))
+
+
 def split(rows: Rows, number: int, settings: Corpus, purpose: Purpose, cut: Cut | None) -> Mapping[str, SplitRows]:
     """The texts of chunk `number` of a source by split, lowered if so set; a split that gets none may be absent."""
     whole = SplitRows(lowered(rows.texts) if settings.tokenizer.lower else rows.texts, rows.numbers, rows.ends)
@@ -48,6 +59,7 @@ def split(rows: Rows, number: int, settings: Corpus, purpose: Purpose, cut: Cut 
         return _cut_texts(
             whole, cut.character - cut.starts[rows.source.url][number], TOKENIZERS[settings.tokenizer.kind]
         )
+    assert settings.heldout_fraction is not None
     heldout = is_heldout(whole.texts, settings.heldout_fraction)
     return {
         name: SplitRows(whole.texts.filter(pa.array(chosen)), whole.numbers[chosen], True)

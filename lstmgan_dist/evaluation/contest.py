@@ -22,7 +22,7 @@ from lstmgan_dist.evaluation.findings import (
     Place,
     Sampler,
 )
-from lstmgan_dist.evaluation.heldout import HeldOut, digest, divide, training_texts
+from lstmgan_dist.evaluation.heldout import FEW_TEXTS, HeldOut, digest, divide, training_texts
 from lstmgan_dist.evaluation.intervals import interval
 from lstmgan_dist.evaluation.judge import Judge, JudgeRequest, find_judge, keep_judge, train_judge
 from lstmgan_dist.evaluation.language_model import Recipe, read, tokens_of
@@ -42,8 +42,8 @@ REAL_TEXT = "real text"
 _MOST_HELDOUT, _MOST_REFERENCES, _MOST_TRAINING = 100_000, 10_000, 500_000
 _EXAMPLES = 6
 _NORMAL_95 = 1.96
-# What is worth a warning: a judge of fewer sentences; real texts that differ by so many nats a token.
-_FEW_SENTENCES, _DIFFERENT_TEXT = 2000, 0.3
+# Real texts that differ by more nats a token are worth a warning.
+_DIFFERENT_TEXT = 0.3
 
 
 def compare(
@@ -244,7 +244,7 @@ def _warnings(
             "more sentences to compare with."
         )
     fewest = min(map(len, held_out.judge))
-    if fewest < _FEW_SENTENCES:
+    if fewest < FEW_TEXTS:
         yield (
             f"Each judge has learnt only {fewest:,} sentences, so that it knows few words well: more held-out text "
             "makes sharper judgements."

@@ -22,14 +22,35 @@ from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.texts import Texts, join_texts
 from lstmgan_dist.runtime.randomness import GOLDEN_GAMMA, split_mix_64
 
-# Fewer sentences teach a judge nothing and measure nothing.
-LEAST_TEXTS = 100
+# Fewer sentences teach a judge nothing and measure nothing; of so few it knows few words well.
+LEAST_TEXTS, FEW_TEXTS = 100, 2000
 _ROWS_AT_ONCE = 65536
+# What text can spare.
+_MOST_HELD_OUT = 0.3
 
 
 def validation_rows(split: Split, most_sequences: int) -> int:
     """How many sentences of the held-out split training looks at: so many, but at most a third of all, rounded up."""
     return min(most_sequences, -(-split.rows // 3))
+
+
+def doubt_about_judging(corpus: PreparedCorpus, most_sequences: int) -> str | None:
+    """What a person should know, before a training that looks at so many held-out sentences, of judging it later."""
+    held_out, train = corpus.splits["heldout"], corpus.splits["train"]
+    each = (held_out.rows - validation_rows(held_out, most_sequences)) // 2
+    if each >= FEW_TEXTS:
+        return None
+    outcome = (
+        "too few to learn from, so that this run can never be judged (lstmgan evaluate)"
+        if each < LEAST_TEXTS
+        else "few, so that verdicts may end in too little evidence"
+    )
+    enough = 3 * FEW_TEXTS / (held_out.rows + train.rows)
+    wanted = f"to {enough:.2f}" if enough <= _MOST_HELD_OUT else f"to {_MOST_HELD_OUT} and give more text"
+    return (
+        f"Of {held_out.rows:,} held-out sentences {each:,} are left for each of two judges, which is {outcome}: set "
+        f"corpus.heldout_fraction {wanted}, or give a larger corpus.heldout_source."
+    )
 
 
 def fingerprints(texts: Texts) -> np.ndarray:

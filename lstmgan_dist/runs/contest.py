@@ -222,11 +222,14 @@ def choice(entry: Entry, found: ContestFindings) -> Choice:
         )
     step = entry.likelihood_step
     assert step is not None
-    return Choice(
-        step,
+    why = {"too little evidence": "has too little evidence for it"}.get(verdict.word, f"is {verdict.word}")
+    reason = (
         f"The verdict keeps step {step} of {end.name}, the end of its likelihood phase: step {end.step}, in its game, "
-        f"is {verdict.word}.",
+        f"{why}."
     )
+    if entry.run.job.checkpoint.best_by != "frontier":
+        reason += " Take it with --checkpoint likelihood, for the job's own best goes by checkpoint.best_by."
+    return Choice(step, reason)
 
 
 def summary(entry: Entry, found: ContestFindings) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from lstmgan_dist.errors import UserError
 from lstmgan_dist.storage import Folder
 from lstmgan_dist.training.checkpoint import PROGRESS, Checkpoint, open_checkpoint
 from lstmgan_dist.training.progress import Progress
-from lstmgan_dist.training.run import JOB, Run
+from lstmgan_dist.training.run import EVALUATION, JOB, VERDICT, Run
 
 
 def describe(url: str, *, warn: Callable[[str], None]) -> dict[str, Any]:
@@ -99,6 +100,12 @@ def _describe_run(run: Run, warn: Callable[[str], None]) -> dict[str, Any]:
     for number, best in enumerate([*bests, progress.best] if progress.phase_step else bests, start=1):
         if best:
             facts[f"best of phase {number}"] = f"step {best.step}, {best}"
+    said: list[str] = []
+    run.checkpoint("best", say=said.append)
+    facts["what --checkpoint best takes"] = said[-1]
+    evaluation = run.folder / EVALUATION
+    if evaluation.exists(VERDICT):
+        facts["verdict of the judges"] = json.loads(evaluation.read(VERDICT))["reason"]
     return facts
 
 

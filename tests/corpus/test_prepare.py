@@ -33,6 +33,7 @@ from lstmgan_dist.corpus.prepare import (
 )
 from lstmgan_dist.corpus.settings import Corpus, TokenizerSettings
 from lstmgan_dist.corpus.sources import find_sources
+from lstmgan_dist.corpus.splits import heldout_fraction
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.tasks import Threads
 from lstmgan_dist.storage import Folder
@@ -493,3 +494,22 @@ def test_a_file_that_is_another_one_where_it_is_read_is_an_error(text_file: Writ
     Path(path).unlink()
     with pytest.raises(UserError, match=r"text\.txt is not there on "):
         list(prepare_module._numbered_chunks(settings, found))
+
+
+@pytest.mark.parametrize(
+    ("layout", "sentences", "share"),
+    [("sentences", 100, 0.2), ("sentences", 60_000, 0.12), ("continuous", 100, 0.05), ("sentences", 200_000, 0.05)],
+)
+def test_more_is_held_out_of_a_small_text(layout: str, sentences: int, share: float):
+    settings = Corpus.model_validate({"source": "s", "layout": layout})
+    assert heldout_fraction(settings, 50 * sentences) == pytest.approx(share)
+    assert heldout_fraction(settings.model_copy(update={"heldout_fraction": 0.01}), 50 * sentences) == 0.01
+
+
+def test_what_is_held_out_by_default_is_as_if_it_had_been_named(text_file: Write, prepared: Prepare, tmp_path: Path):
+    path = text_file(numbered_sentences(300))
+    by_default, named = (
+        prepared(str(tmp_path / str(share)), source=path, heldout_fraction=share) for share in (None, 0.2)
+    )
+    assert by_default.fingerprint == named.fingerprint
+    assert by_default.made["settings"]["heldout_fraction"] == 0.2

@@ -11,7 +11,15 @@ from lstmgan_dist.corpus.prepare import prepare
 from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.corpus.stream import heldout_batches, read_sentences
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.evaluation.heldout import _check_apart, digest, divide, fingerprints, training_texts, validation_rows
+from lstmgan_dist.evaluation.heldout import (
+    _check_apart,
+    digest,
+    divide,
+    doubt_about_judging,
+    fingerprints,
+    training_texts,
+    validation_rows,
+)
 from lstmgan_dist.evaluation.texts import Texts
 from lstmgan_dist.storage import Folder
 
@@ -111,6 +119,30 @@ def test_too_little_text_is_an_error_that_says_how_much_there_is(corpus):
     assert f"has 380 held-out sentences, of which 60 validate training and {known} others" in str(raised.value)
     left = int(re.findall(r"leaves (\d+) for a judge: it needs 100", str(raised.value))[0])
     assert 40 < left <= (380 - 60 - known) / 2
+
+
+@pytest.mark.parametrize(
+    ("training", "held_out", "most", "doubt"),
+    [
+        (1000, 250, 2000, "Of 250 held-out sentences 83 are left for each of two judges, which is too few to learn"),
+        (1000, 400, 2000, "133 are left for each of two judges, which is few, so that verdicts may end in too little"),
+        (1000, 400, 10, "195 are left for each"),
+        (
+            1000,
+            400,
+            2000,
+            "set corpus.heldout_fraction to 0.3 and give more text, or give",
+        ),
+        (30_000, 400, 2000, "set corpus.heldout_fraction to 0.20, or"),
+    ],
+)
+def test_what_can_be_judged_later_is_told_before_training(corpus, training, held_out, most, doubt):
+    made = corpus(range(1000, 1000 + training), range(50_000, 50_000 + held_out))
+    assert doubt in (doubt_about_judging(made, most) or "")
+
+
+def test_enough_held_out_text_gives_no_rise_to_doubt(corpus):
+    assert doubt_about_judging(corpus([1000], range(2000, 8000)), 2000) is None
 
 
 @pytest.mark.parametrize("fault", ["training", "validation", "test"])

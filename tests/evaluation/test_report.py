@@ -214,6 +214,32 @@ def test_page_holds_all_that_is_said_whatever_characters_it_has(findings, page):
     assert escape(TEXTS[1]) in page
 
 
+def test_sentences_and_a_few_texts_come_before_everything_else(findings, page):
+    summary, _, rest = page.partition('</section><section class="warnings">')
+    for said in (*(verdict.sentence for verdict in findings.verdicts), *findings.chosen.values()):
+        assert escape(said) in summary
+        assert escape(said) not in rest  # cards repeat nothing
+    listed = summary[summary.index('<section class="summary"') :]
+    assert listed.count("<h3>") == len(SAMPLERS)
+    assert listed.count("<li><p>") == 3 * len(SAMPLERS)
+    assert "temperature 1<" in listed
+
+
+def test_cards_have_a_scale_with_units(page):
+    assert page.count(">0 nats/token<") == 3  # what is not comparable has no margin
+    assert "worse, −0.720" in page
+    assert "better, +0.720" in page
+
+
+def test_axes_go_forwards_and_say_which_way_is_better(findings):
+    axes = {name: figure.axes[0] for name, figure in draw_figures(findings).items()}
+    for one in axes.values():
+        assert not one.xaxis.get_inverted()
+        assert not one.yaxis.get_inverted()
+    assert axes["bleu"].get_xlabel().endswith("better →")
+    assert axes["frontier"].get_xlabel().startswith("← better")
+
+
 def test_copies_are_marked(page):
     assert page.count('class="copy"') >= len(TEMPERATURES) * 4
 

@@ -27,7 +27,7 @@ _WIDTH = 6.0  # inches
 _SHADES = {"likelihood": PAPER, "discriminator": GRID, "adversarial": SHADE}
 _SAMPLE_CURVES = {f"samples/{name}": f"{METRICS[name].label} of samples" for name in ("bleu_4", "self_bleu_4")}
 
-# Pairs of figures that pull in opposite directions, drawn so that better is to the lower left.
+# Pairs of figures that pull in opposite directions.
 _FRONTIERS = {
     "frontier": ("Quality against diversity, as language models see it", "lm", "reverse_lm"),
     "bleu": ("Quality against diversity, as n-grams see it", "bleu_4", "self_bleu_4"),
@@ -120,15 +120,17 @@ def _label(name: str) -> str:
     return f"{metric.label}, {metric.unit}" if metric.unit else metric.label
 
 
+def _with_way(name: str, label: str) -> str:
+    """The label of an axis, with an arrow to where a figure is better."""
+    return {"low": f"← better\u2003{label}", "high": f"{label}\u2003better →", None: label}[METRICS[name].better]
+
+
 def _frontier(findings: ContestFindings, title: str, across: str, up: str) -> Figure:
     """One curve a sampler through its temperatures."""
     figure, (axes, *_) = _figure(height=5.2)
     axes.set_title(title)
-    # A figure whose better way is up is drawn upside down, so that all frontiers are read alike.
-    axes.set_xlabel(f"← better\u2003{_label(across)}", loc="left")
-    axes.set_ylabel(f"← better\u2003{_label(up)}", loc="bottom")
-    axes.xaxis.set_inverted(METRICS[across].better == "high")
-    axes.yaxis.set_inverted(METRICS[up].better == "high")
+    axes.set_xlabel(_with_way(across, _label(across)), loc="right" if METRICS[across].better == "high" else "left")
+    axes.set_ylabel(_with_way(up, _label(up)), loc="top" if METRICS[up].better == "high" else "bottom")
     axes.margins(0.09)
     seen, handles, curves = looks(findings.samplers), [], []
     for sampler, temperatures, (quality, diversity) in _curves(findings, across, up):
@@ -154,8 +156,7 @@ def _by_temperature(findings: ContestFindings, name: str) -> Figure:
     label = METRICS[name].label
     axes.set_title(f"{label[0].upper()}{label[1:]} by temperature")
     axes.set_xlabel("temperature")
-    way = {"low": "← better\u2003", "high": "better →\u2003", None: ""}[METRICS[name].better]
-    axes.set_ylabel(f"{way}{METRICS[name].unit or 'share'}")
+    axes.set_ylabel(_with_way(name, METRICS[name].unit or "share"))
     seen, handles = looks(findings.samplers), []
     for sampler, temperatures, (estimates,) in _curves(findings, name):
         look = seen[sampler]
@@ -235,7 +236,7 @@ def _coverage(findings: ContestFindings, title: str, share: str) -> Figure:
     figure, (axes, *_) = _figure()
     axes.set_title(title)
     axes.set_xlabel("n")
-    axes.set_ylabel("better →\u2003share of different n-grams")
+    axes.set_ylabel("share of different n-grams\u2003better →")
     seen, handles = looks(findings.samplers), []
     for sampler, coverage in nearest_to_one(findings.coverage).items():
         shares: Sequence[float] = getattr(coverage, share)

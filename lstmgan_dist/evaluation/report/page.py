@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from importlib.resources import files
 
 from lstmgan_dist.evaluation.findings import (
@@ -20,6 +21,7 @@ from lstmgan_dist.evaluation.metrics import METRICS
 from lstmgan_dist.evaluation.report.drawings import draw_figures, nearest_to_one
 from lstmgan_dist.evaluation.report.look import Look, looks, to_svg
 
+_SUMMARY_SAMPLES = 3
 # Nearest training sentences are shown for so many texts of a sampler, those with most copied first.
 _NEAREST_SHOWN = 8
 
@@ -30,8 +32,8 @@ _READING = (
     "of another is better. The star is real text: no sampler should be expected beyond it on both axes."
 )
 _CAPTIONS = {
-    "bleu": "The same trade-off counted in n-grams; BLEU grows to the left, so that better is again to the lower left. "
-    "BLEU sees local order alone: trust the figure above where the two disagree.",
+    "bleu": "The same trade-off counted in n-grams; of BLEU more is better, so better is to the lower right here. BLEU "
+    "sees local order alone: trust the figure above where the two disagree.",
     "oracle": "Likelihood of the samples under the oracle that wrote the corpus, against likelihood of the oracle's "
     "text under the generator.",
     "grammar": "Share of samples that the grammar accepts, against the probability mass of the grammar that the "
@@ -84,9 +86,9 @@ def report_html(findings: ContestFindings) -> str:
         ),
         _tag(
             "main",
+            _tag("section", *_summary(findings, seen), class_="summary", aria_label="In short"),
             _warnings(findings.warnings),
             _tag("section", *_verdicts(findings, seen), class_="cards", aria_label="Verdicts"),
-            *(_tag("p", sentence) for sentence in findings.chosen.values()),
             *(_tag("section", _tag("h2", title), *content, id=name) for name, title, content in sections),
         ),
     )
@@ -180,6 +182,17 @@ def _warnings(warnings: Sequence[str]) -> _Html:
     return _tag("section", _tag("strong", "Read this first"), items, class_="warnings")
 
 
+def _summary(findings: ContestFindings, seen: dict[str, Look]) -> list[_Html]:
+    """What there is to know in sentences, and a few texts to hear for oneself."""
+    sentences = [*(verdict.sentence for verdict in findings.verdicts), *findings.chosen.values()]
+    shown = [
+        replace(examples, examples=examples.examples[:_SUMMARY_SAMPLES])
+        for examples in nearest_to_one(findings.examples).values()
+    ]
+    columns = _tag("div", *(_column(examples, seen, heat=True) for examples in shown), class_="columns")
+    return [_tag("ul", *(_tag("li", sentence) for sentence in sentences))] * bool(sentences) + [columns] * bool(shown)
+
+
 def _verdicts(findings: ContestFindings, seen: dict[str, Look]) -> list[_Html]:
     reach = max((abs(end) for v in findings.verdicts if v.margin for end in (v.margin.low, v.margin.high)), default=0)
     return [_verdict(verdict, seen, reach or 1) for verdict in findings.verdicts]
@@ -187,6 +200,7 @@ def _verdicts(findings: ContestFindings, seen: dict[str, Look]) -> list[_Html]:
 
 def _verdict(verdict: Verdict, seen: dict[str, Look], reach: float) -> _Html:
     """A card. reach: nats at the ends of the scale that all cards have."""
+    # The sentence stands in the summary.
     parts = [
         _tag(
             "p",
@@ -201,7 +215,6 @@ def _verdict(verdict: Verdict, seen: dict[str, Look], reach: float) -> _Html:
         interval = f" [{_signed(margin.low)}, {_signed(margin.high)}] {_BASES[verdict.basis]}"
         parts.append(_tag("div", _tag("strong", said), _tag("small", interval), class_="margin"))
         parts.append(_scale(margin, reach))
-    parts.append(_tag("p", verdict.sentence))
     tone = verdict.word if verdict.word in ("better", "worse") else "undecided"
     return _tag("article", *parts, class_=f"card {tone}")
 
@@ -216,7 +229,11 @@ def _scale(margin: Estimate, reach: float) -> _Html:
         _tag("circle", cx=value, cy=12, r=5, fill="var(--tone)"),
         *(
             _tag("text", word, x=x, y=32, fill="var(--faint)", font_size=11, text_anchor=anchor)
-            for word, x, anchor in (("worse", 2, "start"), ("0", 150, "middle"), ("better", 298, "end"))
+            for word, x, anchor in (
+                (f"worse, {_signed(-reach)}", 2, "start"),
+                ("0 nats/token", 150, "middle"),
+                (f"better, {_signed(reach)}", 298, "end"),
+            )
         ),
         viewBox="0 0 300 34",
         role="img",
@@ -295,11 +312,13 @@ def _samples(findings: ContestFindings, seen: dict[str, Look]) -> list[_Html]:
     return sections
 
 
-def _column(examples: Examples, seen: dict[str, Look]) -> _Html:
+def _column(examples: Examples, seen: dict[str, Look], *, heat: bool = False) -> _Html:
+    """Texts of one sampler. heat: its name is followed by the temperature."""
     items = [
         _tag("li", _tag("p", example.text or "(an empty text)"), *_origin(example)) for example in examples.examples
     ]
-    return _tag("section", _tag("h3", _named(examples.sampler, seen)), _tag("ul", *items))
+    at = f", temperature {examples.temperature:g}" if heat and examples.temperature is not None else ""
+    return _tag("section", _tag("h3", _named(examples.sampler, seen), at), _tag("ul", *items))
 
 
 def _origin(example: Example) -> list[_Html]:

@@ -1,0 +1,63 @@
+"""What looks wrong with a corpus although it could be made, and what would mend it: sentences for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lstmgan_dist.corpus.manifest import PreparedCorpus
+
+# Shares of tokens that are <unk>, of sentences that were too long, and of different words among all words.
+_MANY_UNKNOWN, _MOST_LONG, _MANY_DIFFERENT = 0.05, 0.5, 1 / 3
+# Mean characters of a word, its space included, beyond which words seem not to be parted by spaces.
+_LONG_WORD = 10
+
+
+def doubts(corpus: PreparedCorpus) -> Iterator[str]:
+    """What a person should know before training on it."""
+    settings = corpus.made.get("settings")
+    if settings is None:  # synthetic text is as it should be
+        return
+    is_of_words = corpus.tokenizer.kind == "word"
+    train = corpus.splits["train"]
+    ends = train.rows if corpus.layout == "sentences" else 0
+    word_length = (train.characters - ends) / max(train.tokens - ends, 1)
+    is_unparted = is_of_words and word_length > _LONG_WORD
+    if is_unparted:
+        yield (
+            f"Words have {word_length:.0f} characters on average, so this text seems not to part "
+            "its words by spaces: set tokenizer.kind (--tokenizer) to character, or to bpe."
+        )
+    for name, unknown in corpus.made["unknown_tokens"].items():
+        tokens = corpus.splits[name].tokens
+        if unknown > _MANY_UNKNOWN * tokens and not is_unparted:
+            yield f"{unknown / tokens:.0%} of the {_IN_WORDS[name]} tokens are <unk>: {_against_unknown(settings)}."
+    if is_of_words and corpus.tokenizer.vocabulary_size > _MANY_DIFFERENT * train.tokens and not is_unparted:
+        yield (
+            f"The vocabulary has {corpus.tokenizer.vocabulary_size:,} words, and the training text only "
+            f"{train.tokens:,}, so that most are seen once or twice: set tokenizer.kind (--tokenizer) to character or "
+            "bpe, tokenizer.min_count (--min-count) to 2, or give more text."
+        )
+    skipped, truncated = (corpus.made["long_text"][what] for what in ("skipped", "truncated"))
+    rows = sum(split.rows for split in corpus.splits.values()) + skipped
+    if skipped + truncated > _MOST_LONG * rows:
+        done = "left out" if skipped else f"cut to {corpus.max_length} tokens"
+        yield (
+            f"{(skipped + truncated) / rows:.0%} of the sentences were too long and are {done}: raise "
+            "corpus.max_length (--max-length), or set corpus.layout (--layout) to continuous, which reads text of any "
+            "length."
+        )
+
+
+_IN_WORDS = {"train": "training", "heldout": "held-out"}
+
+
+def _against_unknown(settings: dict) -> str:
+    tokenizer = settings["tokenizer"]
+    ways = []
+    if tokenizer["vocabulary_size"]:
+        ways.append("raise tokenizer.vocabulary_size (--vocabulary-size)")
+    if tokenizer["min_count"] > 1:
+        ways.append("lower tokenizer.min_count (--min-count)")
+    if tokenizer["kind"] == "word":
+        ways.append("set tokenizer.kind (--tokenizer) to character, byte or bpe, which know every word")
+    return ", or ".join(ways or ["give more text"])

@@ -1,0 +1,24 @@
+"""What a person should know before a job is trained."""
+
+from lstmgan_dist.config import parse_job
+from lstmgan_dist.training.doubts import doubts_about
+from lstmgan_dist.training.run import prepared_corpus
+from tests.training.tiny_jobs import CONTINUOUS, SENTENCES, job_of
+
+
+def test_a_game_on_little_text_is_told_that_it_cannot_be_judged(text, tmp_path):
+    game = job_of(SENTENCES, text)
+    corpus = prepared_corpus(game.corpus, str(tmp_path / "run"), lambda progress: None)
+    (doubt,) = doubts_about(game, corpus)
+    assert "too few to learn from, so that this run can never be judged" in doubt
+    likelihood = parse_job(
+        f"name: a\ncorpus: {{source: {text}, heldout_fraction: 0.2}}\nphases: [{{kind: likelihood, steps: 1}}]",
+        name="job",
+    )
+    assert not list(doubts_about(likelihood, corpus))
+
+
+def test_what_is_doubtful_about_the_text_is_told_too(text, tmp_path):
+    job = job_of(CONTINUOUS, text, "corpus.tokenizer.vocabulary_size=4")
+    corpus = prepared_corpus(job.corpus, str(tmp_path / "run"), lambda progress: None)
+    assert any("<unk>" in doubt for doubt in doubts_about(job, corpus))
