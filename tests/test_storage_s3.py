@@ -18,7 +18,7 @@ from lstmgan_dist.storage import Folder, content_mark, file_size, matching_files
 from lstmgan_dist.storage_settings import Storage
 from tests.servers import READ_ONLY, faulty_proxy, free_port
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.slow
 
 # Large enough for three parts, and different everywhere.
 LARGE = random.Random(1).randbytes(70 * 2**20)

@@ -15,8 +15,8 @@ from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
-PHASES = tuple(f"phases.{phase}.steps=150" for phase in range(4))
-SETTINGS = (*PHASES, "log.every=1 steps", "evaluate.every=150 steps", "checkpoint.every=20 steps")
+PHASES = tuple(f"phases.{phase}.steps=60" for phase in range(4))
+SETTINGS = (*PHASES, "log.every=1 steps", "evaluate.every=60 steps", "checkpoint.every=20 steps")
 # What cluster/ recommends for the head: a silent node is given up after three seconds, not thirteen.
 HEALTH_CHECKS = {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000}
 HEALTH_CHECKS |= {"health_check_timeout_ms": 2000, "health_check_failure_threshold": 3}

@@ -22,7 +22,7 @@ from tests.servers import READ_ONLY, faulty_proxy, free_port
 from tests.training.comparison import everything_in
 from tests.training.tiny_jobs import GUMBEL, SENTENCES, job_of, run_job
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.slow
 
 ALL_PHASES = SENTENCES.replace("evaluate:", GUMBEL.replace("relativistic", "hinge").lstrip("\n") + "evaluate:")
 COMMAND = [sys.executable, "-m", "lstmgan_dist"]
