@@ -40,6 +40,9 @@ def evaluate(
     seeds: Annotated[int, typer.Option(min=1, help="Times that everything is drawn and learnt anew.")] = 3,
     samples: Annotated[int, typer.Option(min=2, help="Texts drawn for each temperature and seed.")] = 10_000,
     checkpoint: CheckpointName = "best",
+    heldout: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="More held-out text, which no run has seen; repeatable.")
+    ] = None,
     encoder: EncoderName = None,
     brief: Annotated[
         bool, typer.Option("--brief", help="Only held-out likelihood and n-grams of one run: seconds, and no judges.")
@@ -61,12 +64,15 @@ def evaluate(
     [dim]
     lstmgan evaluate runs/quickstart\n
     lstmgan evaluate runs/coco-scratchgan runs/coco-relgan --temperatures 0.7,0.8,0.9,1,1.1 --seeds 1\n
+    lstmgan evaluate runs/quickstart --heldout more.txt\n
     lstmgan evaluate s3://bucket/runs/captions --workers 8 --address auto\n
     lstmgan evaluate runs/char-lm --brief --json
     [/dim]
     """
     if brief and len(runs) > 1:
         raise UserError("--brief takes one run: leave it out to compare several.")
+    if brief and heldout:
+        raise UserError("--brief scores the corpus's own held-out text: leave out --heldout.")
     size = wanted_size(workers, cpus=cpus_per_worker, gpus=gpus_per_worker, address=address)
     if brief:
         _evaluate_briefly(runs[0], checkpoint, samples, as_json, device, size, address)
@@ -79,7 +85,15 @@ def evaluate(
     embedding = encoder_called(encoder) if encoder else None
     entries = contest.enter_all(runs, checkpoint, say=warn)
     with workers_and_device(device, size, address) as (pool, their_device):
-        found = contest.hold(entries, settings, encoder=embedding, workers=pool, watch=watch, device=their_device)
+        found = contest.hold(
+            entries,
+            settings,
+            encoder=embedding,
+            workers=pool,
+            watch=watch,
+            device=their_device,
+            heldout=heldout or (),
+        )
     contest.write(entries, found)
     if as_json:
         typer.echo(found.to_json().decode(), nl=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -17,13 +17,10 @@ from itertools import accumulate
 from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
 
 from lstmgan_dist import __version__
-from lstmgan_dist.corpus.bulk import character_counts, gather_index
-from lstmgan_dist.corpus.chunks import Chunk, read_chunks
-from lstmgan_dist.corpus.cleaning import Rows, clean
-from lstmgan_dist.corpus.findings import Case, Findings
+from lstmgan_dist.corpus.chunks import Chunk
+from lstmgan_dist.corpus.findings import Findings
 from lstmgan_dist.corpus.manifest import (
     FORMAT,
     MANIFEST,
@@ -36,17 +33,17 @@ from lstmgan_dist.corpus.manifest import (
     open_corpus,
     write_manifest,
 )
+from lstmgan_dist.corpus.passes import count, encode, measure, numbered_chunks, with_location
 from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.corpus.shards import SplitWriter
 from lstmgan_dist.corpus.sources import Source, Sources, check_columns, find_sources
-from lstmgan_dist.corpus.splits import Cut, Purpose, SplitRows, heldout_fraction, split
+from lstmgan_dist.corpus.splits import Cut, Purpose, heldout_fraction
 from lstmgan_dist.corpus.tokenizer import Counted, Encoded, Tokenizer
 from lstmgan_dist.corpus.tokenizers import TOKENIZERS
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.tasks import LOCAL_THREADS, ReadingWorkers
-from lstmgan_dist.storage import BY_ENVIRONMENT, Folder, content_mark, file_size
+from lstmgan_dist.storage import BY_ENVIRONMENT, Folder, content_mark
 from lstmgan_dist.storage_settings import Storage
-from lstmgan_dist.tokens import END_ID
 
 __all__ = [
     "PreparationProgress",
@@ -175,7 +172,7 @@ class _Preparation:
 
     def _counted(self) -> Iterator[Counted]:
         """What the vocabulary is chosen by; nothing is read before it is asked for."""
-        function = partial(_count, self._settings, self._purpose, self._cut)
+        function = partial(count, self._settings, self._purpose, self._cut)
         for _, counted in self._over_chunks("counting", self._sources, function):
             yield counted
 
@@ -191,7 +188,7 @@ class _Preparation:
             (self._heldout_sources, "heldout"),
         )
         for sources, purpose in inputs:
-            function = partial(_encode, settings, purpose, self._cut, tokenizer)
+            function = partial(encode, settings, purpose, self._cut, tokenizer)
             for _, encoded_chunk in self._over_chunks("encoding", sources, function):
                 findings.add(encoded_chunk.findings)
                 for name, part in encoded_chunk.parts.items():
@@ -220,7 +217,7 @@ class _Preparation:
             return None
         starts: dict[str, list[int]] = {}
         total = 0
-        for source, characters in self._over_chunks("measuring", self._sources, partial(_measure, self._settings)):
+        for source, characters in self._over_chunks("measuring", self._sources, partial(measure, self._settings)):
             starts.setdefault(source, []).append(total)
             total += characters
         return Cut(starts, int(total * (1 - self._share)))
@@ -237,7 +234,7 @@ class _Preparation:
             )
         )
         done = self._workers.map_parts_in_order(
-            partial(_numbered_chunks, self._settings), partial(_with_location, function), sources.files
+            partial(numbered_chunks, self._settings), partial(with_location, function), sources.files
         )
         for source, bytes_read, result in done:
             self._report(PreparationProgress(stage, self._bytes_done + starts[source] + bytes_read, self._bytes_total))
@@ -286,105 +283,25 @@ class _Preparation:
         }
 
 
-# --- what is done to each source and chunk: pure functions -----------------------------------------------------------
-
-
-def _numbered_chunks(settings: Corpus, source: Source) -> Iterator[tuple[int, Chunk]]:
-    """The chunks of a source, from 0: read where this runs, which may be another machine than the one that found it.
+def encode_sentences(names: tuple[str, ...], corpus: PreparedCorpus) -> Encoded:
+    """The sentences of other sources as those of a corpus are: cleaned and cut in the same way, in its vocabulary.
 
     Raises:
-        UserError: if it is another file here, or none.
+        UserError: if a source cannot be read, or holds text that the corpus's settings call an error; or if the corpus
+            was made by a known source of text.
     """
-    if source.format != "builtin":
-        try:
-            size = file_size(source.url, source.storage)
-        except FileNotFoundError:
-            size = None
-        if size != source.size:
-            found = "is not there" if size is None else f"has {size:,} bytes instead of {source.size:,}"
-            raise UserError(
-                f"{source.url} {found} on {platform.node()}: text that several machines prepare has to lie where each "
-                "of them reads the same, on a shared file system or behind a URL, and must not change meanwhile."
-            )
-    yield from enumerate(read_chunks(source, settings))
-
-
-def _with_location(function: Callable[[int, Chunk], Result], numbered: tuple[int, Chunk]) -> tuple[str, int, Result]:
-    """The result for a chunk, with the address of its source and how far that is read."""
-    number, chunk = numbered
-    return chunk.source.url, chunk.bytes_read, function(number, chunk)
-
-
-def _measure(settings: Corpus, number: int, chunk: Chunk) -> int:
-    """Characters of a chunk."""
-    texts = split(clean(chunk, settings), number, settings, "train", None)["train"].texts
-    return int(character_counts(texts).sum())
-
-
-def _count(settings: Corpus, purpose: Purpose, cut: Cut | None, number: int, chunk: Chunk) -> Counted:
-    """What the vocabulary is made from: the training text of a chunk."""
-    parts = split(clean(chunk, settings), number, settings, purpose, cut)
-    texts = parts["train"].texts if "train" in parts else pa.array([], pa.string())
-    return TOKENIZERS[settings.tokenizer.kind].open().count(texts)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """The tokens of one split from one chunk. characters: of the text, and one for every end mark."""
-
-    encoded: Encoded
-    characters: int
-    unknown: int
-
-
-@dataclass(frozen=True)
-class _EncodedChunk:
-    parts: Mapping[str, _Part]
-    findings: Findings
-
-
-def _encode(
-    settings: Corpus, purpose: Purpose, cut: Cut | None, tokenizer: Tokenizer, number: int, chunk: Chunk
-) -> _EncodedChunk:
-    """The tokens of a chunk by split, none longer than allowed."""
-    rows = clean(chunk, settings)
-    parts: dict[str, _Part] = {}
-    for name, part in split(rows, number, settings, purpose, cut).items():
-        encoded = tokenizer.encode_rows(part.texts, last_ends=part.ends)
-        characters_N = character_counts(part.texts)
-        if settings.layout == "sentences":
-            encoded, characters_N = _limited(encoded, characters_N, part, rows, settings)
-        ends = len(characters_N) - (not part.ends)
-        unknown = 0 if tokenizer.unknown_id is None else np.count_nonzero(encoded.tokens_T == tokenizer.unknown_id)
-        parts[name] = _Part(encoded, int(characters_N.sum()) + ends, int(unknown))
-    return _EncodedChunk(parts, rows.findings)
-
-
-def _limited(
-    encoded: Encoded, characters_N: np.ndarray, part: SplitRows, rows: Rows, settings: Corpus
-) -> tuple[Encoded, np.ndarray]:
-    """Sentences of at most max_length tokens; one that is cut short keeps its share of the characters."""
-    lengths_N, limit = encoded.lengths_N, settings.max_length
-    long = np.flatnonzero(lengths_N > limit)
-    if not len(long):
-        return encoded, characters_N
-    counted = [index for index in long if int(part.numbers[index]) not in rows.cut] if rows.cut else long.tolist()
-    cases = (
-        Case(
-            rows.source.url,
-            rows.source.location(int(part.numbers[index])),
-            f"this sentence has {lengths_N[index]} tokens with its end mark, more than max_length {limit}",
-        )
-        for index in counted
+    made = corpus.made.get("settings")
+    if made is None:
+        raise UserError(f"{corpus.folder} was made by a known source of text, which no other text can be of.")
+    settings = Corpus.model_validate(made)
+    sources = find_sources(names, corpus.folder.storage)
+    check_columns(settings.column, sources.files)
+    parts = [
+        encode(settings, "heldout", None, corpus.tokenizer, number, chunk).parts["heldout"].encoded
+        for source in sources.files
+        for number, chunk in numbered_chunks(settings, source)
+    ]
+    return Encoded(
+        np.concatenate([part.tokens_T for part in parts] or [np.array([], np.int64)]),
+        np.concatenate([part.lengths_N for part in parts] or [np.array([], np.int64)]),
     )
-    if counted:
-        rows.findings.long(cases, len(counted), settings.on_long_text)
-    starts_N = np.cumsum(lengths_N) - lengths_N
-    if settings.on_long_text == "skip":
-        kept = lengths_N <= limit
-        tokens_T = encoded.tokens_T[gather_index(starts_N[kept], lengths_N[kept])]
-        return Encoded(tokens_T, lengths_N[kept]), characters_N[kept]
-    shortened_N = np.minimum(lengths_N, limit)
-    tokens_T = encoded.tokens_T[gather_index(starts_N, shortened_N)]
-    tokens_T[np.cumsum(shortened_N) - 1] = END_ID
-    return Encoded(tokens_T, shortened_N), characters_N * (shortened_N - 1) // np.maximum(lengths_N - 1, 1)

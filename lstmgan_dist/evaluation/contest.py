@@ -57,16 +57,17 @@ def compare(
     workers: Workers,
     watch: Watch,
     device: DeviceChoice,
+    more_heldout: Texts | None = None,
 ) -> ContestFindings:
     """Sweep all contestants, and real text, over temperatures, and compare them.
 
     pairs: names of contestants; each is compared with real text besides. What was measured before, with the same judges
-    and the same weights, is taken from the archive.
+    and the same weights, is taken from the archive. more_heldout: held-out text besides that of the corpus.
 
     Raises:
         UserError: if there is too little text, or a judge does not learn.
     """
-    held_out = divide(corpus, validation=settings.validation, most=_MOST_HELDOUT)
+    held_out = divide(corpus, validation=settings.validation, most=_MOST_HELDOUT, more=more_heldout)
     training = training_texts(corpus, _MOST_TRAINING)
     samples = min(settings.samples, len(training))
     if samples < SHARES * LEAST_SHARE:

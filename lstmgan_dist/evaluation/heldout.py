@@ -25,6 +25,8 @@ from lstmgan_dist.runtime.randomness import GOLDEN_GAMMA, split_mix_64
 # Fewer sentences teach a judge nothing and measure nothing; of so few it knows few words well.
 LEAST_TEXTS, FEW_TEXTS = 100, 2000
 _ROWS_AT_ONCE = 65536
+# Text that is given as unseen may repeat so much of what was seen: short sentences come twice.
+_MOST_SEEN = 0.5
 # What text can spare.
 _MOST_HELD_OUT = 0.3
 
@@ -72,28 +74,34 @@ class HeldOut:
     """The held-out text of a corpus that training has not looked at, in two halves.
 
     judge: of each half, what a judge may learn: without the sentences that players have seen, in training or in
-    validation. test: all of each half. excluded: how many sentences were left out of the judges' halves.
+    validation. test: all of each half. excluded: how many sentences were left out of the judges' halves. added: how
+    many were given besides those of the corpus.
     """
 
     judge: tuple[Texts, Texts]
     test: tuple[Texts, Texts]
     validation: Texts
     excluded: int
+    added: int = 0
 
 
-def divide(corpus: PreparedCorpus, *, validation: int, most: int) -> HeldOut:
+def divide(corpus: PreparedCorpus, *, validation: int, most: int, more: Texts | None = None) -> HeldOut:
     """Divide the held-out text of which training has looked at the first `validation` sentences.
 
-    most: sentences of the rest that are used, for a very large corpus.
+    most: sentences of the rest that are used, for a very large corpus. more: held-out sentences besides.
 
     Raises:
-        UserError: if too little is left for a judge and a test.
+        UserError: if too little is left for a judge and a test, or if players have seen most of `more`.
     """
     split = corpus.splits["heldout"]
     seen = join_texts([*_texts_of(corpus, "heldout", range(validation))])
     rest = join_texts([*_texts_of(corpus, "heldout", range(validation, min(split.rows, validation + most)))])
+    if more is not None:
+        rest = join_texts([rest, more])
     marks_N = fingerprints(rest)
     known = np.isin(marks_N, fingerprints(seen)) | _in_training(corpus, marks_N)
+    if more is not None:
+        _refuse_seen(known[len(known) - len(more) :])
     second = (marks_N & np.uint64(1)).astype(bool)
     halves = [~second, second]
     judge = [rest.take(half & ~known) for half in halves]
@@ -105,9 +113,25 @@ def divide(corpus: PreparedCorpus, *, validation: int, most: int) -> HeldOut:
             f"it needs {LEAST_TEXTS}. Prepare the corpus with a larger heldout_fraction, or lower "
             "evaluate.heldout_sequences."
         )
-    parts = HeldOut((judge[0], judge[1]), (rest.take(halves[0]), rest.take(halves[1])), seen, int(known.sum()))
+    parts = HeldOut(
+        (judge[0], judge[1]),
+        (rest.take(halves[0]), rest.take(halves[1])),
+        seen,
+        int(known.sum()),
+        added=len(more) if more is not None else 0,
+    )
     _check_apart(corpus, parts)
     return parts
+
+
+def _refuse_seen(known: np.ndarray) -> None:
+    if not len(known):
+        raise UserError("--heldout: there is no sentence in this text.")
+    if known.mean() > _MOST_SEEN:
+        raise UserError(
+            f"--heldout: {int(known.sum()):,} of these {len(known):,} sentences are training or validation text of the "
+            "runs: give text that they have not seen."
+        )
 
 
 def training_texts(corpus: PreparedCorpus, most: int) -> Texts:

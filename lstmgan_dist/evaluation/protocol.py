@@ -106,7 +106,9 @@ def protocol(
             "word. Real text: as many training sentences, without repetition."
         ),
         "Who has seen what": (
-            f"Training looked at {len(held_out.validation):,} held-out sentences. The others were halved by a hash of "
+            f"Training looked at {len(held_out.validation):,} held-out sentences. "
+            + (f"{held_out.added:,} were given besides those of the corpus. " if held_out.added else "")
+            + "The others were halved by a hash of "
             f"the sentence, and {held_out.excluded:,} that are training or validation text as well were left out of "
             "what the judges learn. Sentence by sentence, no judge has learnt any training, validation or test "
             "sentence: checked."

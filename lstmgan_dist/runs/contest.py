@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lstmgan_dist import config
 from lstmgan_dist.corpus.manifest import PreparedCorpus
-from lstmgan_dist.corpus.prepare import JUDGES
+from lstmgan_dist.corpus.prepare import JUDGES, encode_sentences
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.archive import Archive
 from lstmgan_dist.evaluation.contest import Contestant, Thoroughness, compare
@@ -34,6 +34,7 @@ from lstmgan_dist.evaluation.report.page import report_html
 from lstmgan_dist.evaluation.sample_sources import GeneratorSource
 from lstmgan_dist.evaluation.sampling import Sampling
 from lstmgan_dist.evaluation.synthetic import read_oracle
+from lstmgan_dist.evaluation.texts import Texts
 from lstmgan_dist.models.drawing import END
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.phases.kind import Phase
@@ -139,10 +140,12 @@ def hold(
     watch: Watch,
     device: DeviceChoice = "auto",
     runtime: Runtime | None = None,
+    heldout: Sequence[str] = (),
 ) -> ContestFindings:
     """Judge runs of one corpus together.
 
-    runtime: of workers that train together and do this together, too; then all of them call it.
+    runtime: of workers that train together and do this together, too; then all of them call it. heldout: sources of
+    held-out text besides that of the corpus.
 
     Raises:
         UserError: if they were trained on different text, or there is too little of it.
@@ -174,6 +177,7 @@ def hold(
         workers=workers,
         watch=watch,
         device=device,
+        more_heldout=Texts.encoded(encode_sentences(tuple(heldout), corpus)) if heldout else None,
     )
     return replace(
         found,

@@ -21,12 +21,13 @@ import pyarrow.parquet as pq
 import pytest
 import tokenizers
 
-import lstmgan_dist.corpus.prepare as prepare_module
 from lstmgan_dist.corpus import chunks, shards
+from lstmgan_dist.corpus.passes import numbered_chunks
 from lstmgan_dist.corpus.prepare import (
     PreparationProgress,
     PreparedCorpus,
     content_key,
+    encode_sentences,
     is_prepared,
     open_corpus,
     prepare,
@@ -487,13 +488,13 @@ def test_a_file_that_is_another_one_where_it_is_read_is_an_error(text_file: Writ
     path = text_file("a b\n")
     (found,) = find_sources([path]).files
     settings = Corpus(source=path)
-    assert len(list(prepare_module._numbered_chunks(settings, found))) == 1
+    assert len(list(numbered_chunks(settings, found))) == 1
     text_file("a b c\n")
     with pytest.raises(UserError, match=r"text\.txt has 6 bytes instead of 4 on .* has to lie where each of them"):
-        list(prepare_module._numbered_chunks(settings, found))
+        list(numbered_chunks(settings, found))
     Path(path).unlink()
     with pytest.raises(UserError, match=r"text\.txt is not there on "):
-        list(prepare_module._numbered_chunks(settings, found))
+        list(numbered_chunks(settings, found))
 
 
 @pytest.mark.parametrize(
@@ -513,3 +514,15 @@ def test_what_is_held_out_by_default_is_as_if_it_had_been_named(text_file: Write
     )
     assert by_default.fingerprint == named.fingerprint
     assert by_default.made["settings"]["heldout_fraction"] == 0.2
+
+
+def test_other_sentences_are_encoded_as_those_of_the_corpus(text_file: Write, prepared: Prepare):
+    first = text_file("The cat sat\nA dog ran\n", "a.txt")
+    corpus = prepared(source=first, tokenizer={"lower": True}, max_length=4, on_long_text="truncate")
+    more = text_file("the DOG\n\nthe new cat sat here\n", "b.txt")
+    encoded = encode_sentences((more,), corpus)
+    ends = np.cumsum(encoded.lengths_N)
+    rows = [encoded.tokens_T[end - length : end].tolist() for end, length in zip(ends, encoded.lengths_N, strict=True)]
+    assert [corpus.tokenizer.decode(row) for row in rows] == ["the dog", "the <unk> cat"]
+    with pytest.raises(UserError, match="matches no file"):
+        encode_sentences(("nowhere.txt",), corpus)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lstmgan_dist.corpus.prepare import prepare
+from lstmgan_dist.corpus.prepare import encode_sentences, prepare
 from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.corpus.stream import heldout_batches, read_sentences
 from lstmgan_dist.errors import UserError
@@ -20,7 +20,7 @@ from lstmgan_dist.evaluation.heldout import (
     training_texts,
     validation_rows,
 )
-from lstmgan_dist.evaluation.texts import Texts
+from lstmgan_dist.evaluation.texts import Texts, join_texts
 from lstmgan_dist.storage import Folder
 
 # Every digit, so that every number can be said; no tests hold it out.
@@ -143,6 +143,28 @@ def test_what_can_be_judged_later_is_told_before_training(corpus, training, held
 
 def test_enough_held_out_text_gives_no_rise_to_doubt(corpus):
     assert doubt_about_judging(corpus([1000], range(2000, 8000)), 2000) is None
+
+
+def test_text_that_is_given_besides_joins_the_halves_unless_it_was_seen(corpus, tmp_path):
+    made = corpus(range(1000, 1100), range(2000, 2300))
+    path = tmp_path / "more.txt"
+    path.write_text("".join(" ".join(str(number)) + "\n" for number in [*range(4000, 4400), *range(1000, 1050)]))
+    more = Texts.encoded(encode_sentences((str(path),), made))
+    parts = divide(made, validation=100, most=10**6, more=more)
+    assert parts.added == 450
+    assert sum(map(len, parts.judge)) == 200 + 400
+    assert sum(map(len, parts.test)) == 200 + 450
+    assert parts.excluded == 50
+
+
+def test_text_that_was_seen_is_refused_as_held_out_text(corpus):
+    made = corpus(range(1000, 1500), range(2000, 2600))
+    seen = Texts.encoded(read_sentences(made, "train", range(300)))
+    more = join_texts([seen, Texts.of([[7]] * 200)])
+    with pytest.raises(UserError, match=r"300 of these 500 sentences are training or validation text of the runs"):
+        divide(made, validation=100, most=10**6, more=more)
+    with pytest.raises(UserError, match="no sentence"):
+        divide(made, validation=100, most=10**6, more=Texts.of([]))
 
 
 @pytest.mark.parametrize("fault", ["training", "validation", "test"])
