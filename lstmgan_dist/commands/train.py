@@ -91,7 +91,7 @@ def train(
         lease_number = meanwhile.enter_context(
             taken(Folder(url, settings.storage), say=screen.say, take_over=take_over)
         )
-        opened = Run.create_or_resume(url, settings, corpus, lease_number=lease_number)
+        opened = Run.create_or_resume(url, settings, corpus, lease_number=lease_number, say=screen.say)
         if size.most:
             outcome, stop = _train_on_ray(opened, lease_number, screen, size, timeout)
         else:

@@ -5,6 +5,7 @@ combinations that cannot work are all refused here, before a worker starts.
 """
 
 from lstmgan_dist.config.explain import explain
+from lstmgan_dist.config.extension import Changes, changes
 from lstmgan_dist.config.job import Job
 from lstmgan_dist.config.reading import (
     check_frontier,
@@ -18,8 +19,10 @@ from lstmgan_dist.config.training import BatchSettings, Frontier
 
 __all__ = [
     "BatchSettings",
+    "Changes",
     "Frontier",
     "Job",
+    "changes",
     "check_frontier",
     "differences",
     "dump_job",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,9 @@ class Checkpoint:
     def progress(self) -> dict[str, Any]:
         """The counts that say where the run stood."""
         return json.loads(self.folder.read(PROGRESS))
+
+    def __contains__(self, section: str) -> bool:
+        return self.folder.exists(f"{section}.safetensors")
 
     def load(self, section: str) -> dict[str, Tensor]:
         """The tensors of one section, on the CPU."""
@@ -77,10 +80,14 @@ class Checkpoints:
         manifest = {"format": FORMAT, "step": step, "files": files}
         folder.write(MANIFEST, json.dumps(manifest, indent=1).encode())
 
-    def prune(self, protected: Collection[int]) -> None:
-        """Delete all but the newest `keep` committed checkpoints and the protected ones."""
+    def prune(self, protected: Collection[int], *, newest: int) -> None:
+        """Delete all but the newest `keep` committed checkpoints and the protected ones.
+
+        newest: the last one. What is beyond it was left by a run that was shorter then, and has been extended.
+        """
         committed = [step for step in self.steps() if (self.folder / _name(step)).exists(MANIFEST)]
-        for step in set(committed[: -self.keep]) - set(protected):
+        ours = [step for step in committed if step <= newest]
+        for step in (set(committed) - set(ours)) | (set(ours[: -self.keep]) - set(protected)):
             folder = self.folder / _name(step)
             folder.delete(MANIFEST)
             folder.delete()
@@ -106,12 +113,15 @@ class Checkpoints:
 
     def newest(self, *, warn: Callable[[str], None]) -> Checkpoint | None:
         """The newest whole checkpoint, or None; those passed over are named to `warn`, with the reason."""
+        return next(self.newest_first(warn=warn), None)
+
+    def newest_first(self, *, warn: Callable[[str], None]) -> Iterator[Checkpoint]:
+        """The whole checkpoints, the newest first; see `newest`."""
         for step in reversed(self.steps()):
             try:
-                return _verified(step, self.folder / _name(step))
+                yield _verified(step, self.folder / _name(step))
             except BadCheckpointError as error:
                 warn(f"Passing over the checkpoint {self.folder.path(_name(step))}: {error}.")
-        return None
 
 
 def snapshot(sections: Mapping[str, Tensors]) -> dict[str, dict[str, Tensor]]:

@@ -69,9 +69,10 @@ class Game:
         return sections
 
     def load_networks(self, checkpoint: Checkpoint) -> None:
-        """Take both networks' weights from a checkpoint."""
+        """Take both networks' weights from a checkpoint; a discriminator that the run was extended by is new."""
         for name, network in self.networks().items():
-            network.load_state_dict(checkpoint.load(name))
+            if name in checkpoint:
+                network.load_state_dict(checkpoint.load(name))
 
     def load_players(self, checkpoint: Checkpoint, rows_B: Tensor) -> None:
         """Take the optimisers and the memories of this worker's rows from a checkpoint of this phase."""

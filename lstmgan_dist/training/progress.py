@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -32,10 +33,11 @@ class Score:
 
 @dataclass(frozen=True)
 class EndedPhase:
-    """The last step of a phase, and its best evaluation."""
+    """The last step of a phase, its best evaluation, and how many steps the job gave it at most."""
 
     step: int
     best: Score | None
+    most_steps: int
 
 
 @dataclass
@@ -67,9 +69,9 @@ class Progress:
         else:
             self.evaluations_since_best += 1
 
-    def next_phase(self) -> None:
-        """Begin the following phase."""
-        self.ended = (*self.ended, EndedPhase(self.step, self.best))
+    def next_phase(self, most_steps: int) -> None:
+        """Begin the following phase. most_steps: what the job gives the one that has ended."""
+        self.ended = (*self.ended, EndedPhase(self.step, self.best, most_steps))
         self.phase += 1
         self.phase_step = 0
         self.best = None
@@ -112,7 +114,11 @@ class Progress:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """The inverse of `to_json`."""
-        ended = tuple(EndedPhase(phase["step"], _score(phase["best"])) for phase in values["ended"])
+        ended = tuple(
+            # Older versions did not write how long a phase might have become.
+            EndedPhase(phase["step"], _score(phase["best"]), phase.get("most_steps", sys.maxsize))
+            for phase in values["ended"]
+        )
         return cls(**{**values, "best": _score(values["best"]), "ended": ended})
 
 

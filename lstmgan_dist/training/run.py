@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from lstmgan_dist.addresses import WITHOUT_FILE, path_of, scheme_of
-from lstmgan_dist.config import Job, differences, dump_job, parse_job
+from lstmgan_dist.config import Changes, Job, changes, dump_job, parse_job
 from lstmgan_dist.corpus.manifest import PreparedCorpus, is_prepared, open_corpus
 from lstmgan_dist.corpus.order import SentenceOrder, TextOrder
 from lstmgan_dist.corpus.prepare import PreparationProgress, content_key, prepare
 from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.corpus.sources import CACHE
+from lstmgan_dist.corpus.stream import batches_per_epoch
 from lstmgan_dist.corpus.tokenizer import Tokenizer
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.synthetic import is_synthetic, prepare_synthetic, synthetic_key
@@ -28,6 +29,7 @@ from lstmgan_dist.storage import BY_ENVIRONMENT, WRITE_PROBE, Folder, matching_f
 from lstmgan_dist.storage_settings import Storage
 from lstmgan_dist.training import lease
 from lstmgan_dist.training.checkpoint import Checkpoint, Checkpoints
+from lstmgan_dist.training.clock import steps_of
 from lstmgan_dist.training.progress import Progress
 
 JOB = "job.yaml"
@@ -61,8 +63,18 @@ class Run:
         return cls(folder, parse_job(folder.read(JOB).decode(), name=folder.path(JOB)))
 
     @classmethod
-    def create_or_resume(cls, url: str, job: Job, corpus: PreparedCorpus, *, lease_number: int | None = None) -> Run:
-        """The run of a job at an address: a new one, or the one there if it is of the same job and text.
+    def create_or_resume(
+        cls,
+        url: str,
+        job: Job,
+        corpus: PreparedCorpus,
+        *,
+        lease_number: int | None = None,
+        say: Callable[[str], None] = lambda sentence: None,
+    ) -> Run:
+        """The run of a job at an address: a new one, or the one there if it is of the same text and job.
+
+        A job that only extends that of the run takes its place, and `say` is told the differences.
 
         Raises:
             UserError: if the folder holds something else, with the differences.
@@ -80,18 +92,24 @@ class Run:
             folder.write(JOB, dump_job(job).encode())
             return cls(folder, job, lease_number=lease_number)
         run = cls.open(url, job.storage)
-        changed = differences(run.job, job)
-        if changed:
+        found = changes(run.job, job)
+        if found.others:
             raise UserError(
-                f"{url} is a run of a different job, so it cannot be resumed with this one: {'; '.join(changed)}. "
+                f"{url} is a run of a different job, so it cannot be resumed with this one: {'; '.join(found.others)}. "
                 "Choose another folder with --run, or restore the job."
             )
+        check_not_shortened(run, job, corpus)
         fingerprint = run._corpus_record()["fingerprint"]
         if fingerprint != corpus.fingerprint:
             raise UserError(
                 f"{url} was trained on a corpus with fingerprint {fingerprint[:12]}, but {corpus.folder} has "
                 f"{corpus.fingerprint[:12]}: the text has changed. Choose another --run, or restore the text."
             )
+        if found.extending:
+            folder.write(JOB, dump_job(job).encode())
+            folder.delete(f"{EVALUATION}/{VERDICT}")  # of weights that are no longer the last
+            for sentence in what_extends(found):
+                say(sentence)
         # The new job, for it may say otherwise how the storage is reached.
         return cls(folder, job, lease_number=lease_number)
 
@@ -196,11 +214,37 @@ def what_is_there(url: str, job: Job) -> str:
     if not folder.exists(JOB):
         return f"{url} is new."
     run = Run.open(url, job.storage)
-    changed = differences(run.job, job)
-    if changed:
-        return f"{url} is a run of a different job: {'; '.join(changed)}."
+    found = changes(run.job, job)
+    if found.others:
+        return f"{url} is a run of a different job: {'; '.join(found.others)}."
     steps = run.checkpoints.steps()
-    return f"{url} is a run of this job, with {f'a checkpoint of step {steps[-1]}' if steps else 'no checkpoint yet'}."
+    of_job = (
+        f"{url} is a run of this job, with {f'a checkpoint of step {steps[-1]}' if steps else 'no checkpoint yet'}."
+    )
+    return "\n".join((of_job, *what_extends(found)))
+
+
+def what_extends(found: Changes) -> Iterator[str]:
+    """Sentences on how a job extends a run, and where the outcome is not that of the job in one go."""
+    if found.extending:
+        yield f"The run is extended: {'; '.join(found.extending)}."
+    for reason in found.inexact:
+        yield f"Its end will not be that of a run in one go, for {reason}."
+
+
+def check_not_shortened(run: Run, job: Job, corpus: PreparedCorpus) -> None:
+    """See that what the run has phases for it has as many steps for.
+
+    Raises:
+        UserError: if the last phase of the run is to be shorter than it was.
+    """
+    last, batches = len(run.job.phases) - 1, batches_per_epoch(corpus, job.batch.size)
+    before, after = (steps_of(one.phases[last], batches) for one in (run.job, job))
+    if after < before:
+        raise UserError(
+            f"{run.folder} has {before:,} steps in phase {last + 1}, and a run can only be extended: {after:,} are "
+            "fewer. Choose another folder with --run, or restore the job."
+        )
 
 
 def check_fit(job: Job, corpus: PreparedCorpus) -> None:

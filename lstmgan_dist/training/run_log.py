@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import shutil
 import tempfile
 import threading
@@ -94,6 +95,7 @@ class RunLog:
         self._published: dict[str, int] = {}
         self._publishing = threading.Lock()
         self._closed = threading.Event()
+        self._drop_samples(step)
         self._metrics = self._open_metrics(step)
         self._writer = SummaryWriter(str(self._local / TENSORBOARD), purge_step=step + 1, flush_secs=10)
         if not step:
@@ -166,6 +168,12 @@ class RunLog:
                 return  # the run has been taken over, which the next checkpoint finds, too, and says
             except OSError as error:
                 self._warn(f"The curves of {self._folder} could not be brought up to date, and will be later: {error}")
+
+    def _drop_samples(self, step: int) -> None:
+        folder = self._folder / SAMPLES
+        for name in folder.list():
+            if (match := re.fullmatch(r"step-(\d+)\.txt", name)) and int(match[1]) > step:
+                folder.delete(name)
 
     def _open_metrics(self, step: int) -> Any:
         path = self._local / METRICS

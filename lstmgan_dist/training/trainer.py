@@ -77,7 +77,7 @@ class _Training:
         self.commits = OneAtATime()
 
     def to_the_end(self) -> Outcome:
-        checkpoint = self.run.checkpoints.newest(warn=self.screen.say)
+        checkpoint = self._to_resume_from()
         if checkpoint:
             self.progress = Progress.of(checkpoint)
             if self.progress.phase == len(self.job.phases):
@@ -96,6 +96,22 @@ class _Training:
                 self.screen.say(f"Resuming {self.run.folder} after step {step}.")
             note_environment(self.run.folder, step=step, rank=rank, say=self.screen.say)
             return self._run_phases(CountedTokens(stream), log, checkpoint)
+
+    def _to_resume_from(self) -> Checkpoint | None:
+        """The newest checkpoint; if its phase has ended and is longer now, the newest from before its end."""
+        kept, longer = set(self.run.checkpoints.steps()), None
+        for checkpoint in self.run.checkpoints.newest_first(warn=self.screen.say):
+            progress = Progress.of(checkpoint)
+            if longer is None and not progress.phase_step and progress.ended:
+                last = len(progress.ended) - 1
+                if progress.ended[last].most_steps < self.clock.steps(last):
+                    longer = last
+            # At its end it may have taken its best weights, and its optimisers are gone. What was best before then may
+            # have been pruned since.
+            has_best = progress.best is None or progress.best.step in kept
+            if longer is None or (progress.phase <= longer and has_best):
+                return checkpoint
+        return None
 
     def _training_text(self) -> Stream:
         return Stream(
@@ -264,7 +280,7 @@ class _Training:
         if frontier and phase.moves_generator:
             self.screen.say(f"Step {progress.step}: the judges read, at {len(frontier.temperatures)} temperatures.")
             self._judge(log)
-        progress.next_phase()
+        progress.next_phase(self.clock.steps(progress.phase))
 
     def _judge(self, log: Log) -> None:
         """Judge the generator beside the one that the game started from, with all workers."""
@@ -292,7 +308,7 @@ class _Training:
             # The log comes first: a resumed run must find every line up to its checkpoint.
             log.publish()
             self.run.checkpoints.save(step, sections, progress)
-            self.run.checkpoints.prune(protected)
+            self.run.checkpoints.prune(protected, newest=step)
 
         self.commits.start(commit)
 
