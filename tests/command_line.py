@@ -60,6 +60,21 @@ def lstmgan(*arguments, code=0, cwd=None, before=None):
     return output if code == 0 else errors
 
 
+def in_process(*arguments):
+    """A command in this process: its exit code, and what it printed on both outputs; see `cli.main`."""
+    from typer.testing import CliRunner
+
+    from lstmgan_dist.cli import app
+    from lstmgan_dist.errors import UserError, sentence_of
+
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if isinstance(result.exception, UserError | OSError):
+        return 2, f"{result.output}Error: {sentence_of(result.exception)}\n"
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
 def _run(words, cwd, environment, printed, before):
     for descriptor, path in enumerate(printed, start=1):
         with path.open("wb") as file:

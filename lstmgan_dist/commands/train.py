@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lstmgan_dist.runtime.signals import StopSignal
     from lstmgan_dist.training.run import Run
     from lstmgan_dist.training.screen import Terminal
+    from lstmgan_dist.training.start import Start
     from lstmgan_dist.training.trainer import Outcome
 
 
@@ -50,6 +51,8 @@ def train(
     lstmgan train jobs/quickstart.yaml\n
     lstmgan train jobs/char_lm_small.yaml --set corpus.source=input.txt\n
     lstmgan train jobs/lstm_gan.yaml --set phases.0.epochs=2 --run runs/shorter --dry-run\n
+    lstmgan train jobs/quickstart.yaml --set phases.1.steps=600\n
+    lstmgan train jobs/lstm_gan.yaml --set start_from=runs/quickstart@likelihood --run runs/another-game\n
     lstmgan train jobs/quickstart.yaml --workers 2\n
     lstmgan train jobs/coco_relgan.yaml --workers 2..8 --address auto --run s3://bucket/runs/coco
     [/dim]
@@ -64,7 +67,8 @@ def train(
 
     Folder(url, settings.storage).check_writable()
     check_place(url, settings.storage)
-    corpus = _corpus(settings, url)
+    start = _start(settings, url)
+    corpus = _corpus(settings, url, start)
     console = stdout_console()
 
     from lstmgan_dist.runtime import local
@@ -75,6 +79,8 @@ def train(
     from lstmgan_dist.training.screen import Terminal
 
     check_fit(settings, corpus)
+    if start:
+        start.check(settings, corpus)
     if dry_run:
         _show_plan(url, settings, corpus, console, is_full=full)
     device = local.choose_device(settings.device if not address else "auto")
@@ -91,7 +97,14 @@ def train(
         lease_number = meanwhile.enter_context(
             taken(Folder(url, settings.storage), say=screen.say, take_over=take_over)
         )
-        opened = Run.create_or_resume(url, settings, corpus, lease_number=lease_number, say=screen.say)
+        opened = Run.create_or_resume(
+            url,
+            settings,
+            corpus,
+            lease_number=lease_number,
+            say=screen.say,
+            write_start=start.copy_to if start else None,
+        )
         if size.most:
             outcome, stop = _train_on_ray(opened, lease_number, screen, size, timeout)
         else:
@@ -106,11 +119,19 @@ def train(
     _say_where_to_look(opened, corpus, outcome)
 
 
-def _corpus(settings: config.Job, url: str) -> PreparedCorpus:
-    from lstmgan_dist.training.run import prepared_corpus
+def _start(settings: config.Job, url: str) -> Start | None:
+    from lstmgan_dist.training.start import start_from
 
+    return start_from(settings, url, say=warn)
+
+
+def _corpus(settings: config.Job, url: str, start: Start | None) -> PreparedCorpus:
+    from lstmgan_dist.training.run import prepared_corpus
+    from lstmgan_dist.training.start import tokenizer_of
+
+    tokenizer = tokenizer_of(settings, url, start)
     with preparation_bar() as report:
-        return prepared_corpus(settings.corpus, url, report, settings.storage)
+        return prepared_corpus(settings.corpus, url, report, settings.storage, tokenizer=tokenizer)
 
 
 def _show_plan(url: str, settings: config.Job, corpus: PreparedCorpus, console: Console, *, is_full: bool) -> None:

@@ -22,7 +22,7 @@ from lstmgan_dist.models.generators.kind import GeneratorKind
 from lstmgan_dist.phases import PHASES
 from lstmgan_dist.phases.kind import Phase
 from lstmgan_dist.phases.optimizer import Synchronisation
-from lstmgan_dist.settings import RESOLVED, OneOf, Settings
+from lstmgan_dist.settings import RESOLVED, Name, OneOf, Settings
 from lstmgan_dist.storage_settings import Storage
 
 
@@ -50,6 +50,11 @@ class Job(Settings):
     checkpoint: CheckpointSettings = Field(default_factory=CheckpointSettings, description="When the run is saved.")
     log: Logging = Field(default_factory=Logging, description="How often the losses are written.")
     storage: Storage = Field(default_factory=Storage, description="How s3:// and gs:// URLs are reached.")
+    start_from: Name | None = Field(
+        default=None,
+        description="Another run, RUN or RUN@STEP, whose vocabulary and weights this one starts with; without a step "
+        "those of its best checkpoint.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="auto: CUDA where there is a GPU, else the CPU."
     )
@@ -79,6 +84,8 @@ class Job(Settings):
                 )
             if self.generator.latent:
                 yield "generator.latent needs corpus.layout: sentences, for z belongs to one sentence."
+        if self.start_from and self.generator.pretrained_vectors:
+            yield "start_from brings an embedding, so generator.pretrained_vectors has no use: leave one of them out."
         for number, phase in enumerate(self.phases):
             if phase.plays:
                 yield from self._objections_to_game(f"phases.{number}", phase)

@@ -80,11 +80,12 @@ def prepare(
     *,
     report: Callable[[PreparationProgress], None],
     workers: ReadingWorkers = LOCAL_THREADS,
+    tokenizer: Tokenizer | None = None,
 ) -> PreparedCorpus:
     """Tokenize the sources into shards in `out`, its manifest last; an older corpus there is replaced.
 
     out: its storage is how the sources are reached, too. workers: who reads, counts and encodes; the vocabulary and the
-    shards are put together here.
+    shards are put together here. tokenizer: None: its vocabulary is chosen by the text.
 
     Raises:
         UserError: if a source cannot be read, holds text that the settings call an error, or holds none at all.
@@ -93,7 +94,7 @@ def prepare(
     # A folder that cannot be written to is found out now, not after the first pass over all the text.
     out.write(_PROBE, b"")
     out.delete(_PROBE)
-    tokenizer = work.make_tokenizer()
+    tokenizer = tokenizer or work.make_tokenizer()
     with replacing(out):
         return work.write(tokenizer, out)
 
@@ -115,7 +116,7 @@ def is_corpus_file(name: str) -> bool:
     return name == MANIFEST or _OUR_FILES.fullmatch(name) is not None
 
 
-def content_key(settings: Corpus, storage: Storage = BY_ENVIRONMENT) -> str:
+def content_key(settings: Corpus, storage: Storage = BY_ENVIRONMENT, *, tokenizer: Tokenizer | None = None) -> str:
     """A key for a cache of prepared corpora: equal text under equal settings has an equal key.
 
     Local files are hashed; of remote ones the key knows their address and what the storage says of their version.
@@ -127,6 +128,8 @@ def content_key(settings: Corpus, storage: Storage = BY_ENVIRONMENT) -> str:
     parts: list[Any] = [FORMAT, sorted(shaping.items())]
     for names in (settings.sources, settings.heldout_sources):
         parts.append([_mark(source) for source in find_sources(names, storage).files])
+    if tokenizer:
+        parts.append(hashlib.sha256(tokenizer.to_json()).hexdigest())
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 

@@ -59,6 +59,8 @@ def check(job: Job, size: WorkerSize) -> None:
         for address in addresses:
             if scheme_of(address) not in WITHOUT_FILE:
                 _check_shared(address, setting, "Text")
+    if job.start_from:
+        _check_shared(job.start_from.partition("@")[0], "start_from", "A run")
     if job.generator.pretrained_vectors:
         _check_shared(job.generator.pretrained_vectors, "generator.pretrained_vectors", "A file of vectors")
     size.check_lanes(job.batch.lanes)

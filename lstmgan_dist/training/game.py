@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -73,6 +75,12 @@ class Game:
         for name, network in self.networks().items():
             if name in checkpoint:
                 network.load_state_dict(checkpoint.load(name))
+
+    def load_start(self, weights: Mapping[str, bytes]) -> None:
+        """Take the weights of another run, as far as it has them."""
+        for name, network in self.networks().items():
+            if name in weights:
+                network.load_state_dict(safetensors.torch.load(weights[name]))
 
     def load_players(self, checkpoint: Checkpoint, rows_B: Tensor) -> None:
         """Take the optimisers and the memories of this worker's rows from a checkpoint of this phase."""

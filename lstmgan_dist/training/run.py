@@ -6,6 +6,7 @@ tokenizer.json  text <-> ids               samples/        texts shown at evalua
 metrics.jsonl   one line a measurement     evaluation/     reports
                                            lease/          who trains it: see lease.py
 environment.json   what it was trained with: see environment.py
+start/          the weights of another run, if the job starts from it: see start.py
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ JOB = "job.yaml"
 EVALUATION, VERDICT = "evaluation", "verdict.json"
 CORPUS = "corpus.json"
 TOKENIZER = "tokenizer.json"
+START = "start"
 
 
 class Run:
@@ -71,10 +73,12 @@ class Run:
         *,
         lease_number: int | None = None,
         say: Callable[[str], None] = lambda sentence: None,
+        write_start: Callable[[Folder], None] | None = None,
     ) -> Run:
         """The run of a job at an address: a new one, or the one there if it is of the same text and job.
 
-        A job that only extends that of the run takes its place, and `say` is told the differences.
+        A job that only extends that of the run takes its place, and `say` is told the differences. write_start: writes
+        what a new run starts from.
 
         Raises:
             UserError: if the folder holds something else, with the differences.
@@ -86,6 +90,8 @@ class Run:
         # Where no checkpoint was ever begun there is nothing to resume, and a corrected job may start over.
         if not has_run or not Checkpoints(folder / "checkpoints", keep=1).steps():
             # The job comes last: a folder with a job has a corpus and a tokenizer.
+            if write_start:
+                write_start(folder)
             folder.write(TOKENIZER, corpus.tokenizer.to_json())
             record = {"url": _relative(corpus.folder.url, folder.url), "fingerprint": corpus.fingerprint}
             folder.write(CORPUS, json.dumps(record, indent=1).encode())
@@ -286,8 +292,13 @@ def prepared_corpus(
     run_url: str,
     report: Callable[[PreparationProgress], None],
     storage: Storage = BY_ENVIRONMENT,
+    *,
+    tokenizer: Tokenizer | None = None,
 ) -> PreparedCorpus:
-    """The job's corpus: the prepared one that the source names, or one made now, in a cache beside the run."""
+    """The job's corpus: the prepared one that the source names, or one made now, in a cache beside the run.
+
+    tokenizer: the vocabulary of a corpus that is made now; None: that of its text.
+    """
     only = settings.sources[0] if len(settings.sources) == 1 else None
     if only and scheme_of(only) not in WITHOUT_FILE:
         folder = Folder(only, storage)
@@ -297,8 +308,16 @@ def prepared_corpus(
     if only and is_synthetic(only) and not settings.heldout_sources:
         folder = caches / synthetic_key(only)
         return open_corpus(folder) if is_prepared(folder) else prepare_synthetic(only, folder, report=report)
-    folder = caches / content_key(settings, storage)
-    return open_corpus(folder) if is_prepared(folder) else prepare(settings, folder, report=report)
+    folder = caches / content_key(settings, storage, tokenizer=tokenizer)
+    if is_prepared(folder):
+        return open_corpus(folder)
+    return prepare(settings, folder, report=report, tokenizer=tokenizer)
+
+
+def start_of(folder: Folder) -> dict[str, bytes]:
+    """The weights that a run starts with because its job says so, by network; none of one that starts anew."""
+    names = (folder / START).list()
+    return {name.removesuffix(".safetensors"): (folder / START).read(name) for name in names}
 
 
 def _relative(url: str, start: str) -> str:

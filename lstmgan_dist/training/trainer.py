@@ -27,7 +27,7 @@ from lstmgan_dist.training.environment import note_environment
 from lstmgan_dist.training.game import Game
 from lstmgan_dist.training.phase_judge import PhaseJudge
 from lstmgan_dist.training.progress import Progress
-from lstmgan_dist.training.run import Run
+from lstmgan_dist.training.run import Run, start_of
 from lstmgan_dist.training.run_log import Log, open_log
 from lstmgan_dist.training.screen import Screen, write_progress
 
@@ -84,6 +84,8 @@ class _Training:
                 self.screen.say(f"{self.run.folder} is finished, after step {self.progress.step}.")
                 return Outcome(self.progress, True, None)
             self.game.load_networks(checkpoint)
+        elif self.job.start_from:
+            self.game.load_start(start_of(self.run.folder))
         elif self.job.generator.pretrained_vectors:
             self._start_from_vectors(self.job.generator.pretrained_vectors)
         step, rank = self.progress.step, self.runtime.rank
