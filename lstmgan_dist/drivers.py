@@ -51,7 +51,8 @@ def resolve(url: str, settings: Storage) -> tuple[Any, str]:
             anonymous = {"token": "anon"} if settings.anonymous else {}
             with reporting(url):
                 return fsspec.core.url_to_fs(url, use_listings_cache=False, **anonymous)
-        return fsspec.core.url_to_fs(url)
+        with reporting(url):
+            return fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
         extra = _EXTRAS.get(protocol)
         remedy = (

@@ -75,7 +75,7 @@ def _reported(error: Exception, address: str, filesystem: Any) -> OSError | None
     if isinstance(error, FileNotFoundError):
         return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), address)
     from_driver = type(error).__module__.split(".")[0] in _PACKAGES
-    if not code and not from_driver and not isinstance(error, TimeoutError):
+    if not code and not from_driver and not isinstance(error, OSError):
         return None
     number = error.errno if isinstance(error, OSError) and error.errno else errno.EIO
     answer = f"the storage answers {code}: {message}" if code else message

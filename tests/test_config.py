@@ -28,7 +28,7 @@ phases:
   - kind: adversarial
     steps: 10
     loss: probability
-    estimator: {kind: score_function, discount: 0.9}
+    estimator: {kind: score_function, credit: discounted, discount: 0.9}
 """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
@@ -48,9 +48,10 @@ class _Place:
     """Where in a tree of settings a mistake is.
 
     keys: as the file has them. block: where the last of them was looked for. instead: the blocks that may stand in the
-    place of that one. inside: what may stand at the place itself.
+    place of that one. inside: what may stand at the place itself. root: the block that the tree begins with.
     """
 
+    root: type[Settings]
     keys: list[str]
     block: type[Settings] | None
     instead: tuple[type[Settings], ...]
@@ -76,7 +77,7 @@ def _place(model: type[Settings], path: tuple[int | str, ...]) -> _Place:
             only = chosen[0] if chosen else None
             block, instead = (only, tuple(filter(_is_block, inside))) if _is_block(only) else (None, ())
             inside = chosen = _within(only, part)
-    return _Place(keys, block, instead, inside)
+    return _Place(model, keys, block, instead, inside)
 
 
 def _within(annotation: Any, key: int | str) -> tuple[Any, ...]:
@@ -185,6 +186,9 @@ def _wanted(place: _Place, mistake: ErrorDetails) -> str | None:
     return None
 
 
+# How alike two words are, 0 to 1, if one is meant by the other; and how many places of a key are worth telling.
+_ALIKE, _HOMES_TOLD = 0.75, 3
+
 # What the literature and other programs call things, and what they are called here.
 _SYNONYMS = {
     "bce": "cross_entropy",
@@ -220,6 +224,17 @@ _SYNONYMS = {
     "gp": "gradient_penalty",
     "ema": "moving_average",
     "gpu": "cuda",
+    "lr": "learning_rate",
+    "batch_size": "size",
+    "vocab_size": "vocabulary_size",
+    "embedding_dim": "embedding",
+    "embedding_size": "embedding",
+    "hidden_size": "hidden",
+    "num_layers": "layers",
+    "grad_clip": "clip",
+    "num_epochs": "epochs",
+    "max_len": "max_length",
+    "text_column": "column",
     "float32": "fp32",
     "bfloat16": "bf16",
     "fp16": "bf16",
@@ -232,7 +247,7 @@ def _choose(given: Any, words: Sequence[str]) -> str:
     known = _SYNONYMS.get(word, "")
     if known.partition(" ")[0] in words:
         return f"write {known}"
-    near = difflib.get_close_matches(word, words, n=1)
+    near = difflib.get_close_matches(word, words, n=1, cutoff=_ALIKE)
     return f"did you mean {near[0]}?" if near else f"choose {either(words)}"
 
 
@@ -244,8 +259,28 @@ def _no_such_key(place: _Place, block: type[Settings]) -> str:
         others = " or ".join(f"{_article(kind)} {kind}" for kind in having if kind)
         kind = _kind(block) or ""
         return f"{_article(kind)} {kind} {named.removesuffix('s')} has no {key} ({others} one has)"
-    near = difflib.get_close_matches(key, block.model_fields, n=1)
-    return f"there is no such key: {f'did you mean {near[0]}?' if near else 'choose ' + either(block.model_fields)}"
+    key = _SYNONYMS.get(key, key)
+    if near := difflib.get_close_matches(key, block.model_fields, n=1, cutoff=_ALIKE):
+        return f"there is no such key: did you mean {near[0]}?"
+    if homes := list(dict.fromkeys(_homes(place.root, key, ""))):
+        return f"there is no such key here: write it as {either(homes[:_HOMES_TOLD])}"
+    return f"there is no such key: choose {either(block.model_fields)}"
+
+
+def _homes(annotation: Any, key: str, path: str) -> Iterator[str]:
+    """Where in a tree of settings a key stands."""
+    for member in _members(annotation):
+        if not _is_block(member):
+            # A tuple of blocks is written with the number of the first.
+            arguments = get_args(member) if get_origin(member) is tuple else ()
+            if arguments:
+                yield from _homes(arguments[0], key, f"{path}0.")
+            continue
+        if key in member.model_fields:
+            yield f"{path}{key}"
+        for name in member.model_fields:
+            for inner in _within(member, name):
+                yield from _homes(inner, key, f"{path}{name}.")
 
 
 def _kinds(blocks: tuple[Any, ...]) -> list[str]:

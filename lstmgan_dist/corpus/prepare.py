@@ -91,12 +91,18 @@ def prepare(
         UserError: if a source cannot be read, holds text that the settings call an error, or holds none at all.
     """
     work = _Preparation(settings, out.storage, report, workers)
-    # A folder that cannot be written to is found out now, not after the first pass over all the text.
-    out.write(_PROBE, b"")
-    out.delete(_PROBE)
-    tokenizer = tokenizer or work.make_tokenizer()
-    with replacing(out):
-        return work.write(tokenizer, out)
+    is_new = not out.exists()
+    try:
+        # A folder that cannot be written to is found out now, not after the first pass over all the text.
+        out.write(_PROBE, b"")
+        out.delete(_PROBE)
+        tokenizer = tokenizer or work.make_tokenizer()
+        with replacing(out):
+            return work.write(tokenizer, out)
+    except BaseException:
+        if is_new and not out.list():
+            out.delete()
+        raise
 
 
 @contextmanager

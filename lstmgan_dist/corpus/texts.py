@@ -31,13 +31,14 @@ def check_name(name: str) -> None:
     Raises:
         UserError: if it names a compression or a format that this has not.
     """
-    stem, suffix = posixpath.splitext(name.lower())
-    if suffix in (".zst", ".bz2", ".xz", ".zip") or (suffix == _GZIP and _format_of(stem) in ("parquet", "arrow")):
+    stem = name.lower().removesuffix(_GZIP)
+    is_packed = stem != name.lower()
+    if posixpath.splitext(stem)[1] not in SUFFIXES.values() or (is_packed and _format_of(stem) in ("parquet", "arrow")):
         raise UserError(f"{name}: texts are written as .txt, .jsonl (both also with .gz), .parquet or .arrow.")
 
 
 def write_texts(file: IO[bytes], name: str, blocks: Iterable[Sequence[str]]) -> int:
-    """Write texts, some at a time, in the format that the name of the file says; lines of text if it says none.
+    """Write texts, some at a time, in the format that the name of the file says: see `check_name`.
 
     Returns:
         How many texts there were.

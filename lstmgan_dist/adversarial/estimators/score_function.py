@@ -41,8 +41,9 @@ class ScoreFunction(EstimatorKind):
 
     kind: Literal["score_function"]
     credit: Annotated[str, KeyOf(CREDITS)] = Field(
-        default="discounted",
-        description="Every token earns the sentence's reward, or the discounted rewards from it onwards.",
+        default="sentence",
+        description="Every token earns the sentence's reward, or, with scores per token, the discounted rewards from "
+        "it onwards.",
     )
     discount: float = Field(
         default=0.23, ge=0, le=1, description="Weight of the next token's reward, 0 to 1 (discounted)."
