@@ -37,7 +37,7 @@ def changes(old: Job, new: Job) -> Changes:
 
 
 def _extends(line: str, old: Job) -> bool:
-    key = line.partition(": ")[0]
+    key = line.split()[0].rstrip(":")
     block, *_ = key.split(".")
     if block in _OF_THE_OBSERVER or (block == "discriminator" and old.discriminator is None):
         return True

@@ -62,8 +62,3 @@ class Bench:
     validation: Texts
     encoder: Encoder | None
     oracle: Oracle | Grammar | None
-
-
-def decoded(texts: Texts, tokenizer: Tokenizer) -> list[str]:
-    """Texts as people read them."""
-    return [tokenizer.decode(tokens) for tokens in texts.rows()]

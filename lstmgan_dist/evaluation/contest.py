@@ -11,7 +11,7 @@ from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation import frontier
 from lstmgan_dist.evaluation.archive import Archive
-from lstmgan_dist.evaluation.bench import SHARES, Bench, Thoroughness, decoded
+from lstmgan_dist.evaluation.bench import SHARES, Bench, Thoroughness
 from lstmgan_dist.evaluation.embedding import Encoder
 from lstmgan_dist.evaluation.findings import (
     ContestFindings,
@@ -32,7 +32,7 @@ from lstmgan_dist.evaluation.protocol import Explanation, protocol
 from lstmgan_dist.evaluation.sample_sources import RealSource
 from lstmgan_dist.evaluation.sweep import LEAST_SHARE, Contestant, Measurement, Task, sweep
 from lstmgan_dist.evaluation.synthetic import read_oracle
-from lstmgan_dist.evaluation.texts import Texts, join_texts
+from lstmgan_dist.evaluation.texts import Texts, decoded, join_texts
 from lstmgan_dist.evaluation.verdict import verdict
 from lstmgan_dist.runtime.local import DeviceChoice, choose_device
 from lstmgan_dist.runtime.tasks import Watch, Workers

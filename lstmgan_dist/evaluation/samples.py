@@ -12,13 +12,13 @@ from functools import cached_property
 
 import numpy as np
 
-from lstmgan_dist.evaluation.bench import Bench, decoded
+from lstmgan_dist.evaluation.bench import Bench
 from lstmgan_dist.evaluation.embedding import quantize
 from lstmgan_dist.evaluation.grammar import Grammar
 from lstmgan_dist.evaluation.language_model import Reading, read
 from lstmgan_dist.evaluation.ngrams import Copied, NgramIndex, copied, self_bleu
 from lstmgan_dist.evaluation.sample_sources import SampleSource
-from lstmgan_dist.evaluation.texts import Texts
+from lstmgan_dist.evaluation.texts import Texts, decoded
 from lstmgan_dist.runtime.local import choose_device
 from lstmgan_dist.runtime.randomness import derive, permutation
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lstmgan_dist.corpus.bulk import gather_index
 from lstmgan_dist.corpus.stream import Batch
-from lstmgan_dist.corpus.tokenizer import Encoded
+from lstmgan_dist.corpus.tokenizer import Encoded, Tokenizer
 from lstmgan_dist.models.drawing import END, Drawn
 
 _ROWS = 128
@@ -101,3 +101,8 @@ def batches_of(texts: Texts, *, ends: bool = True) -> Iterator[Batch]:
         targets_BP = part.padded()
         inputs_BP = F.pad(targets_BP[:, :-1], (1, 0), value=END)
         yield Batch(inputs_BP, targets_BP, torch.from_numpy(part.lengths_N + ends), fresh=True, first_row=start)
+
+
+def decoded(texts: Texts, tokenizer: Tokenizer) -> list[str]:
+    """Texts as people read them."""
+    return [tokenizer.decode(tokens) for tokens in texts.rows()]

@@ -44,11 +44,12 @@ from lstmgan_dist.runtime.local import DeviceChoice
 from lstmgan_dist.runtime.tasks import Watch, Workers
 from lstmgan_dist.tokens import UNKNOWN_ID
 from lstmgan_dist.training.checkpoint import Checkpoint, digest_of
+from lstmgan_dist.training.curves import add_findings
 from lstmgan_dist.training.game import build_generator
 from lstmgan_dist.training.phase_judge import Judgement
 from lstmgan_dist.training.progress import Progress
 from lstmgan_dist.training.run import EVALUATION, VERDICT, Run
-from lstmgan_dist.training.run_log import log_findings, read_metrics
+from lstmgan_dist.training.run_log import read_metrics
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ def write(entries: Sequence[Entry], found: ContestFindings) -> None:
         for name, png in figures.items():
             folder.write(f"{name}.png", png)
         folder.write(VERDICT, (json.dumps(asdict(choice(entry, found)), indent=1) + "\n").encode())
-        log_findings(entry.run.folder, entry.end.about.step, found, figures)
+        add_findings(entry.run.folder, entry.end.about.step, found, figures)
 
 
 def _common_corpus(entries: Sequence[Entry]) -> PreparedCorpus:

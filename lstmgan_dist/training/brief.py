@@ -16,7 +16,7 @@ from lstmgan_dist.evaluation.heldout import validation_rows
 from lstmgan_dist.evaluation.likelihood import heldout_likelihood
 from lstmgan_dist.evaluation.metrics import brief_figures
 from lstmgan_dist.evaluation.sampling import Sampling, rows, sample_shared
-from lstmgan_dist.evaluation.texts import Texts
+from lstmgan_dist.evaluation.texts import Texts, decoded
 from lstmgan_dist.models.drawing import END, Drawn
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.phases.kind import DISCRIMINATOR_ACCURACY, HELDOUT_NLL
@@ -28,11 +28,12 @@ CONTINUOUS_SAMPLE_LENGTH = 500
 
 @dataclass(frozen=True)
 class BriefEvaluation:
-    """Figures by name, distributions by name, and generated texts."""
+    """Figures by name, distributions by name, generated texts, and real ones to lay beside them."""
 
     scalars: dict[str, float]
     histograms: dict[str, Tensor] = field(default_factory=dict)
     texts: tuple[str, ...] = ()
+    real_texts: tuple[str, ...] = ()
 
 
 def evaluate_players(game: Game, corpus: PreparedCorpus, job: Job, runtime: Runtime) -> BriefEvaluation:
@@ -75,7 +76,8 @@ def evaluate_players(game: Game, corpus: PreparedCorpus, job: Job, runtime: Runt
         assert isinstance(objective, DiscriminatorObjective)
         figures, histograms = _discriminator_figures(objective, game.generator, batches, drawn, most_sequences, runtime)
         scalars |= figures
-    return BriefEvaluation(scalars, histograms, texts)
+    shown_real = tuple(decoded(real_texts.take(slice(0, settings.show)), corpus.tokenizer))
+    return BriefEvaluation(scalars, histograms, texts, shown_real)
 
 
 @torch.no_grad()

@@ -80,17 +80,22 @@ class Checkpoints:
         manifest = {"format": FORMAT, "step": step, "files": files}
         folder.write(MANIFEST, json.dumps(manifest, indent=1).encode())
 
-    def prune(self, protected: Collection[int], *, newest: int) -> None:
-        """Delete all but the newest `keep` committed checkpoints and the protected ones.
-
-        newest: the last one. What is beyond it was left by a run that was shorter then, and has been extended.
-        """
+    def prune(self, protected: Collection[int]) -> None:
+        """Delete all but the newest `keep` committed checkpoints and the protected ones."""
         committed = [step for step in self.steps() if (self.folder / _name(step)).exists(MANIFEST)]
-        ours = [step for step in committed if step <= newest]
-        for step in (set(committed) - set(ours)) | (set(ours[: -self.keep]) - set(protected)):
-            folder = self.folder / _name(step)
-            folder.delete(MANIFEST)
-            folder.delete()
+        for step in set(committed[: -self.keep]) - set(protected):
+            self._delete(step)
+
+    def delete_after(self, newest: int) -> None:
+        """Delete what is beyond a step: it was left by a run that was shorter then, and has been extended."""
+        for step in self.steps():
+            if step > newest:
+                self._delete(step)
+
+    def _delete(self, step: int) -> None:
+        folder = self.folder / _name(step)
+        folder.delete(MANIFEST)
+        folder.delete()
 
     def steps(self) -> list[int]:
         """Steps of all checkpoint folders, whole or not, ascending."""

@@ -6,6 +6,7 @@ tokenizer.json  text <-> ids               samples/        texts shown at evalua
 metrics.jsonl   one line a measurement     evaluation/     reports
                                            lease/          who trains it: see lease.py
 environment.json   what it was trained with: see environment.py
+times.jsonl     when a line was written, and how fast training was
 start/          the weights of another run, if the job starts from it: see start.py
 """
 

@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
+import os
 import re
 import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import IO, Any, Protocol, Self
 
 from torch import Tensor
-from torch.utils.tensorboard.summary import hparams
-from torch.utils.tensorboard.writer import SummaryWriter
 
-from lstmgan_dist.config import Job, dump_job
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.evaluation.findings import ContestFindings
-from lstmgan_dist.nested import leaves
 from lstmgan_dist.storage import Folder
+from lstmgan_dist.training.curves import TENSORBOARD, Curves
 from lstmgan_dist.training.run import Run
 
 METRICS = "metrics.jsonl"
-TENSORBOARD = "tensorboard"
 SAMPLES = "samples"
 
-# One chart for the game: who is winning is only seen with both losses on one pair of axes.
-_LAYOUT = {
-    "game": {
-        "losses of both players": ["Multiline", ["discriminator/loss", "generator/cost"]],
-        "scores of real and generated text": ["Multiline", ["discriminator/real_score", "discriminator/fake_score"]],
-    },
-    "likelihood": {"training and held-out": ["Multiline", ["likelihood/nll", "heldout/nll"]]},
-}
-_COMPARED = {"seed", "corpus", "batch", "generator", "discriminator", "phases"}
-_FINAL_METRICS = ("heldout/nll", "samples/distinct_2")
+# Clock times and rates, which differ between attempts: metrics hold neither.
+TIMES = "times.jsonl"
 
 
 class Log(Protocol):
@@ -49,18 +37,18 @@ class Log(Protocol):
         ...
 
     def rates(self, step: int, values: Mapping[str, float]) -> None:
-        """Figures that are the machine's and not the run's, so they go to TensorBoard alone."""
+        """Figures that are the machine's and not the run's: a line of times.jsonl, with the time, and TensorBoard."""
         ...
 
     def histograms(self, step: int, values: Mapping[str, Tensor]) -> None:
         """Distributions, such as the scores of real and of generated text."""
         ...
 
-    def samples(self, step: int, texts: Sequence[str]) -> None:
-        """Generated texts, to read in TensorBoard and in samples/."""
+    def samples(self, step: int, texts: Sequence[str], real: Sequence[str]) -> None:
+        """Generated texts, to read in samples/, and beside real ones in TensorBoard."""
         ...
 
-    def final(self, step: int, values: Mapping[str, float]) -> None:
+    def final(self, values: Mapping[str, float]) -> None:
         """Tie the job's settings to how it came out, for TensorBoard's HParams tab."""
         ...
 
@@ -77,8 +65,9 @@ def open_log(run: Run, *, step: int, rank: int, warn: Callable[[str], None]) -> 
 class RunLog:
     """Everything that a run writes for people, from one worker.
 
-    Metrics carry no clock times, so that a resumed run writes the very lines of an uninterrupted one; rates go to
-    TensorBoard and the terminal only. What was logged after `step`, by an attempt that then died, is dropped.
+    Metrics carry no clock times, so that a resumed run writes the very lines of an uninterrupted one; these and rates
+    have a file of their own, to which every attempt adds. What was measured after `step`, by an attempt that then died,
+    is dropped.
 
     A remote run's files grow on this machine, for event files need a file system that appends, and a thread brings them
     to the run every `log.publish_seconds`, unless another training has taken the run meanwhile.
@@ -97,13 +86,8 @@ class RunLog:
         self._closed = threading.Event()
         self._drop_samples(step)
         self._metrics = self._open_metrics(step)
-        self._writer = SummaryWriter(str(self._local / TENSORBOARD), purge_step=step + 1, flush_secs=10)
-        if not step:
-            self._writer.add_text("job", f"```yaml\n{dump_job(job)}```")
-            self._writer.add_custom_scalars(_LAYOUT)
-        self._hparams = _hyperparameters(job)
-        for summary in hparams(self._hparams, dict.fromkeys(_FINAL_METRICS, 0.0))[:2]:
-            self._writer.file_writer.add_summary(summary)  # type: ignore[union-attr]
+        self._times = self._open_times()
+        self._curves = Curves(self._local / TENSORBOARD / run.folder.name, job, step=step)
         self._publisher = threading.Thread(
             target=self._publish_regularly, args=(job.log.publish_seconds,), name="publisher", daemon=True
         )
@@ -114,8 +98,10 @@ class RunLog:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._writer.close()
+        self._curves.close()
+        self._reclaim_metrics()
         self._metrics.close()
+        self._times.close()
         if self._staging:
             self._closed.set()
             self._publisher.join()
@@ -125,33 +111,31 @@ class RunLog:
                 shutil.rmtree(self._staging)
 
     def scalars(self, step: int, values: Mapping[str, float], *, phase: int) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+        self._curves.scalars(step, values, phase=phase)
         # JSON has no NaN; a loss that is not a number must not make the file unreadable.
         plain = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
-        self._metrics.write(json.dumps({"step": step, "phase": phase, **plain}) + "\n")
-        self._metrics.flush()
+        _add_line(self._metrics, {"step": step, "phase": phase, **plain})
 
     def rates(self, step: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+        self._curves.rates(step, values)
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        _add_line(self._times, {"step": step, "time": now, **values})
 
     def histograms(self, step: int, values: Mapping[str, Tensor]) -> None:
-        for name, tensor in values.items():
-            self._writer.add_histogram(name, tensor.float().cpu().numpy(), step)
+        self._curves.histograms(step, values)
 
-    def samples(self, step: int, texts: Sequence[str]) -> None:
-        self._writer.add_text("samples", "\n\n".join(f"```\n{text}\n```" for text in texts), step)
+    def samples(self, step: int, texts: Sequence[str], real: Sequence[str]) -> None:
+        self._curves.samples(step, texts, real)
         Folder(self._local).write(f"{SAMPLES}/step-{step:08d}.txt", ("\n".join(texts) + "\n").encode())
 
-    def final(self, step: int, values: Mapping[str, float]) -> None:
-        known = {name: values[name] for name in _FINAL_METRICS if name in values}
-        self._writer.file_writer.add_summary(hparams(self._hparams, known)[2])  # type: ignore[union-attr]
+    def final(self, values: Mapping[str, float]) -> None:
+        self._curves.final(values)
 
     def publish(self) -> None:
         if self._staging is None:
+            self._reclaim_metrics()
             return
-        self._writer.flush()
+        self._curves.flush()
         with self._publishing:
             self._run.check_lease()
             for path in sorted(self._staging.rglob("*")):
@@ -175,31 +159,33 @@ class RunLog:
             if (match := re.fullmatch(r"step-(\d+)\.txt", name)) and int(match[1]) > step:
                 folder.delete(name)
 
+    def _open_times(self) -> Any:
+        self._fetch(TIMES)
+        return (self._local / TIMES).open("a", encoding="utf-8")
+
+    def _fetch(self, name: str) -> None:
+        """Bring a file that lines are added to onto this machine."""
+        if self._staging and self._folder.exists(name):
+            (self._local / name).write_bytes(self._folder.read(name))
+
     def _open_metrics(self, step: int) -> Any:
         path = self._local / METRICS
-        if self._staging and self._folder.exists(METRICS):
-            path.write_bytes(self._folder.read(METRICS))
+        self._fetch(METRICS)
         kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= step]
+        self._run.check_lease()
         Folder(self._local).write(METRICS, "".join(kept).encode())
-        return path.open("a", encoding="utf-8")
+        return path.open("a+", encoding="utf-8")
 
-
-def log_findings(folder: Folder, step: int, found: ContestFindings, figures: Mapping[str, bytes]) -> None:
-    """Add what judges found of a run to its TensorBoard: figures (PNG, by name), verdicts as text, scalars."""
-    from matplotlib.image import imread  # only here, for it takes half a second
-
-    with tempfile.TemporaryDirectory(prefix="lstmgan-") as local:
-        with closing(SummaryWriter(local, filename_suffix=".evaluation")) as writer:
-            for name, png in figures.items():
-                writer.add_image(f"evaluation/{name}", imread(io.BytesIO(png))[:, :, :3], step, dataformats="HWC")
-            sentences = [*found.warnings, *found.chosen.values(), *(verdict.sentence for verdict in found.verdicts)]
-            writer.add_text("evaluation", "\n\n".join(sentences), step)
-            for place in found.places:
-                at = "" if place.temperature is None else f" at {place.temperature:g}"
-                for name, estimate in place.figures.items():
-                    writer.add_scalar(f"evaluation {name}/{place.sampler}{at}", estimate.value, step)
-        for path in Path(local).iterdir():
-            folder.write(f"{TENSORBOARD}/{path.name}", path.read_bytes())
+    def _reclaim_metrics(self) -> None:
+        """Put the file back, where a training that has been taken over has replaced it before it was told."""
+        path = self._local / METRICS
+        if path.exists() and os.path.samestat(path.stat(), os.fstat(self._metrics.fileno())):
+            return
+        self._run.check_lease()
+        self._metrics.seek(0)
+        Folder(self._local).write(METRICS, self._metrics.read().encode())
+        self._metrics.close()
+        self._metrics = path.open("a+", encoding="utf-8")
 
 
 class _NoLog:
@@ -214,10 +200,10 @@ class _NoLog:
     def histograms(self, step: int, values: Mapping[str, Tensor]) -> None:
         pass
 
-    def samples(self, step: int, texts: Sequence[str]) -> None:
+    def samples(self, step: int, texts: Sequence[str], real: Sequence[str]) -> None:
         pass
 
-    def final(self, step: int, values: Mapping[str, float]) -> None:
+    def final(self, values: Mapping[str, float]) -> None:
         pass
 
     def publish(self) -> None:
@@ -236,10 +222,6 @@ def _whole_lines(path: Path) -> list[str]:
     return [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
 
 
-def _hyperparameters(job: Job) -> dict[str, float | str | bool]:
-    """The settings that runs are compared by, as one flat table."""
-    return {
-        name: value if isinstance(value, bool | int | float) else str(value)
-        for name, value in leaves(job.model_dump(include=_COMPARED)).items()
-        if value not in (None, (), {})
-    }
+def _add_line(file: IO[str], values: Mapping[str, Any]) -> None:
+    file.write(json.dumps(values) + "\n")
+    file.flush()

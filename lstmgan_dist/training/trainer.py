@@ -75,6 +75,7 @@ class _Training:
         self.noise = Noise(derive(self.job.seed), rows_B)
         self.clock = Clock(self.job, batches_per_epoch(corpus, batch.size))
         self.commits = OneAtATime()
+        self.is_reopened = False  # a phase that had ended, and is longer now
 
     def to_the_end(self) -> Outcome:
         checkpoint = self._to_resume_from()
@@ -112,7 +113,9 @@ class _Training:
             # have been pruned since.
             has_best = progress.best is None or progress.best.step in kept
             if longer is None or (progress.phase <= longer and has_best):
+                self.is_reopened = longer is not None
                 return checkpoint
+        self.is_reopened = longer is not None
         return None
 
     def _training_text(self) -> Stream:
@@ -143,7 +146,7 @@ class _Training:
             if not self._run_phase(real, log):
                 return Outcome(progress, False, self.last_evaluation)
         if self.last_evaluation:
-            log.final(progress.step, self.last_evaluation.scalars)
+            log.final(self.last_evaluation.scalars)
         return Outcome(progress, True, self.last_evaluation)
 
     def _begin_phase(self) -> None:
@@ -225,7 +228,7 @@ class _Training:
         step = self.progress.step
         log.scalars(step, result.scalars, phase=self.progress.phase)
         log.histograms(step, result.histograms)
-        log.samples(step, result.texts)
+        log.samples(step, result.texts, result.real_texts)
         figures = "  ".join(f"{name} {result.scalars[name]:.4f}" for name in _TOLD if name in result.scalars)
         self.screen.say(f"step {step}: {figures}")
         floor, distinct_2 = self.job.guard.distinct_2_floor, result.scalars.get("samples/distinct_2", 1.0)
@@ -310,7 +313,9 @@ class _Training:
             # The log comes first: a resumed run must find every line up to its checkpoint.
             log.publish()
             self.run.checkpoints.save(step, sections, progress)
-            self.run.checkpoints.prune(protected, newest=step)
+            if self.is_reopened:
+                self.run.checkpoints.delete_after(step)
+            self.run.checkpoints.prune(protected)
 
         self.commits.start(commit)
 

@@ -90,7 +90,7 @@ def test_a_run_is_judged_beside_its_likelihood_start_and_real_text(run):
     assert {"frontier.json", "report.html", "verdict.json", "frontier.png", "learning.png"} <= set(folder.list())
     assert json.loads(folder.read("frontier.json"))["verdicts"][0]["sentence"] == found.verdicts[0].sentence
     assert found.verdicts[0].sentence in folder.read("report.html").decode()
-    assert any(name.endswith(".evaluation") for name in (run.folder / "tensorboard").list())
+    assert any(name.endswith(".evaluation") for name in (run.folder / "tensorboard" / run.folder.name).list())
 
 
 @pytest.mark.slow

@@ -6,19 +6,20 @@ from pathlib import Path
 import pytest
 
 from lstmgan_dist.storage import Folder
+from lstmgan_dist.training.curves import TENSORBOARD
 from lstmgan_dist.training.lease import LEASE
 from lstmgan_dist.training.run import Run
-from lstmgan_dist.training.run_log import read_metrics
+from lstmgan_dist.training.run_log import TIMES, read_metrics
 
 
 def everything_in(folder) -> dict[str, bytes]:
-    """What a run leaves, but for event files and leases, which hold clock times, and files that a kill cut off."""
+    """What a run leaves, but for what holds clock times (event files, leases, times) and files that a kill cut off."""
     path = Folder(str(folder)).local_path
     assert path is not None
     return {
         str(file.relative_to(path)): file.read_bytes()
         for file in sorted(path.rglob("*"))
-        if file.is_file() and not {"tensorboard", LEASE} & {*file.parts} and file.suffix != ".part"
+        if file.is_file() and not {TENSORBOARD, LEASE, TIMES} & {*file.parts} and file.suffix != ".part"
     }
 
 

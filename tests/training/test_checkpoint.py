@@ -76,15 +76,22 @@ def test_a_checkpoint_that_holds_a_pickle_is_refused(checkpoints):
 def test_pruning_keeps_the_newest_and_the_protected(checkpoints):
     for step in range(1, 6):
         save(checkpoints, step)
-    checkpoints.prune({2}, newest=max(checkpoints.steps()))
+    checkpoints.prune({2})
     assert checkpoints.steps() == [2, 4, 5]
+
+
+def test_what_an_extended_run_left_beyond_its_newest_is_deleted(checkpoints):
+    for step in range(1, 6):
+        save(checkpoints, step)
+    checkpoints.delete_after(3)
+    assert checkpoints.steps() == [1, 2, 3]
 
 
 def test_pruning_does_not_count_torn_checkpoints_as_kept(checkpoints):
     for step in (1, 2, 3):
         save(checkpoints, step)
     (checkpoints.folder.local_path / "step-00000003" / MANIFEST).unlink()
-    checkpoints.prune(set(), newest=max(checkpoints.steps()))
+    checkpoints.prune(set())
     assert newest(checkpoints)[0].step == 2
     assert 1 in checkpoints.steps()
 

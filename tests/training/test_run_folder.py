@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.evaluation.bench import decoded
 from lstmgan_dist.evaluation.sample_sources import GeneratorSource
 from lstmgan_dist.evaluation.sampling import Sampling
+from lstmgan_dist.evaluation.texts import decoded
 from lstmgan_dist.runs.brief import evaluate_briefly
 from lstmgan_dist.runs.generation import generate, request_texts
 from lstmgan_dist.runs.result import load_result

@@ -201,8 +201,8 @@ def test_monitor_shows_the_curves_of_a_run_on_s3(server, remote):
 
     try:
         end = time.monotonic() + 60
-        tags = {}
-        while not any("likelihood/nll" in of_run for of_run in tags.values()):
+        tags, name = {}, remote.rpartition("/")[2]
+        while len(tags) < 3 or "5 likelihood/nll" not in tags.get(name, ()):
             assert time.monotonic() < end, tags
             assert monitor.poll() is None
             time.sleep(0.2)
@@ -210,9 +210,10 @@ def test_monitor_shows_the_curves_of_a_run_on_s3(server, remote):
                 tags = ask("plugin/scalars/tags")
             except OSError:
                 continue  # it is not up yet
-        (name,) = tags
-        assert {"likelihood/nll", "heldout/nll", "discriminator/loss", "generator/cost"} <= tags[name].keys()
-        points = ask(f"plugin/scalars/scalars?run={quote(name)}&tag=likelihood%2Fnll")
+        assert tags.keys() == {name, f"{name}/generator", f"{name}/discriminator"}
+        assert {"5 likelihood/nll", "1 held-out text/nll"} <= tags[name].keys()
+        assert "4 game/losses of both players" in tags[f"{name}/generator"]
+        points = ask(f"plugin/scalars/scalars?run={quote(name)}&tag={quote('5 likelihood/nll', safe='')}")
         logged = [json.loads(line) for line in results_on(server, "whole")["metrics.jsonl"].splitlines()]
         expected = [(line["step"], line["likelihood/nll"]) for line in logged if "likelihood/nll" in line]
         assert [step for _, step, _ in points] == [step for step, _ in expected]
