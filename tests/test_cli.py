@@ -323,3 +323,35 @@ def test_python_itself_ends_with_one_line_and_exit_code_2():
 def test_a_folder_without_permission_is_named(jobs, tmp_path):
     (tmp_path / "closed").mkdir(mode=0o555)
     assert "closed" in lstmgan("train", jobs / "sentences.yaml", "--run", tmp_path / "closed" / "run", code=2)
+
+
+def test_a_second_ctrl_c_says_what_was_saved(jobs, tmp_path):
+    steps = [word for override in (*LONGER["sentences"], "checkpoint.every=1 steps") for word in ("--set", override)]
+    training = Command("train", jobs / "sentences.yaml", "--run", tmp_path / "run", *steps, before=stop_twice)
+    code, output, errors = training.end()
+    assert code == 130, output + errors
+    newest = max(int(path.parent.name[5:]) for path in tmp_path.glob("run/checkpoints/step-*/manifest.json"))
+    assert f"run after step {newest}, its last checkpoint." in output.replace("\n", " ")
+    assert "Traceback" not in errors
+
+
+def stop_twice():
+    """Two Ctrl-C at the twentieth step, the second of them at once."""
+    from lstmgan_dist.training.screen import Terminal
+
+    tick = Terminal.tick
+
+    def tick_and_stop(self, *, done):
+        tick(self, done=done)
+        if done == 20:
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    Terminal.tick = tick_and_stop
+
+
+def test_a_run_that_learnt_nothing_is_no_success(jobs, tmp_path):
+    absurd = "phases=[{kind: likelihood, steps: 30, optimizer: {learning_rate: 3}}]"
+    code, _, errors = Command("train", jobs / "continuous.yaml", "--run", tmp_path / "run", "--set", absurd).end()
+    assert code == 0, errors
+    assert "This run has learnt nothing: held-out text has" in errors

@@ -66,9 +66,9 @@ def submit(
     else:
         typer.echo(f"{name} is submitted.")
     if follow:
-        _follow_submission(cluster, name)
+        _follow_submission(cluster, name, address)
     else:
-        typer.echo(f"lstmgan logs {name} --follow   lstmgan status {name}   lstmgan stop {name}")
+        typer.echo("   ".join(_commands_for(name, address, "logs", "status", "stop")))
 
 
 def status(name: SubmissionName = None, address: ClusterAddress = None) -> None:
@@ -130,7 +130,7 @@ def logs(
     cluster = ray_jobs.Cluster(address)
     found = cluster.find(name).name
     if follow:
-        _follow_submission(cluster, found)
+        _follow_submission(cluster, found, address)
     else:
         typer.echo(cluster.log(found), nl=False)
 
@@ -158,14 +158,21 @@ def stop(name: SubmissionName = None, address: ClusterAddress = None) -> None:
     typer.echo(f"{found.name} is {stopped.status.lower()}. It said: {last}" if last else f"{found.name} is stopped.")
 
 
-def _follow_submission(cluster: Cluster, name: str) -> None:
+def _commands_for(name: str, address: str | None, *commands: str) -> list[str]:
+    """The commands for a submission as they have to be typed."""
+    where = f" --address {address}" if address else ""
+    return [f"lstmgan {command} {name}{where}{' --follow' * (command == 'logs')}" for command in commands]
+
+
+def _follow_submission(cluster: Cluster, name: str, address: str | None) -> None:
     """Show what a submission prints until it is over; the exit code is 0 if it succeeded and 2 if not."""
     from lstmgan_dist.training.screen import duration
 
     try:
         ended = cluster.follow(name, lambda line: typer.echo(line, nl=False))
     except KeyboardInterrupt:
-        typer.echo(f"\n{name} goes on without you: lstmgan logs {name} --follow, or lstmgan stop {name}.", err=True)
+        look, stop = _commands_for(name, address, "logs", "stop")
+        typer.echo(f"\n{name} goes on without you: {look}, or {stop}.", err=True)
         raise typer.Exit(130) from None
     if ended.status == "STOPPED":
         raise UserError(f"{name} was stopped: submit it again to resume it.")

@@ -45,7 +45,8 @@ def evaluate(
     ] = None,
     encoder: EncoderName = None,
     brief: Annotated[
-        bool, typer.Option("--brief", help="Only held-out likelihood and n-grams of one run: seconds, and no judges.")
+        bool,
+        typer.Option("--brief", help="Only held-out likelihood and n-grams of one run: under a minute, and no judges."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     device: Device = "auto",
@@ -127,6 +128,8 @@ def _temperatures(wanted: str) -> tuple[float, ...]:
     number = r"\d+(?:\.\d+)?"
     if match := re.fullmatch(rf"({number})\.\.({number})", wanted):
         first, last = float(match[1]), float(match[2])
+        if last < first:
+            raise UserError(f"--temperatures {wanted}: a range begins with its lower end: {match[2]}..{match[1]}.")
         return tuple(round(first + step / 10, 6) for step in range(round((last - first) * 10) + 1))
     if re.fullmatch(rf"{number}(?:,{number})*", wanted):
         return tuple(map(float, wanted.split(",")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -105,10 +106,14 @@ def train(
             say=screen.say,
             write_start=start.copy_to if start else None,
         )
-        if size.most:
-            outcome, stop = _train_on_ray(opened, lease_number, screen, size, timeout)
-        else:
-            outcome, stop = _train_here(opened, corpus, screen)
+        try:
+            if size.most:
+                outcome, stop = _train_on_ray(opened, lease_number, screen, size, timeout)
+            else:
+                outcome, stop = _train_here(opened, corpus, screen)
+        except KeyboardInterrupt:  # the second one: the first asks for a checkpoint
+            screen.say(_what_was_saved(opened))
+            raise typer.Exit(130) from None
     if not outcome.finished:
         assert stop.number is not None
         console.print(
@@ -169,6 +174,18 @@ def _train_on_ray(
     )
 
 
+def _last_loss(outcome: Outcome) -> float:
+    """Held-out nats per token at the last evaluation; 0 where there was none."""
+    return outcome.last_evaluation.scalars["heldout/nll"] if outcome.last_evaluation else 0.0
+
+
+def _what_was_saved(run: Run) -> str:
+    newest = run.checkpoints.newest(warn=warn)
+    if newest is None:
+        return f"Stopped at once, before the first checkpoint of {run.folder}: the same command starts it anew."
+    return f"Stopped at once: the same command resumes {run.folder} after step {newest.step}, its last checkpoint."
+
+
 def _say_where_to_look(run: Run, corpus: PreparedCorpus, outcome: Outcome) -> None:
     from lstmgan_dist.runs.inspection import examples
 
@@ -180,6 +197,13 @@ def _say_where_to_look(run: Run, corpus: PreparedCorpus, outcome: Outcome) -> No
         typer.echo("Generated text:")
         for text in outcome.last_evaluation.texts[:4]:
             typer.echo(f"  {text}")
+    nll, knowing_nothing = _last_loss(outcome), math.log(corpus.tokenizer.vocabulary_size)
+    if nll > knowing_nothing:
+        warn(
+            f"\nThis run has learnt nothing: held-out text has {nll:,.3f} nats per token, and to a model that takes "
+            f"all tokens for equally likely {knowing_nothing:.3f}. Lower the learning rate, and train it anew with "
+            "another --run."
+        )
     if best:
         typer.echo(f"\nThe best of the last phase is step {best.step}: {best}.")
     typer.echo(f"Curves: lstmgan monitor {run.folder}   More text: lstmgan generate {run.folder}")

@@ -71,9 +71,9 @@ def read_chunks(source: Source, settings: Corpus) -> Iterator[Chunk]:
                 yield from _decoded_chunks(source, raw, stream, settings)
     except (EOFError, OSError, pa.ArrowException) as error:
         if source.compression and not isinstance(error, PermissionError | FileNotFoundError):
-            raise UserError(f"{source.url}: the {source.compression} data is damaged or cut off: {error}.") from error
+            raise UserError(f"{source}: the {source.compression} data is damaged or cut off: {error}.") from error
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise UserError(f"{source.url} cannot be read: {reason}.") from error
+        raise UserError(f"{source} cannot be read: {reason}.") from error
 
 
 def _builtin_chunks(source: Source, settings: Corpus) -> Iterator[Chunk]:

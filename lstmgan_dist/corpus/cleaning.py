@@ -56,7 +56,7 @@ def clean(chunk: Chunk, settings: Corpus) -> Rows:
         findings.encodings[chunk.source.url] = chunk.encoding
     if chunk.objection:
         # There is nothing to put right in it.
-        case = Case(chunk.source.url, chunk.source.location(chunk.first), chunk.objection)
+        case = Case(str(chunk.source), chunk.source.location(chunk.first), chunk.objection)
         findings.bad(case, _no_mending(settings.on_bad_text))
         return Rows(chunk.source, pa.array([], pa.string()), np.array([], np.int64), True, findings)
     if settings.layout == "continuous" and chunk.source.format in ("text", "builtin"):
@@ -107,7 +107,7 @@ def _parsed(
             continue
         value, reason, remedy = _field(line, name, settings.on_bad_text)
         if reason:
-            findings.bad(Case(source.url, source.location(number), reason), _no_mending(settings.on_bad_text), remedy)
+            findings.bad(Case(str(source), source.location(number), reason), _no_mending(settings.on_bad_text), remedy)
         elif value is None:
             findings.empty += 1
         else:
@@ -151,7 +151,7 @@ def _without_endless(
     if not len(endless):
         return lines, numbers, frozenset()
     what = f"a {'sentence' if sentences else 'document'} of more than {longest >> 20} MiB"
-    cases = (Case(source.url, source.location(number), what) for number in numbers[endless].tolist())
+    cases = (Case(str(source), source.location(number), what) for number in numbers[endless].tolist())
     findings.long(cases, len(endless), settings.on_long_text)
     if settings.on_long_text == "skip":
         kept = lengths <= longest
@@ -205,7 +205,7 @@ def _mended(line: bytes, number: int, chunk: Chunk, settings: Corpus, findings: 
     remedy = ""
     if settings.on_bad_text == "error" and chunk.encoding == UTF_8:
         reason, remedy = _with_guess(reason, chunk.content if isinstance(chunk.content, bytes) else line)
-    findings.bad(Case(chunk.source.url, chunk.source.location(number), reason), settings.on_bad_text, remedy)
+    findings.bad(Case(str(chunk.source), chunk.source.location(number), reason), settings.on_bad_text, remedy)
     if settings.on_bad_text == "skip":
         return None
     return line.decode("utf-8", errors="replace").replace("\0", "\ufffd")

@@ -40,7 +40,7 @@ def numbered_chunks(settings: Corpus, source: Source) -> Iterator[tuple[int, Chu
         if size != source.size:
             found = "is not there" if size is None else f"has {size:,} bytes instead of {source.size:,}"
             raise UserError(
-                f"{source.url} {found} on {platform.node()}: text that several machines prepare has to lie where each "
+                f"{source} {found} on {platform.node()}: text that several machines prepare has to lie where each "
                 "of them reads the same, on a shared file system or behind a URL, and must not change meanwhile."
             )
     yield from enumerate(read_chunks(source, settings))
@@ -110,7 +110,7 @@ def _limited(
     counted = [index for index in long if int(part.numbers[index]) not in rows.cut] if rows.cut else long.tolist()
     cases = (
         Case(
-            rows.source.url,
+            str(rows.source),
             rows.source.location(int(part.numbers[index])),
             f"this sentence has {lengths_N[index]} tokens with its end mark, more than max_length {limit}",
         )

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from lstmgan_dist.addresses import SYNTHETIC, scheme_of
+from lstmgan_dist.addresses import SYNTHETIC, path_of, scheme_of
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.storage import BY_ENVIRONMENT, Folder, file_size, matching_files
 from lstmgan_dist.storage_settings import Storage
@@ -46,13 +46,21 @@ _ABOUT_SUFFIXES = ("", ".md", ".rst", ".txt")
 
 @dataclass(frozen=True)
 class Source:
-    """One file of text. size: stored bytes, for progress. storage: how it is reached, on whichever machine reads it."""
+    """One file of text.
+
+    size: stored bytes, for progress. storage: how it is reached, on whichever machine reads it. name: how whoever named
+    it would write it, for messages; its address is absolute, for machines with other folders.
+    """
 
     url: str
     size: int
     format: Format
     compression: str | None
     storage: Storage = BY_ENVIRONMENT
+    name: str | None = None
+
+    def __str__(self) -> str:
+        return self.name or self.url
 
     def location(self, number: int) -> str:
         """Where in it the text of this number stands, for messages."""
@@ -105,7 +113,7 @@ def find_sources(names: Iterable[str], storage: Storage = BY_ENVIRONMENT) -> Sou
             raise UserError(_no_text_in(name, urls))
         left_out |= dict.fromkeys(url for url in urls if url not in text)
         for url in text:
-            found[url] = _source(url, storage)
+            found[url] = _source(url, name, storage)
     return Sources(list(found.values()), [url for url in left_out if url not in found])
 
 
@@ -118,7 +126,7 @@ def check_columns(column: str | None, sources: Iterable[Source]) -> None:
     sources = list(sources)
     if column is not None and all(source.format in _WITHOUT_COLUMNS for source in sources):
         raise UserError(
-            f"{sources[0].url} is plain text and has no column {column!r}: leave out corpus.column (--column), which "
+            f"{sources[0]} is plain text and has no column {column!r}: leave out corpus.column (--column), which "
             "is for CSV, TSV, JSON lines, Parquet and Arrow files."
         )
 
@@ -145,6 +153,8 @@ def _suffix(url: str) -> str:
     return posixpath.splitext(stem)[1] if suffix in _COMPRESSIONS else suffix
 
 
-def _source(url: str, storage: Storage) -> Source:
+def _source(url: str, given: str, storage: Storage) -> Source:
+    is_relative = scheme_of(given) == "file" and not posixpath.isabs(path_of(given))
+    name = posixpath.relpath(url) if is_relative else None
     compression = _COMPRESSIONS.get(posixpath.splitext(url.lower())[1])
-    return Source(url, file_size(url, storage), _FORMATS.get(_suffix(url), "text"), compression, storage)
+    return Source(url, file_size(url, storage), _FORMATS.get(_suffix(url), "text"), compression, storage, name)

@@ -46,7 +46,7 @@ def columns(source: Source, raw: IO[bytes], name: str) -> Iterator[Part]:
         UserError: if it is none, or damaged, or its column is absent or no text.
     """
     if source.compression:
-        raise UserError(f"{source.url}: decompress it first; its columns are compressed already.")
+        raise UserError(f"{source}: decompress it first; its columns are compressed already.")
     first = 1
     try:
         for rows, share_read in _batches(source, raw, name):
@@ -54,7 +54,7 @@ def columns(source: Source, raw: IO[bytes], name: str) -> Iterator[Part]:
             first += len(rows)
     except (OSError, pa.ArrowException) as error:
         kind = "Parquet" if source.format == "parquet" else "Arrow"
-        raise UserError(f"{source.url}: this is not a whole {kind} file: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{source}: this is not a whole {kind} file: {str(error).splitlines()[0]}") from error
 
 
 def _batches(source: Source, raw: IO[bytes], name: str) -> Iterator[tuple[pa.Array, float]]:
@@ -86,9 +86,7 @@ def _batches(source: Source, raw: IO[bytes], name: str) -> Iterator[tuple[pa.Arr
 
 def _check_column(source: Source, name: str, names: list[str]) -> None:
     if name not in names:
-        raise UserError(
-            f"{source.url} has no column {name!r}: set corpus.column (--column) to one of {', '.join(names)}."
-        )
+        raise UserError(f"{source} has no column {name!r}: set corpus.column (--column) to one of {', '.join(names)}.")
 
 
 def _as_binary(source: Source, name: str, column: pa.Array) -> pa.Array:
@@ -96,7 +94,7 @@ def _as_binary(source: Source, name: str, column: pa.Array) -> pa.Array:
         column = column.dictionary_decode()
     kind = column.type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
-        raise UserError(f"{source.url}: column {name!r} holds {kind}, not text: set corpus.column to one with strings.")
+        raise UserError(f"{source}: column {name!r} holds {kind}, not text: set corpus.column to one with strings.")
     return column.cast(pa.large_binary())
 
 

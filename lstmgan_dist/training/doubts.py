@@ -8,12 +8,35 @@ from lstmgan_dist.config import Job
 from lstmgan_dist.corpus.doubts import doubts
 from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.evaluation.heldout import doubt_about_judging
+from lstmgan_dist.nested import leaves
+from lstmgan_dist.storage import Folder
 
 
 def doubts_about(job: Job, corpus: PreparedCorpus) -> Iterator[str]:
     """Sentences, for a job that fits its text."""
     yield from doubts(corpus)
+    overridden = list(_overridden(job, corpus))
+    if overridden:
+        yield (
+            f"{corpus.folder} was prepared already, so these settings of the job have no effect: "
+            f"{'; '.join(overridden)}. Prepare the text anew to change them."
+        )
     if any(phase.plays for phase in job.phases):
         doubt = doubt_about_judging(corpus, job.evaluate.heldout_sequences)
         if doubt:
             yield doubt
+
+
+def _overridden(job: Job, corpus: PreparedCorpus) -> Iterator[str]:
+    """What the job says of its text and the corpus, which it names as its source, was made otherwise."""
+    if not (len(job.corpus.sources) == 1 and corpus.folder.url == Folder(job.corpus.sources[0]).url):
+        return
+    made = leaves(corpus.made.get("settings", {}))
+    wanted = job.corpus.model_dump(mode="json", exclude_unset=True, exclude=_OF_THE_JOB)
+    for key, value in leaves(wanted).items():
+        if key in made and made[key] != value:
+            yield f"corpus.{key}: {value} (it was {made[key]})"
+
+
+# What is the job's own, or checked elsewhere.
+_OF_THE_JOB = {"source", "heldout_source", "shuffle_window", "layout", "max_length"}

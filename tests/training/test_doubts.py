@@ -22,3 +22,19 @@ def test_what_is_doubtful_about_the_text_is_told_too(text, tmp_path):
     job = job_of(CONTINUOUS, text, "corpus.tokenizer.vocabulary_size=4")
     corpus = prepared_corpus(job.corpus, str(tmp_path / "run"), lambda progress: None)
     assert any("<unk>" in doubt for doubt in doubts_about(job, corpus))
+
+
+def test_settings_that_a_prepared_corpus_overrides_are_told(text, tmp_path):
+    job = job_of(CONTINUOUS, text)
+    corpus = prepared_corpus(job.corpus, str(tmp_path / "run"), lambda progress: None)
+    for overrides, told in (
+        (
+            ["corpus.tokenizer.kind=byte", "corpus.heldout_fraction=0.1"],
+            ["tokenizer.kind: byte (it was character)", "0.1"],
+        ),
+        ([], []),
+    ):
+        same = job_of(CONTINUOUS, corpus.folder.url, *overrides)
+        sentences = [doubt for doubt in doubts_about(same, corpus) if "have no effect" in doubt]
+        assert len(sentences) == bool(told)
+        assert all(one in sentences[0] for one in told)
