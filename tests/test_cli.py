@@ -96,7 +96,7 @@ LONGER = {
 
 
 def event_files(folder):
-    return list(folder.glob("tensorboard/*"))
+    return list(folder.glob("tensorboard/*/events*"))
 
 
 def trains(process, folder, before):
