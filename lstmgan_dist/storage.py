@@ -300,8 +300,7 @@ def sha256_of(file: IO[bytes]) -> str:
 def matching_files(pattern: str, storage: Storage = BY_ENVIRONMENT) -> list[str]:
     """Addresses of the files that a path, folder, glob or URL stands for, sorted.
 
-    A folder is searched throughout, but for hidden files and folders, whose names begin with a dot; and so is what
-    matches a glob, unless it says the dot.
+    A folder is searched throughout but for hidden files and folders; so is what matches a glob, unless it says the dot.
 
     Raises:
         UserError: if the protocol has no driver.
@@ -310,9 +309,8 @@ def matching_files(pattern: str, storage: Storage = BY_ENVIRONMENT) -> list[str]
     with reporting(pattern, filesystem):
         if any(sign in path for sign in "*?[") and not filesystem.exists(path):
             matching = filesystem.glob(path, detail=True)
-            found = [name for name, entry in matching.items() if entry["type"] == "file"]
-            if not _is_hidden(path):
-                found = [name for name in found if not _is_hidden(name)]
+            shown = [name for name in matching if _is_hidden(path) or not _is_hidden(name)]
+            found = [name for name in shown if matching[name]["type"] == "file"]
         elif filesystem.isdir(path):
             found = [name for name in filesystem.find(path) if not _is_hidden(name[len(path) :])]
         else:

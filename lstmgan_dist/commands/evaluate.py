@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,6 +27,7 @@ from lstmgan_dist.runtime.worker_size import WorkerSize
 if TYPE_CHECKING:
     from lstmgan_dist.evaluation.findings import ContestFindings, Estimate
     from lstmgan_dist.runtime.local import DeviceChoice
+    from lstmgan_dist.storage import Folder
 
 EncoderName = Annotated[
     str | None, typer.Option(metavar="sentence-transformers:MODEL", help="Embeds texts.  (default: the judge)")
@@ -79,7 +81,26 @@ def evaluate(
         _evaluate_briefly(runs[0], checkpoint, samples, as_json, device, size, address)
         return
     settings = config.check_frontier(temperatures=_temperatures(temperatures), seeds=seeds, samples=samples)
+    found, folders = _judge(runs, checkpoint, settings, encoder, heldout or (), device, size, address)
+    if as_json:
+        typer.echo(found.to_json().decode(), nl=False)
+    else:
+        _print_findings(found)
+        for folder in folders:
+            typer.echo(f"Report: {folder.path('evaluation/report.html')}")
 
+
+def _judge(
+    runs: Sequence[str],
+    checkpoint: str,
+    settings: config.Frontier,
+    encoder: str | None,
+    heldout: Sequence[str],
+    device: DeviceChoice,
+    size: WorkerSize,
+    address: str | None,
+) -> tuple[ContestFindings, list[Folder]]:
+    """What judges find, once it is written to the folders of the runs."""
     from lstmgan_dist.evaluation.embedding import encoder_called
     from lstmgan_dist.runs import contest
 
@@ -93,15 +114,10 @@ def evaluate(
             workers=pool,
             watch=watch,
             device=their_device,
-            heldout=heldout or (),
+            heldout=heldout,
         )
     contest.write(entries, found)
-    if as_json:
-        typer.echo(found.to_json().decode(), nl=False)
-    else:
-        _print_findings(found)
-        for entry in entries:
-            typer.echo(f"Report: {entry.run.folder.path('evaluation/report.html')}")
+    return found, [entry.run.folder for entry in entries]
 
 
 def _evaluate_briefly(

@@ -52,8 +52,8 @@ def train(
     lstmgan train jobs/quickstart.yaml\n
     lstmgan train jobs/char_lm_small.yaml --set corpus.source=input.txt\n
     lstmgan train jobs/lstm_gan.yaml --set phases.0.epochs=2 --run runs/shorter --dry-run\n
-    lstmgan train jobs/quickstart.yaml --set phases.1.steps=600\n
-    lstmgan train jobs/lstm_gan.yaml --set start_from=runs/quickstart@likelihood --run runs/another-game\n
+    lstmgan train jobs/quickstart.yaml --set phases.2.steps=300\n
+    lstmgan train jobs/quickstart.yaml --set start_from=runs/quickstart@likelihood --run runs/another-game\n
     lstmgan train jobs/quickstart.yaml --workers 2\n
     lstmgan train jobs/coco_relgan.yaml --workers 2..8 --address auto --run s3://bucket/runs/coco
     [/dim]
@@ -63,71 +63,82 @@ def train(
     size = wanted_size(workers, cpus=cpus_per_worker, gpus=gpus_per_worker, address=address)
     size.check_lanes(settings.batch.lanes)
 
-    from lstmgan_dist.storage import Folder
-    from lstmgan_dist.training.run import check_place
-
-    Folder(url, settings.storage).check_writable()
-    check_place(url, settings.storage)
-    start = _start(settings, url)
-    corpus = _corpus(settings, url, start)
+    start, corpus = _checked(settings, url)
     console = stdout_console()
-
-    from lstmgan_dist.runtime import local
-    from lstmgan_dist.training.doubts import doubts_about
-    from lstmgan_dist.training.lease import taken
-    from lstmgan_dist.training.plan import memory_warning
-    from lstmgan_dist.training.run import Run, check_fit
-    from lstmgan_dist.training.screen import Terminal
-
-    check_fit(settings, corpus)
-    if start:
-        start.check(settings, corpus)
     if dry_run:
         _show_plan(url, settings, corpus, console, is_full=full)
-    device = local.choose_device(settings.device if not address else "auto")
-    doubt = None if address else memory_warning(settings, corpus.tokenizer.vocabulary_size, local.memory_of(device))
-    for sentence in filter(None, (*doubts_about(settings, corpus), doubt)):
-        warn(f"Note: {sentence}")
+    _say_doubts(settings, corpus, address)
     if dry_run:
         return
+
+    from lstmgan_dist.storage import Folder
+    from lstmgan_dist.training.lease import taken
+    from lstmgan_dist.training.run import Run
+    from lstmgan_dist.training.screen import Terminal
+
     with Terminal(console) as screen, ExitStack() as meanwhile:
         if size.most:
             from lstmgan_dist.runtime.ray_cluster import connected_for
 
             size = meanwhile.enter_context(connected_for(size, device=settings.device, address=address))
-        lease_number = meanwhile.enter_context(
-            taken(Folder(url, settings.storage), say=screen.say, take_over=take_over)
-        )
+        lease = meanwhile.enter_context(taken(Folder(url, settings.storage), say=screen.say, take_over=take_over))
+        write_start = start.copy_to if start else None
         opened = Run.create_or_resume(
-            url,
-            settings,
-            corpus,
-            lease_number=lease_number,
-            say=screen.say,
-            write_start=start.copy_to if start else None,
+            url, settings, corpus, lease_number=lease, say=screen.say, write_start=write_start
         )
-        try:
-            if size.most:
-                outcome, stop = _train_on_ray(opened, lease_number, screen, size, timeout)
-            else:
-                outcome, stop = _train_here(opened, corpus, screen)
-        except KeyboardInterrupt:  # the second one: the first asks for a checkpoint
-            screen.say(_what_was_saved(opened))
-            raise typer.Exit(130) from None
-    if not outcome.finished:
-        assert stop.number is not None
-        console.print(
-            f"Stopped after step {outcome.progress.step}, and the checkpoint is written. The same command resumes it.",
-            highlight=False,
-        )
-        raise typer.Exit(128 + stop.number)
+        outcome = _train(opened, lease, corpus, screen, size, timeout)
     _say_where_to_look(opened, corpus, outcome)
 
 
-def _start(settings: config.Job, url: str) -> Start | None:
+def _checked(settings: config.Job, url: str) -> tuple[Start | None, PreparedCorpus]:
+    """What the run starts from, and its text, once everything fits."""
+    from lstmgan_dist.storage import Folder
+    from lstmgan_dist.training.run import check_fit, check_place
     from lstmgan_dist.training.start import start_from
 
-    return start_from(settings, url, say=warn)
+    Folder(url, settings.storage).check_writable()
+    check_place(url, settings.storage)
+    start = start_from(settings, url, say=warn)
+    corpus = _corpus(settings, url, start)
+    check_fit(settings, corpus)
+    if start:
+        start.check(settings, corpus)
+    return start, corpus
+
+
+def _say_doubts(settings: config.Job, corpus: PreparedCorpus, address: str | None) -> None:
+    """What a person should know before training; nothing is known of the machines at another address."""
+    from lstmgan_dist.runtime import local
+    from lstmgan_dist.training.doubts import doubts_about
+    from lstmgan_dist.training.plan import memory_warning
+
+    sentences: list[str | None] = list(doubts_about(settings, corpus))
+    if not address:
+        memory = local.memory_of(local.choose_device(settings.device))
+        sentences.append(memory_warning(settings, corpus.tokenizer.vocabulary_size, memory))
+    for sentence in filter(None, sentences):
+        warn(f"Note: {sentence}")
+
+
+def _train(
+    opened: Run, lease: int, corpus: PreparedCorpus, screen: Terminal, size: WorkerSize, timeout: float
+) -> Outcome:
+    """Train to the end of the job; whoever stops it is told what was saved."""
+    try:
+        if size.most:
+            outcome, stop = _train_on_ray(opened, lease, screen, size, timeout)
+        else:
+            outcome, stop = _train_here(opened, corpus, screen)
+    except KeyboardInterrupt:  # the second one: the first asks for a checkpoint
+        screen.say(_what_was_saved(opened))
+        raise typer.Exit(130) from None
+    if not outcome.finished:
+        assert stop.number is not None
+        screen.say(
+            f"Stopped after step {outcome.progress.step}, and the checkpoint is written. The same command resumes it."
+        )
+        raise typer.Exit(128 + stop.number)
+    return outcome
 
 
 def _corpus(settings: config.Job, url: str, start: Start | None) -> PreparedCorpus:
