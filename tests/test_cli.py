@@ -196,7 +196,9 @@ def test_evaluate_prints_verdicts_and_leaves_a_report(tmp_path):
 
 
 def test_inspect_tells_runs_corpora_and_checkpoints(run):
-    assert "finished" in lstmgan("inspect", run)
+    told = lstmgan("inspect", run)
+    assert "finished" in told
+    assert "what --checkpoint best takes" in told
     step = sorted((run / "checkpoints").iterdir())[-1]
     assert "generator.safetensors" in lstmgan("inspect", step)
     (corpus,) = (run.parent / ".corpora").iterdir()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from lstmgan_dist.training.lease import LEASE
+from tests.cases import cases
 from tests.command_line import in_process
 from tests.training.tiny_jobs import SENTENCES
 
@@ -294,16 +295,18 @@ def told(typed):
     return output
 
 
-@pytest.mark.parametrize(("setting", "line"), SETTINGS, ids=[setting for setting, _ in SETTINGS])
-def test_a_setting_that_will_not_do(place, monkeypatch, setting, line):
+@pytest.mark.parametrize("row", cases(SETTINGS, quick=SETTINGS[::4]), ids=lambda row: row[0])
+def test_a_setting_that_will_not_do(place, monkeypatch, row):
+    setting, line = row
     monkeypatch.chdir(place)
     output = told(f"train {{job}} --run new --set {shlex.quote(setting)}")
     assert line in output
     assert all(one.startswith(("Note: ", "Error: ", "job.yaml: ")) for one in output.splitlines())
 
 
-@pytest.mark.parametrize(("typed", "line"), COMMANDS, ids=[typed for typed, _ in COMMANDS])
-def test_a_command_that_will_not_do(place, monkeypatch, typed, line):
+@pytest.mark.parametrize("row", cases(COMMANDS, quick=COMMANDS[::4]), ids=lambda row: row[0])
+def test_a_command_that_will_not_do(place, monkeypatch, row):
+    typed, line = row
     monkeypatch.chdir(place)
     assert line in told(typed)
 

@@ -124,6 +124,18 @@ def test_runs_that_start_from_the_same_weights_share_their_start(run, lines, tmp
 
 
 @pytest.mark.slow
+def test_held_out_text_that_is_given_besides_is_judged_by_too(run, tmp_path):
+    more, backwards = tmp_path / "more.txt", [" ".join(one.split()[::-1]) for one in toy_sentences(600)]
+    more.write_text("\n".join(backwards) + "\n")
+    entries = contest.enter_all([run.folder.url], "latest", say=print)
+    found = contest.hold(
+        entries, SETTINGS, encoder=None, workers=IN_PROCESS, watch=unwatched, device="cpu", heldout=[str(more)]
+    )
+    assert " 600 were given besides those of the corpus." in found.protocol["Who has seen what"]
+    assert found.protocol["LM score"] != judged(run).protocol["LM score"]
+
+
+@pytest.mark.slow
 def test_runs_of_different_text_are_refused(run, tmp_path):
     text = tmp_path / "toy.txt"
     text.write_text("\n".join(toy_sentences(1600, seed=2)) + "\n")
