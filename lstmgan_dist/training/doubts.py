@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lstmgan_dist.addresses import WITHOUT_FILE, scheme_of
 from lstmgan_dist.config import Job
 from lstmgan_dist.corpus.doubts import doubts
 from lstmgan_dist.corpus.manifest import PreparedCorpus
@@ -29,7 +30,8 @@ def doubts_about(job: Job, corpus: PreparedCorpus) -> Iterator[str]:
 
 def _overridden(job: Job, corpus: PreparedCorpus) -> Iterator[str]:
     """What the job says of its text and the corpus, which it names as its source, was made otherwise."""
-    if not (len(job.corpus.sources) == 1 and corpus.folder.url == Folder(job.corpus.sources[0]).url):
+    source, *others = job.corpus.sources
+    if others or scheme_of(source) in WITHOUT_FILE or corpus.folder.url != Folder(source).url:
         return
     made = leaves(corpus.made.get("settings", {}))
     wanted = job.corpus.model_dump(mode="json", exclude_unset=True, exclude=_OF_THE_JOB)

@@ -37,4 +37,5 @@ def test_settings_that_a_prepared_corpus_overrides_are_told(text, tmp_path):
         same = job_of(CONTINUOUS, corpus.folder.url, *overrides)
         sentences = [doubt for doubt in doubts_about(same, corpus) if "have no effect" in doubt]
         assert len(sentences) == bool(told)
+        assert not list(doubts_about(job_of(CONTINUOUS, "grammar:count=200", *overrides), corpus))
         assert all(one in sentences[0] for one in told)
