@@ -14,8 +14,8 @@ from typing import IO
 import pyarrow as pa
 
 from lstmgan_dist.corpus import python_docs, tables
-from lstmgan_dist.corpus.encodings import SAMPLE_BYTES, UTF_8, Readable, as_utf_8, encoding_of
-from lstmgan_dist.corpus.settings import Corpus
+from lstmgan_dist.corpus.encodings import SAMPLE_BYTES, Readable, as_utf_8, encoding_of
+from lstmgan_dist.corpus.settings import UTF_8, Corpus
 from lstmgan_dist.corpus.sources import Source
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.storage import open_file

@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 
 from lstmgan_dist.corpus.bulk import byte_counts
 from lstmgan_dist.corpus.chunks import LONGEST_DOCUMENT_BYTES, LONGEST_SENTENCE_BYTES, Chunk
-from lstmgan_dist.corpus.encodings import SAMPLE_BYTES, UTF_8, looks_like_another
+from lstmgan_dist.corpus.encodings import SAMPLE_BYTES, looks_like_another
 from lstmgan_dist.corpus.findings import Case, Findings
-from lstmgan_dist.corpus.settings import Corpus, OnBadText
+from lstmgan_dist.corpus.settings import UTF_8, Corpus, OnBadText
 from lstmgan_dist.corpus.sources import Source
 from lstmgan_dist.settings import either
 

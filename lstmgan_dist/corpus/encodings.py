@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import charset_normalizer
 import numpy as np
 
-UTF_8, AUTO = "utf-8", "auto"
+from lstmgan_dist.corpus.settings import AUTO, UTF_8
 
 # How many bytes of a file are looked at.
 SAMPLE_BYTES = 2**16
@@ -29,14 +29,6 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes:
         """At most so many bytes; none at the end."""
         ...
-
-
-def is_known(encoding: str) -> bool:
-    """Whether text can be in an encoding of this name."""
-    try:
-        return encoding == AUTO or codecs.lookup(encoding)._is_text_encoding  # type: ignore[attr-defined]
-    except LookupError:
-        return False
 
 
 def encoding_of(sample: bytes, wanted: str) -> str | None:

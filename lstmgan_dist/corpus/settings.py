@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from lstmgan_dist.corpus.encodings import UTF_8, is_known
 from lstmgan_dist.corpus.tokenizers import TOKENIZERS
 from lstmgan_dist.settings import KeyOf, Name, Probability, Settings, WithoutUse
 
 Layout = Literal["sentences", "continuous"]
 OnLongText = Literal["error", "skip", "truncate"]
 OnBadText = Literal["error", "skip", "replace"]
+
+
+UTF_8, AUTO = "utf-8", "auto"
+
+
+def _is_encoding(name: str) -> bool:
+    """Whether text can be in an encoding of this name."""
+    try:
+        return codecs.lookup(name)._is_text_encoding  # type: ignore[attr-defined]
+    except LookupError:
+        return False
 
 
 class TokenizerSettings(Settings):
@@ -85,7 +96,7 @@ class Corpus(Settings):
     @field_validator("encoding")
     @classmethod
     def _is_known(cls, encoding: str) -> str:
-        if not is_known(encoding):
+        if encoding != AUTO and not _is_encoding(encoding):
             raise ValueError(f"there is no encoding {encoding}: write utf-8, utf-16, gbk, latin-1 or auto, for example")
         return encoding
 

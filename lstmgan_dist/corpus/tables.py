@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lstmgan_dist.corpus.bulk import byte_counts
-from lstmgan_dist.corpus.encodings import UTF_8, Readable
+from lstmgan_dist.corpus.encodings import Readable
+from lstmgan_dist.corpus.settings import UTF_8
 from lstmgan_dist.corpus.sources import Source
 from lstmgan_dist.errors import UserError
 
