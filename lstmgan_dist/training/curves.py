@@ -206,6 +206,8 @@ def _tag_of(name: str) -> tuple[str, str]:
     if name == "phase":
         return f"{_SETTINGS}/phase", ""
     group, _, rest = name.partition("/")
+    if group == "heldout" and rest.startswith("discriminator_"):  # so that the held-out loss is alone, and first
+        return f"{_GAME}/{rest.removeprefix('discriminator_')} on held-out text", "discriminator"
     if rest == "learning_rate":
         return f"{_SETTINGS}/learning rate of the {group}", ""
     return f"{_GROUPS.get(group, group)}/{rest}", ""

@@ -29,7 +29,7 @@ def events_of(folder: Path, player: str = "") -> EventAccumulator:
 
 def test_what_is_looked_at_first_comes_first(folder):
     scalars = events_of(folder).Tags()["scalars"]
-    assert sorted(scalars)[0].startswith("1 held-out text/")
+    assert sorted(scalars)[0] == "1 held-out text/nll"
     assert {"1 held-out text/nll", "2 samples/bleu_4", "5 likelihood/nll", "8 machine/tokens_per_second"} <= {*scalars}
     # What hardly changes is apart.
     last = [tag for tag in scalars if tag.startswith("9 settings/")]
@@ -41,6 +41,7 @@ def test_both_players_share_charts_in_runs_of_their_own(folder):
     for player in ("generator", "discriminator"):
         events = events_of(folder, player)
         assert {"4 game/losses of both players", "4 game/scores of drawn and real text"} <= {*events.Tags()["scalars"]}
+    assert "4 game/auc on held-out text" in events_of(folder, "discriminator").Tags()["scalars"]
     metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     for player, name in (("generator", "generator/cost"), ("discriminator", "discriminator/loss")):
         drawn = [(one.step, one.value) for one in events_of(folder, player).Scalars("4 game/losses of both players")]
