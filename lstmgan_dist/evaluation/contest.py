@@ -92,10 +92,12 @@ def compare(
     curves = frontier.curves(_scores(measured), tokens_of(join_texts(bench.test)))
     pairs = [*pairs, *((one.about.name, REAL_TEXT) for one in contestants)]
     places = tuple(_places(measured, curves))
+    by_frequency = float(np.mean([np.log(judge.by_frequency) for judge in judges]))
+    knowledge = by_frequency - float(curves[REAL_TEXT].diversity_VT[0, 0])
     return ContestFindings(
         samplers=tuple(one.about for one in everyone),
         places=places,
-        verdicts=tuple(verdict(sampler, reference, curves) for sampler, reference in pairs),
+        verdicts=tuple(verdict(*pair, curves, knowledge=knowledge) for pair in pairs),
         examples=tuple(_examples(bench, everyone, measured)),
         coverage=tuple(_coverage(measured)),
         curves=(),

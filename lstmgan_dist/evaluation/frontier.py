@@ -35,6 +35,9 @@ _CURVE_POINTS, _RANGE_POINTS = 200, 50
 _DEGREE = 4
 # A margin that matters, nats a token: a tenth of the perplexity.
 MATTERS = 0.1
+# What models that learnt as much real text must know beyond the frequencies of words, nats a token, for their scores to
+# tell texts apart. Below, all texts look alike.
+LEAST_KNOWLEDGE = 0.5
 # Share of draws without a basis of comparison beyond which it is none.
 _MOST_WITHOUT = 0.1
 
@@ -108,12 +111,14 @@ class Margin:
     """How many nats a token a sampler is better than another: in quality, or in diversity at equal quality.
 
     estimate: None where they are not comparable. At "neither" it is the least distance in quality.
-    of_sentences: the share of its variance that the choice of test sentences has, 0 to 1.
+    of_sentences: the share of its variance that the choice of test sentences has, 0 to 1. knowledge: what reverse
+    models of real text know beyond the frequencies of words, nats a token.
     """
 
     basis: Basis
     estimate: Estimate | None
     of_sentences: float = 0.0
+    knowledge: float = np.inf
 
     @property
     def visible(self) -> float | None:
@@ -129,11 +134,12 @@ class Margin:
             return "better"
         if self.estimate.high < 0:
             return "worse"
-        return "not distinguishable" if detectable(self.estimate) <= MATTERS else "too little evidence"
+        would_have_shown = detectable(self.estimate) <= MATTERS and self.knowledge >= LEAST_KNOWLEDGE
+        return "not distinguishable" if would_have_shown else "too little evidence"
 
 
-def margin(sampler: Curve, reference: Curve) -> Margin:
-    """Compare two curves over everything that both reach, all of it of equal weight."""
+def margin(sampler: Curve, reference: Curve, *, knowledge: float = np.inf) -> Margin:
+    """Compare two curves over everything that both reach, all of it of equal weight. knowledge: see `Margin`."""
     pairs = list(zip(_frontiers(sampler), _frontiers(reference), strict=True))
     compare: dict[Basis, Callable[[_Frontier, _Frontier], float]] = {
         "diversity": _at_equal_diversity,
@@ -146,7 +152,7 @@ def margin(sampler: Curve, reference: Curve) -> Margin:
         if without_one.all() and drawn.mean() >= 1 - _MOST_WITHOUT:
             of_replicates, of_sentences = variances(margins_V, sampler.replicates)
             share = of_sentences / (of_replicates + of_sentences) if of_sentences else 0.0
-            return Margin(basis, interval(margins_V, sampler.replicates), share)
+            return Margin(basis, interval(margins_V, sampler.replicates), share, knowledge)
     return Margin("neither", None)
 
 

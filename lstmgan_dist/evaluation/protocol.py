@@ -124,7 +124,8 @@ def protocol(
             "LM score at equal LM score; curves follow the logarithm of the temperature. Better or worse means that "
             "the interval leaves out 0; not distinguishable, that it does not, though a margin of "
             f"{frontier.MATTERS:g}, a tenth of the perplexity, would have made it do so in four cases of five; and too "
-            "little evidence, that such a margin might have gone unseen."
+            "little evidence, that such a margin might have gone unseen, or that reverse models of as much real text "
+            f"know less than {frontier.LEAST_KNOWLEDGE:g} nats a token more than the frequencies of words."
         ),
         **{one.heading: one.of(bench) for one in explanations},
         "N-gram coverage": "Each n-gram counted once, over as many samples as held-out sentences of both halves.",

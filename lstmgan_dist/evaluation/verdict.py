@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from lstmgan_dist.evaluation.findings import Estimate, Verdict
-from lstmgan_dist.evaluation.frontier import MATTERS, Curve, Margin, margin
+from lstmgan_dist.evaluation.frontier import LEAST_KNOWLEDGE, MATTERS, Curve, Margin, margin
 
 # What has a smaller share of the variance than this is not worth more of it.
 _PART = 0.2
 
 
-def verdict(sampler: str, reference: str, found: Mapping[str, Curve]) -> Verdict:
+def verdict(sampler: str, reference: str, found: Mapping[str, Curve], *, knowledge: float = math.inf) -> Verdict:
     """What is to be said of a sampler beside another.
 
-    That of training again with another seed is not part of the interval, so every sentence says so.
+    knowledge: what reverse models of real text know beyond the frequencies of words, nats a token. What training again
+    with another seed would do is not part of the interval, so every sentence says so.
     """
-    beside = margin(found[sampler], found[reference])
+    beside = margin(found[sampler], found[reference], knowledge=knowledge)
     sentence = f"{_sentence(sampler, reference, beside)} This holds for these training seeds."
     return Verdict(sampler, reference, beside.word, beside.estimate, sentence, beside.basis)
 
@@ -54,6 +56,12 @@ def _sentence(sampler: str, reference: str, found: Margin) -> str:
 def _without_evidence(sampler: str, reference: str, found: Margin, numbers: str) -> str:
     """What could not be seen, and how much more of what would show it."""
     assert found.visible is not None
+    if found.knowledge < LEAST_KNOWLEDGE:
+        return (
+            f"There is too little evidence to tell {sampler} and {reference} apart at {numbers}, but models that learn "
+            f"as much real text as there are samples know only {max(0.0, found.knowledge):.2f} nats a token more than "
+            "the frequencies of words, so that all texts look alike to them: take more samples (--samples)."
+        )
     times = (found.visible / MATTERS) ** 2
     more = []
     if found.of_sentences > _PART:

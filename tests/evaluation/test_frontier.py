@@ -136,6 +136,17 @@ def test_equal_samplers_are_called_alike_only_where_a_margin_that_matters_would_
     assert "times as much samples (--seeds, --samples)." in found.sentence
 
 
+def test_reverse_models_that_learnt_nothing_are_no_evidence():
+    pair = curves(dict(drawn_together(np.random.default_rng(3), 12)), TOKENS_N)
+    assert verdict("first", "second", pair, knowledge=0.6).word == "not distinguishable"
+    blind = verdict("first", "second", pair, knowledge=0.2)
+    assert blind.word == "too little evidence"
+    assert "know only 0.20 nats a token more than the frequencies of words" in blind.sentence
+    # What they see in spite of it counts.
+    ahead = curves(dict(drawn_together(np.random.default_rng(3), 12, better=0.4)), TOKENS_N)
+    assert verdict("first", "second", ahead, knowledge=0.2).word == "better"
+
+
 def test_too_little_evidence_says_whether_text_or_samples_are_too_few():
     draw = np.random.default_rng(11)
     few = slice(0, 12)
