@@ -179,7 +179,7 @@ def _warnings(warnings: Sequence[str]) -> _Html:
     if not warnings:
         return _Html()
     items = _tag("ul", *(_tag("li", warning) for warning in warnings))
-    return _tag("section", _tag("strong", "Read this first"), items, class_="warnings")
+    return _tag("section", _tag("strong", "To bear in mind"), items, class_="warnings")
 
 
 def _summary(findings: ContestFindings, seen: dict[str, Look]) -> list[_Html]:
