@@ -108,6 +108,15 @@ def build_discriminator(job: Job, vocabulary_size: int) -> Discriminator:
     )
 
 
+def networks_without_numbers(job: Job, vocabulary_size: int) -> dict[str, nn.Module]:
+    """The job's networks by name, with the shapes of their weights alone: on the meta device, nothing is built."""
+    with torch.device("meta"):
+        networks: dict[str, nn.Module] = {"generator": build_generator(job, vocabulary_size)}
+        if job.discriminator:
+            networks["discriminator"] = build_discriminator(job, vocabulary_size)
+    return networks
+
+
 def choose_precision(wanted: Literal["auto", "fp32", "bf16"], device: torch.device) -> Literal["fp32", "bf16"]:
     """bf16 where it is faster: GPUs that compute in it. A CPU's LSTM in bf16 leaves the fused kernel."""
     if wanted != "auto":

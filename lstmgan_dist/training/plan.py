@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 from lstmgan_dist.config import Job
@@ -10,7 +9,7 @@ from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.corpus.stream import batches_per_epoch
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.training.clock import steps_of
-from lstmgan_dist.training.game import build_discriminator, build_generator
+from lstmgan_dist.training.game import networks_without_numbers
 
 _FLOAT = 4  # bytes
 _MEBI = 2**20
@@ -19,7 +18,7 @@ _MEBI = 2**20
 def plan(job: Job, corpus: PreparedCorpus) -> str:
     """The networks layer by layer, the steps of each phase, and an estimate of the memory of one worker."""
     vocabulary_size = corpus.tokenizer.vocabulary_size
-    networks = _networks(job, vocabulary_size)
+    networks = networks_without_numbers(job, vocabulary_size)
     lines = []
     for name, network in networks.items():
         lines.append(f"{name}: {_parameters(network):,} parameters")
@@ -46,7 +45,7 @@ def memory_warning(job: Job, vocabulary_size: int, available: int) -> str | None
     Raises:
         UserError: if not even its weights fit.
     """
-    networks = _networks(job, vocabulary_size)
+    networks = networks_without_numbers(job, vocabulary_size)
     weights, activations = _weight_bytes(networks), _activation_bytes(job, vocabulary_size)
     if weights > available:
         sizes = " and ".join(f"{_parameters(network):,} of the {name}" for name, network in networks.items())
@@ -60,14 +59,6 @@ def memory_warning(job: Job, vocabulary_size: int, available: int) -> str | None
             "batch.size, or raise batch.accumulate."
         )
     return None
-
-
-def _networks(job: Job, vocabulary_size: int) -> dict[str, nn.Module]:
-    with torch.device("meta"):
-        networks: dict[str, nn.Module] = {"generator": build_generator(job, vocabulary_size)}
-        if job.discriminator:
-            networks["discriminator"] = build_discriminator(job, vocabulary_size)
-    return networks
 
 
 def _parameters(network: nn.Module) -> int:

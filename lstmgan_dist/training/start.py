@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-from torch import nn
-
-from lstmgan_dist.config import Job
+from lstmgan_dist.config import Job, differences
 from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.corpus.tokenizer import Tokenizer
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.nested import leaves
 from lstmgan_dist.storage import Folder
 from lstmgan_dist.training.checkpoint import Checkpoint
-from lstmgan_dist.training.game import build_discriminator, build_generator
+from lstmgan_dist.training.game import networks_without_numbers
 from lstmgan_dist.training.run import JOB, START, Run
 
 
@@ -46,20 +42,12 @@ class Start:
                 f"{corpus.folder} was prepared with another vocabulary than that of {self.name}: give the text itself "
                 "as corpus.source, and it is prepared with the right one."
             )
-        size = corpus.tokenizer.vocabulary_size
-        with torch.device("meta"):
-            networks: dict[str, nn.Module] = {"generator": build_generator(job, size)}
-            if job.discriminator and "discriminator" in self.checkpoint:
-                networks["discriminator"] = build_discriminator(job, size)
-        for name, network in networks.items():
+        for name, network in networks_without_numbers(job, corpus.tokenizer.vocabulary_size).items():
+            if name not in self.checkpoint:
+                continue
             wanted = {key: tensor.shape for key, tensor in network.state_dict().items()}
             if wanted != {key: tensor.shape for key, tensor in self.checkpoint.load(name).items()}:
-                mine, theirs = (leaves(one.model_dump()[name]) for one in (job, self.job))
-                differing = [
-                    f"{name}.{key}: {theirs.get(key, 'absent')} -> {mine.get(key, 'absent')}"
-                    for key in theirs | mine
-                    if theirs.get(key) != mine.get(key)
-                ]
+                differing = [line for line in differences(self.job, job) if line.startswith(f"{name}.")]
                 raise UserError(f"The {name} of {self.name} is another one than the job's: {'; '.join(differing)}.")
 
 
