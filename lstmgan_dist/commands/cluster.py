@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lstmgan_dist import config
-from lstmgan_dist.commands.options import JobFile, Overrides
+from lstmgan_dist.commands.options import JobFile, Overrides, TakeOver
 from lstmgan_dist.commands.terminal import clock, print_rows, print_table
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.worker_size import WorkerSize
@@ -34,6 +34,7 @@ def submit(
     timeout: Annotated[
         float | None, typer.Option(min=1, help="Seconds after which a silent worker is replaced.")
     ] = None,
+    take_over: TakeOver = False,
     follow: Annotated[bool, typer.Option("--follow", help="Show what it prints until it ends.")] = False,
 ) -> None:
     """Have a Ray cluster train what a job file describes, or resume it there.
@@ -54,7 +55,7 @@ def submit(
     url = job_submission.shared_run_url(run, settings)
     job_submission.check(settings, size)
     cluster = ray_jobs.Cluster(address)
-    submission, state = cluster.submit(settings, url, size, timeout=timeout)
+    submission, state = cluster.submit(settings, url, size, timeout=timeout, take_over=take_over)
     name = submission.name
     if state == "finished":
         typer.echo(f"{url} is finished already, by {name}. To train it anew, choose another --run.")

@@ -33,6 +33,9 @@ GpusPerWorker = Annotated[
 CpusPerWorker = Annotated[
     float | None, typer.Option(min=0, help="CPU cores of each worker.  (default: 1, or its share of this machine)")
 ]
+TakeOver = Annotated[
+    bool, typer.Option("--take-over", help="Take the run from a training that is writing to it, which then ends.")
+]
 RayAddress = Annotated[
     str | None, typer.Option(help="Ray cluster to join: auto or HOST:PORT.  (default: one of its own, here)")
 ]

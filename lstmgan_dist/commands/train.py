@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lstmgan_dist import config
-from lstmgan_dist.commands.options import CpusPerWorker, GpusPerWorker, JobFile, Overrides, RayAddress, wanted_size
+from lstmgan_dist.commands.options import (
+    CpusPerWorker,
+    GpusPerWorker,
+    JobFile,
+    Overrides,
+    RayAddress,
+    TakeOver,
+    wanted_size,
+)
 from lstmgan_dist.commands.terminal import preparation_bar, stdout_console, warn
 from lstmgan_dist.runtime.worker_size import WorkerSize
 
@@ -39,9 +47,7 @@ def train(
     gpus_per_worker: GpusPerWorker = None,
     cpus_per_worker: CpusPerWorker = None,
     address: RayAddress = None,
-    take_over: Annotated[
-        bool, typer.Option("--take-over", help="Take the run from a training that is writing to it, which then ends.")
-    ] = False,
+    take_over: TakeOver = False,
     timeout: Annotated[
         float, typer.Option(min=1, help="Seconds after which a worker that answers no other is replaced.")
     ] = 120,

@@ -65,13 +65,13 @@ def _without_evidence(sampler: str, reference: str, found: Margin, numbers: str)
     times = (found.visible / MATTERS) ** 2
     more = []
     if found.of_sentences > _PART:
-        more.append("held-out text (--heldout FILE, or a larger corpus.heldout_fraction)")
+        more.append("as much held-out text (--heldout FILE, or a larger corpus.heldout_fraction)")
     if found.of_sentences < 1 - _PART:
-        more.append("samples (--seeds, --samples)")
+        more.append("as many samples (--seeds, --samples)")
     return (
         f"There is too little evidence to tell {sampler} and {reference} apart at {numbers}, and one below "
         f"{found.visible:.2f} would not have been seen. To see one of {MATTERS:g}, take about {max(2, round(times))} "
-        f"times as much {' and as many '.join(more)}."
+        f"times {' and '.join(more)}."
     )
 
 

@@ -6,6 +6,7 @@ Nothing here asks a cluster, so a mistake is found before one is asked; `ray_job
 from __future__ import annotations
 
 import hashlib
+import os
 import posixpath
 import re
 import shlex
@@ -22,6 +23,29 @@ from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.worker_size import WorkerSize
 
 _JOB_FILE = "job.yaml"
+
+
+def find_address(address: str | None) -> str:
+    """The address of a cluster's jobs: the one given, or the one that Ray's variables name.
+
+    Raises:
+        UserError: if there is none, or if it is where something else of Ray answers.
+    """
+    if address is None:
+        address = os.environ.get("RAY_API_SERVER_ADDRESS")
+        ray_address = os.environ.get("RAY_ADDRESS", "")
+        if not address and scheme_of(ray_address) in ("http", "https"):
+            address = ray_address
+    if not address:
+        raise UserError("Which cluster? Give --address http://HEAD:8265, or set RAY_API_SERVER_ADDRESS.")
+    if scheme_of(address) not in ("http", "https"):
+        host = re.sub(r"^\w+://", "", address).rsplit(":", 1)[0]
+        host = "127.0.0.1" if host in ("auto", "local", "") else host
+        raise UserError(
+            f"--address {address} is not where a cluster takes jobs; that is the address of its dashboard: "
+            f"try --address http://{host}:8265."
+        )
+    return address.rstrip("/")
 
 
 def base_name(run_url: str) -> str:
@@ -81,7 +105,7 @@ def _check_shared(url: str, setting: str, what: str) -> None:
         raise UserError(f"{setting} {url}: there is no storage called {scheme}://: try s3:// or gs://.")
 
 
-def entrypoint(run_url: str, size: WorkerSize, *, timeout: float | None) -> str:
+def entrypoint(run_url: str, size: WorkerSize, *, timeout: float | None, take_over: bool = False) -> str:
     """The command that trains a run, as the cluster carries it out in the folder that it was sent."""
     words = ["python", "-m", lstmgan_dist.__name__, "train", _JOB_FILE, "--run", run_url]
     if size.most:
@@ -93,6 +117,8 @@ def entrypoint(run_url: str, size: WorkerSize, *, timeout: float | None) -> str:
         ):
             if value is not None:
                 words += [option, f"{value:g}"]
+    if take_over:
+        words.append("--take-over")
     return shlex.join(words)
 
 

@@ -20,10 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lstmgan_dist.addresses import scheme_of
 from lstmgan_dist.config import Job, dump_job
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.runtime.job_submission import base_name, entrypoint, pack
+from lstmgan_dist.runtime.job_submission import base_name, entrypoint, find_address, pack
 from lstmgan_dist.runtime.worker_size import WorkerSize
 
 try:
@@ -47,6 +46,8 @@ _FIRST_ANSWER_SECONDS = 8  # whether a dashboard is there at all
 _ANSWER_SECONDS = 60
 _SILENCE_SECONDS = 10  # without a line of the log, the status is asked for
 _LOST_SECONDS = 120  # without an answer, following gives up
+
+_NO_AGENT = "No available agent"  # how Ray says that the process which starts jobs is not there
 
 _RUN, _JOB, _WORKERS = "lstmgan_run", "lstmgan_job", "lstmgan_workers"
 
@@ -105,29 +106,6 @@ class Submission:
         return f"exit code {self.exit_code}: {last.rstrip('.')}"
 
 
-def find_address(address: str | None) -> str:
-    """The address of a cluster's jobs: the one given, or the one that Ray's variables name.
-
-    Raises:
-        UserError: if there is none, or if it is where something else of Ray answers.
-    """
-    if address is None:
-        address = os.environ.get("RAY_API_SERVER_ADDRESS")
-        ray_address = os.environ.get("RAY_ADDRESS", "")
-        if not address and scheme_of(ray_address) in ("http", "https"):
-            address = ray_address
-    if not address:
-        raise UserError("Which cluster? Give --address http://HEAD:8265, or set RAY_API_SERVER_ADDRESS.")
-    if scheme_of(address) not in ("http", "https"):
-        host = re.sub(r"^\w+://", "", address).rsplit(":", 1)[0]
-        host = "127.0.0.1" if host in ("auto", "local", "") else host
-        raise UserError(
-            f"--address {address} is not where a cluster takes jobs; that is the address of its dashboard: "
-            f"try --address http://{host}:8265."
-        )
-    return address.rstrip("/")
-
-
 class Cluster:
     """The jobs of one cluster, once it has answered and accepted this user's token.
 
@@ -178,7 +156,7 @@ class Cluster:
         raise UserError(f"Which one? These run: {names}." if names else f"Nothing runs on {self.address}.")
 
     def submit(
-        self, job: Job, run_url: str, size: WorkerSize, *, timeout: float | None
+        self, job: Job, run_url: str, size: WorkerSize, *, timeout: float | None, take_over: bool = False
     ) -> tuple[Submission, Literal["new", "unfinished", "finished"]]:
         """Have the cluster train a run, unless it does so or has done so.
 
@@ -187,6 +165,7 @@ class Cluster:
             run_url: from `job_submission.shared_run_url`.
             size: 0 workers are one process somewhere on the cluster; what is not said is left to `lstmgan train`.
             timeout: seconds after which a silent worker is replaced; None leaves it to `lstmgan train`.
+            take_over: from a training that this cluster does not know, which then ends.
 
         Raises:
             UserError: if the cluster has another Ray, or trains the run with a different job.
@@ -194,6 +173,7 @@ class Cluster:
         self._check_version()
         job_text = dump_job(job)
         digest = hashlib.sha256(job_text.encode()).hexdigest()[:12]
+        command = entrypoint(run_url, size, timeout=timeout, take_over=take_over)
         name = ""
         for _ in range(10):  # as many people may submit the run at this moment
             latest = max(
@@ -209,13 +189,11 @@ class Cluster:
             if latest and latest.succeeded and latest.job_digest == digest:
                 return latest, "finished"
             name = f"{base_name(run_url)}-{latest.attempt + 1 if latest else 1}"
-            if self._submit_as(name, job_text, digest, run_url, size, timeout):
+            if self._submit_as(name, command, job_text, digest, run_url, size):
                 return self.find_exactly(name), "new"
         raise UserError(f"{self.address} has a job called {name} that is none of ours: choose another --run.")
 
-    def _submit_as(
-        self, name: str, job_text: str, digest: str, run_url: str, size: WorkerSize, timeout: float | None
-    ) -> bool:
+    def _submit_as(self, name: str, command: str, job_text: str, digest: str, run_url: str, size: WorkerSize) -> bool:
         """Submit under a name; False if somebody else has just taken it."""
         # One process without Ray needs a place of its own; workers are placed by Ray, and their driver needs little.
         alone = not size.most
@@ -225,7 +203,7 @@ class Cluster:
             try:
                 self._client.submit_job(
                     submission_id=name,
-                    entrypoint=entrypoint(run_url, size, timeout=timeout),
+                    entrypoint=command,
                     entrypoint_num_cpus=(size.cpus or 1) if alone else None,
                     entrypoint_num_gpus=(size.gpus or None) if alone else None,
                     # Credentials stay out of this: whoever reads the dashboard reads it.
@@ -332,6 +310,12 @@ class Cluster:
                 f"{self.address} answers, but not as Ray's dashboard does: try http://HEAD:8265."
             ) from error
         except RuntimeError as error:
+            if _NO_AGENT in str(error):
+                raise UserError(
+                    f"{self.address} takes no jobs, for the agent of its head has not started: most often another "
+                    "program, or another Ray, has the agent's port there (52365). Start the head with "
+                    "--dashboard-agent-listen-port and a free one."
+                ) from error
             first = next(iter(str(error).splitlines()), "no reason given")
             raise UserError(f"{self.address} refused: {first}") from error
 

@@ -133,7 +133,7 @@ def test_equal_samplers_are_called_alike_only_where_a_margin_that_matters_would_
     found = judged(*noisy)
     assert found.word == "too little evidence"
     assert found.sentence.startswith("There is too little evidence to tell first and second apart at equal diversity")
-    assert "times as much samples (--seeds, --samples)." in found.sentence
+    assert "times as many samples (--seeds, --samples)." in found.sentence
 
 
 def test_reverse_models_that_learnt_nothing_are_no_evidence():

@@ -61,6 +61,8 @@ def test_the_command_says_what_was_asked_for_and_no_more():
         "--cpus-per-worker 1.5"
     )
     assert job_submission.entrypoint("/run", WorkerSize(0, 0), timeout=None).endswith("train job.yaml --run /run")
+    taking = job_submission.entrypoint("/run", WorkerSize(0, 0), timeout=None, take_over=True)
+    assert taking.endswith("train job.yaml --run /run --take-over")
 
 
 @pytest.mark.parametrize("source", ["oracle:length=20,seed=1", "grammar:seed=1", "builtin:python-docs"])
@@ -72,3 +74,25 @@ def test_text_that_every_node_makes_is_no_place_on_this_machine(source, text):
 
 def test_the_recipe_of_synthetic_text_can_be_submitted():
     job_submission.check(load_job(RECIPES / "oracle.yaml"), WorkerSize(1, 1))
+
+
+@pytest.mark.parametrize(
+    ("address", "variables", "found"),
+    [
+        ("http://head:8265/", {}, "http://head:8265"),
+        (None, {"RAY_API_SERVER_ADDRESS": "https://head"}, "https://head"),
+        (None, {"RAY_ADDRESS": "http://head:8265"}, "http://head:8265"),
+        ("head:6379", {}, "try --address http://head:8265"),
+        ("ray://head:10001", {}, "try --address http://head:8265"),
+        ("auto", {}, "try --address http://127.0.0.1:8265"),
+        (None, {"RAY_ADDRESS": "head:6379"}, "Which cluster?"),
+    ],
+)
+def test_the_address_is_that_of_the_dashboard_or_the_right_one_is_named(address, variables, found, monkeypatch):
+    for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
+        monkeypatch.setenv(name, variables.get(name, ""))
+    if found.startswith("http"):
+        assert job_submission.find_address(address) == found
+    else:
+        with pytest.raises(UserError, match=re.escape(found)):
+            job_submission.find_address(address)

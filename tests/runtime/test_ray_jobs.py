@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import ray
 from typer.testing import CliRunner
 
 from lstmgan_dist.cli import app
@@ -183,16 +184,24 @@ def test_status_and_logs_tell_what_became_of_a_run(site, run):
 
 @pytest.mark.cluster
 def test_a_run_that_goes_on_is_not_started_twice_and_stops_with_a_checkpoint(site):
+    """Begun on a laptop, refused to the cluster, taken over by it, followed, and stopped."""
     run = site.folder / "endless"
-    name = f"{base_name(str(run))}-1"
-    assert f"{name} is submitted" in site.submit(run, ENDLESS)
+    name = f"{base_name(str(run))}-2"
+    sets = [word for setting in ENDLESS for word in ("--set", setting)]
+    laptop = site.start("train", site.job, "--run", run, *sets)
+    wait_until(lambda: checkpoints(run), seconds=120, what="a checkpoint")
+    refused = site.submit(run, ENDLESS, "--follow", code=2)
+    assert f"{run} is being trained by process {laptop.pid} on" in refused
+    assert f"{name} is submitted" in site.submit(run, ENDLESS, "--take-over")
+    assert f"{run} was taken over by process" in site.ended(laptop, code=2)
+    taken_over_at = checkpoints(run)[-1]
     follower = site.start("logs", name, "--follow")
     assert f"is being trained already, by {name}" in site.submit(run, ENDLESS)
     assert f"by {name} with different settings" in site.submit(run, (), code=2)
     assert follower.stdout.readline()
     follower.send_signal(signal.SIGINT)
     assert f"{name} goes on without you" in site.ended(follower, code=130)
-    wait_until(lambda: checkpoints(run), seconds=120, what="a checkpoint")
+    wait_until(lambda: checkpoints(run)[-1] > taken_over_at, seconds=120, what="a checkpoint")
     started = time.monotonic()
     said = site("stop")
     print(f"\nstop: {time.monotonic() - started:.1f} s")
@@ -259,6 +268,7 @@ class ImpostorServer(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), ImpostorHandler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.speaks_json = True
+        self.ray_version = "2.9.3"
         self.asked = []
 
 
@@ -266,12 +276,21 @@ class ImpostorHandler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         assert isinstance(self.server, ImpostorServer)
         self.server.asked.append(self.command)
-        reply = {"/api/version": {"version": "4", "ray_version": "2.9.3"}, "/api/jobs/": []}.get(self.path, {})
+        version = {"version": "4", "ray_version": self.server.ray_version}
+        reply = {"/api/version": version, "/api/jobs/": []}.get(self.path, {})
         self.send_response(200)
         self.end_headers()
         self.wfile.write(json.dumps(reply).encode() if self.server.speaks_json else b"<html>")
 
-    do_POST = do_PUT = do_GET
+    def do_POST(self):
+        """What Ray 2.60 answers whose agent could not have its port."""
+        assert isinstance(self.server, ImpostorServer)
+        self.server.asked.append(self.command)
+        self.send_response(500)
+        self.end_headers()
+        self.wfile.write(b"No available agent to submit job, please try again later.")
+
+    do_PUT = do_GET
 
     def log_message(self, format, *arguments):
         pass
@@ -300,6 +319,13 @@ def test_something_else_that_answers_is_told_from_a_dashboard(dashboard):
         ray_jobs.Cluster(dashboard.url)
 
 
+def test_a_head_whose_agent_did_not_start_is_told_with_what_mends_it(dashboard, text):
+    dashboard.ray_version = ray.__version__
+    cluster = ray_jobs.Cluster(dashboard.url)
+    with pytest.raises(UserError, match=r"has the agent's port there .* --dashboard-agent-listen-port and a free one"):
+        cluster.submit(job_of(SENTENCES, text), "/shared/run", WorkerSize(1, 1), timeout=None)
+
+
 def test_an_address_that_does_not_answer_is_one_line_after_the_time_for_a_first_answer(monkeypatch):
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")
     monkeypatch.setattr(ray_jobs, "_FIRST_ANSWER_SECONDS", 1)
@@ -309,28 +335,6 @@ def test_an_address_that_does_not_answer_is_one_line_after_the_time_for_a_first_
         for port in (silent.getsockname()[1], closed):
             with pytest.raises(UserError, match=f"http://127.0.0.1:{port} does not answer"):
                 ray_jobs.Cluster(f"http://127.0.0.1:{port}")
-
-
-@pytest.mark.parametrize(
-    ("address", "variables", "found"),
-    [
-        ("http://head:8265/", {}, "http://head:8265"),
-        (None, {"RAY_API_SERVER_ADDRESS": "https://head"}, "https://head"),
-        (None, {"RAY_ADDRESS": "http://head:8265"}, "http://head:8265"),
-        ("head:6379", {}, "try --address http://head:8265"),
-        ("ray://head:10001", {}, "try --address http://head:8265"),
-        ("auto", {}, "try --address http://127.0.0.1:8265"),
-        (None, {"RAY_ADDRESS": "head:6379"}, "Which cluster?"),
-    ],
-)
-def test_the_address_is_that_of_the_dashboard_or_the_right_one_is_named(address, variables, found, monkeypatch):
-    for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
-        monkeypatch.setenv(name, variables.get(name, ""))
-    if found.startswith("http"):
-        assert ray_jobs.find_address(address) == found
-    else:
-        with pytest.raises(UserError, match=re.escape(found)):
-            ray_jobs.find_address(address)
 
 
 @pytest.mark.parametrize(
