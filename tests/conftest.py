@@ -57,6 +57,10 @@ def strict_server():
         yield server
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items):
-    """Tests that share a Ray come last, for a process can be with one at a time, and others start one of their own."""
+    """Tests that share a Ray are a process's, if there are several, and else come last: one is with one Ray at a time."""
+    for item in items:
+        if "cluster" in item.keywords:
+            item.add_marker(pytest.mark.xdist_group("shared Ray" if "local_ray" in item.fixturenames else "own Ray"))
     items.sort(key=lambda item: "local_ray" in item.fixturenames)
