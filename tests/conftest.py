@@ -59,7 +59,7 @@ def strict_server():
 
 @pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items):
-    """Tests that share a Ray are a process's, if there are several, and else come last: one is with one Ray at a time."""
+    """Tests that share a Ray have a process of their own, or come last: a process is with one Ray at a time."""
     for item in items:
         if "cluster" in item.keywords:
             item.add_marker(pytest.mark.xdist_group("shared Ray" if "local_ray" in item.fixturenames else "own Ray"))

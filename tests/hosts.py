@@ -76,11 +76,15 @@ class Hosts:
     def _space(self, name):
         return f"{self._prefix}-{name}"
 
-    def within(self, name):
-        """The command that runs the rest on a host, which knows its own name and the others'."""
+    def within(self, name, *, boots=False):
+        """The command that runs the rest on a host, which knows its own name and the others'.
+
+        boots: the host has processes of its own, of which the rest is the first: when it is killed, all are gone.
+        """
         mounts = f"mount --bind {self._table} /etc/hosts && mount --bind {self._disks[name]} {self._disk}"
         script = f'{mounts} && hostname {name} && exec "$@"'
-        space = ["ip", "netns", "exec", self._space(name), "unshare", "--uts", "--mount"]
+        own = ["--pid", "--fork", "--mount-proc", "--kill-child"] if boots else []
+        space = ["ip", "netns", "exec", self._space(name), "unshare", "--uts", "--mount", *own]
         return [*space, "bash", "-c", script, "host"]
 
     def cut(self, name):

@@ -86,7 +86,8 @@ def train(
         if size.most:
             from lstmgan_dist.runtime.ray_cluster import connected_for
 
-            size = meanwhile.enter_context(connected_for(size, device=settings.device, address=address))
+            granted = connected_for(size, device=settings.device, address=address, say=screen.say)
+            size = meanwhile.enter_context(granted)
         lease = meanwhile.enter_context(taken(Folder(url, settings.storage), say=screen.say, take_over=take_over))
         write_start = start.copy_to if start else None
         opened = Run.create_or_resume(

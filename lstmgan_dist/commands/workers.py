@@ -57,7 +57,7 @@ def workers_and_device(
         return
     from lstmgan_dist.runtime.ray_cluster import connected_for
 
-    with connected_for(size, device=device, address=address) as decided:
+    with connected_for(size, device=device, address=address, say=warn) as decided:
         from lstmgan_dist.runtime.ray_tasks import RayProcesses
 
         with RayProcesses(decided) as processes:

@@ -12,7 +12,8 @@ import re
 import secrets
 import socket
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -23,6 +24,8 @@ from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.worker_size import WorkerSize
 
 _SECONDS_TO_REACH = 5.0
+_SECONDS_FOR_NODES = 300.0
+_SECONDS_FOR_MORE = 20.0
 
 # Ray Train's controller looks for lost workers twice a second, not every other second, and does not wait long for them
 # to leave the process group politely. Threads that wait by spinning slow down those that work.
@@ -46,19 +49,40 @@ def _most_resources() -> dict[str, float]:
     return {name: max(now.get(name, 0.0), limit.get(name, 0.0)) for name in {*now, *limit}}
 
 
-def check_resources(size: WorkerSize) -> None:
-    """See that the cluster can give so many workers, now or when it has grown.
+def await_room(size: WorkerSize, *, say: Callable[[str], None], seconds: float) -> None:
+    """Wait until the cluster has room for so many workers, or says that it grows on demand so far.
+
+    Nodes that start together with the job are waited for: `seconds` for the fewest workers, and then a little for more.
 
     Raises:
-        UserError: if it never can.
+        UserError: if there is no room even for the fewest.
     """
+    begun = time.monotonic()
+    lacking = _lacking(size, size.most)
+    if lacking and seconds:
+        say(f"Waiting for nodes: {size} need {lacking} so far.")
+    while lacking:
+        waited = time.monotonic() - begun
+        too_few = _lacking(size, size.fewest)
+        if too_few and waited >= seconds:
+            raise UserError(
+                f"{size} need {too_few}, also after {seconds:.0f} s: ask for fewer or smaller workers, or start nodes."
+                if seconds
+                else f"{size} need {too_few}: ask for fewer or smaller workers."
+            )
+        if not too_few and waited >= min(seconds, _SECONDS_FOR_MORE):
+            return
+        time.sleep(1)
+        lacking = _lacking(size, size.most)
+
+
+def _lacking(size: WorkerSize, number: int) -> str:
+    """What so many workers need and the cluster cannot give, in words; empty if there is room."""
     there = _most_resources()
     for name, each in size.resources.items():
-        if size.fewest * each > there.get(name, 0.0):
-            raise UserError(
-                f"{size} need {size.fewest * each:g} {name}s, but this cluster can only ever give "
-                f"{there.get(name, 0.0):g}: ask for fewer or smaller workers."
-            )
+        if number * each > there.get(name, 0.0):
+            return f"{number * each:g} {name}s, but this cluster can only give {there.get(name, 0.0):g}"
+    return ""
 
 
 @contextmanager
@@ -98,27 +122,29 @@ def connected(address: str | None, *, cpus: int | None = None) -> Iterator[None]
 
 @contextmanager
 def connected_for(
-    size: WorkerSize, *, device: Literal["auto", "cpu", "cuda"], address: str | None
+    size: WorkerSize, *, device: Literal["auto", "cpu", "cuda"], address: str | None, say: Callable[[str], None]
 ) -> Iterator[WorkerSize]:
-    """`connected`, and the size with what each worker takes, where it was not said; the cluster can give it.
+    """`connected`, and the size with what each worker takes, where it was not said; the cluster has room for them.
 
     On a local Ray a worker gets its share of the cores, elsewhere one; and a GPU, where the device allows and there are
-    enough.
+    enough. Nodes that have not joined yet are waited for, and `say` is told so.
 
     Raises:
-        UserError: as `connected`, or if the cluster can never give the workers or the device.
+        UserError: as `connected`, or if the cluster has no room for the workers, or not the device.
     """
     cores = os.cpu_count() or 1
     cpus, gpus = size.cpus, size.gpus
     if cpus is None:
         cpus = 1 if address else max(1, cores // size.most)
+    seconds = _SECONDS_FOR_NODES if address else 0.0
     with connected(address, cpus=max(cores, math.ceil(size.most * cpus))):
         if gpus is None:
+            await_room(replace(size, cpus=cpus, gpus=0), say=say, seconds=seconds)
             gpus = 1 if device != "cpu" and _most_resources().get("GPU", 0) >= size.fewest else 0
         if device == "cuda" and not gpus:
             raise UserError("The device cuda is asked for, but the cluster has too few GPUs: try auto.")
         decided = replace(size, cpus=cpus, gpus=gpus)
-        check_resources(decided)
+        await_room(decided, say=say, seconds=seconds)
         yield decided
 
 

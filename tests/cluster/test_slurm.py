@@ -1,14 +1,20 @@
-"""cluster/slurm/train.sbatch, really run, with stand-ins for Slurm, Ray and lstmgan that record their arguments."""
+"""cluster/slurm/train.sbatch, really run, with stand-ins for Slurm, Ray and lstmgan that record their arguments.
+
+What needs GPUs is seen here only; for the rest there is a real Slurm, in test_real_slurm.py.
+"""
 
 import os
 import re
 import signal
 import subprocess
+import sys
 import time
+from contextlib import suppress
 
 import pytest
 
 from tests.cluster.commands import CLUSTER, parse
+from tests.ray_nodes import free_ports
 
 SCRIPT = CLUSTER / "slurm" / "train.sbatch"
 
@@ -16,15 +22,14 @@ STAND_INS = {
     "srun": """
         printf '%s\\n' "$@" > "$RECORD/srun"
         while [[ $1 == --* ]]; do shift; done
-        exec "$@"
+        SLURM_NODEID=0 exec "$@"
     """,
     "ray": """
         printf '%s\\n' "$@" > "$RECORD/ray-$1"
-        [ "$1" = symmetric-run ] || { echo secret; exit 0; }
+        [ "$1" = start ] || { echo secret; exit 0; }
         env > "$RECORD/environment"
-        while [ "$1" != -- ]; do shift; done
-        shift
-        "$@"  # a child, as with the real one
+        [ -z "$BROKEN" ] || exit 1
+        exec "$PYTHON" -m http.server --bind 127.0.0.1 "$LSTMGAN_PORT"
     """,
     "lstmgan": """
         printf '%s\\n' lstmgan "$@" > "$RECORD/lstmgan"
@@ -37,8 +42,8 @@ STAND_INS = {
     """,
     "ip": """
         case "$*" in
-            *route*) echo 'default via 10.0.0.1 dev eth7 proto dhcp' ;;
-            *'addr show dev eth7') echo '2: eth7    inet 10.0.0.5/24 brd 10.0.0.255 scope global eth7' ;;
+            *route*) [ -n "$NO_ROUTE" ] || echo 'default via 127.0.0.1 dev eth7 proto dhcp' ;;
+            *'addr show dev eth7') echo '2: eth7    inet 127.0.0.1/24 brd 127.0.0.255 scope global eth7' ;;
             *) exit 1 ;;
         esac
     """,
@@ -56,6 +61,7 @@ def slurm(tmp_path):
     started = []
 
     def start(*arguments, **environment):
+        log = tmp_path / f"output-{len(started)}"
         process = subprocess.Popen(
             ["bash", str(SCRIPT), *arguments],
             env={
@@ -68,21 +74,26 @@ def slurm(tmp_path):
                 "SLURM_JOB_NUM_NODES": "2",
                 "SLURM_GPUS_ON_NODE": "4",
                 "SLURM_CPUS_PER_TASK": "32",
+                "LSTMGAN_PORT": str(free_ports(1)[0]),
+                "PYTHON": sys.executable,
+                "BROKEN": "",
+                "NO_ROUTE": "",
                 **environment,
             },
-            stdout=subprocess.PIPE,
+            stdout=log.open("wb"),
             stderr=subprocess.STDOUT,
-            text=True,
             start_new_session=True,
+            cwd=tmp_path,
         )
+        process.stdout = log.open("rb")
         started.append(process)
         return process
 
     yield start
     for process in started:
-        if process.poll() is None:
+        with suppress(ProcessLookupError):  # Slurm ends what a script leaves behind
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.wait()
 
 
 def recorded(tmp_path, name):
@@ -90,8 +101,8 @@ def recorded(tmp_path, name):
 
 
 def finish(process):
-    output, _ = process.communicate(timeout=20)
-    return process.returncode, output
+    """Its exit status and what it printed."""
+    return process.wait(timeout=20), process.stdout.read().decode()
 
 
 def wait_for(path):
@@ -125,12 +136,11 @@ def test_the_job_runs_on_all_gpus_of_all_nodes(slurm, tmp_path):
     assert str(parameters["job"]) == "jobs/quickstart.yaml"
     assert parameters["run"] == "/shared/runs/a b"
     assert parameters["overrides"] == ["batch.size=128"]
-    assert parameters["address"] == "auto"
+    assert parameters["address"].startswith("127.0.0.1:")
     assert str(parameters["workers"]) == "8"
     assert (float(parameters["gpus_per_worker"]), float(parameters["cpus_per_worker"])) == (1, 8)
     assert not (tmp_path / "scontrol").exists()
     assert "secret" not in output
-    assert not list(tmp_path.glob("tmp.*")), "the file with the driver's process id is removed"
 
 
 def test_workers_can_be_chosen_and_nodes_without_gpus_have_one_each(slurm, tmp_path):
@@ -142,15 +152,26 @@ def test_workers_can_be_chosen_and_nodes_without_gpus_have_one_each(slurm, tmp_p
     assert str(parse(recorded(tmp_path, "lstmgan"))[1]["workers"]) == "1..4"
 
 
-def test_ray_takes_the_arguments_of_symmetric_run(slurm, tmp_path):
-    from ray.scripts.symmetric_run import curate_and_validate_ray_start_args
+def test_ray_takes_the_arguments_of_its_start(slurm, tmp_path):
+    from ray.scripts.scripts import cli
 
     finish(slurm("jobs/quickstart.yaml", "/shared/runs/a"))
-    _, *arguments = recorded(tmp_path, "ray-symmetric-run")
-    own = arguments[: arguments.index("--")]
-    assert own[:4] == ["--address", "10.0.0.5:6379", "--min-nodes", "2"]
-    assert curate_and_validate_ray_start_args(own) == ["--num-cpus=32", "--num-gpus=4"]
+    words = recorded(tmp_path, "ray-start")
+    start = cli.commands["start"].make_context("start", words[1:])
+    assert (start.params["head"], start.params["block"], start.params["node_ip_address"]) == (True, True, "127.0.0.1")
+    assert (start.params["num_cpus"], start.params["num_gpus"]) == (32, 4)
     assert "--kill-on-bad-exit=1" in recorded(tmp_path, "srun")
+    finish(slurm("jobs/quickstart.yaml", "/shared/runs/a", LSTMGAN_WORKERS="1..4"))
+    assert "--no-kill" in recorded(tmp_path, "srun")
+
+
+def test_what_keeps_ray_from_starting_is_one_sentence(slurm, tmp_path):
+    status, output = finish(slurm("jobs/quickstart.yaml", "/shared/runs/a", BROKEN="yes"))
+    assert (status, output.strip()) == (1, "Error: Ray did not start: see lstmgan-42-ray.log.")
+    status, output = finish(slurm("jobs/quickstart.yaml", "/shared/runs/a", NO_ROUTE="yes"))
+    assert status == 2
+    assert "LSTMGAN_INTERFACE=eth0 sbatch" in output
+    assert not (tmp_path / "lstmgan").exists()
 
 
 def test_every_node_gets_the_token_mode_and_the_interface(slurm, tmp_path):
@@ -162,9 +183,8 @@ def test_every_node_gets_the_token_mode_and_the_interface(slurm, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
-def test_notice_of_the_end_saves_a_checkpoint_requeues_and_resumes_the_same_run(number, slurm, tmp_path):
-    arguments = "jobs/quickstart.yaml", "/shared/runs/a", "--set", "seed=2"
-    process = slurm(*arguments, WAIT="yes")
+def test_notice_of_the_end_saves_a_checkpoint_and_requeues_and_cancelling_only_saves(number, slurm, tmp_path):
+    process = slurm("jobs/quickstart.yaml", "/shared/runs/a", "--set", "seed=2", WAIT="yes")
     wait_for(tmp_path / "lstmgan")
     time.sleep(0.2)
     process.send_signal(number)  # to the batch shell only, as B: says
@@ -172,13 +192,10 @@ def test_notice_of_the_end_saves_a_checkpoint_requeues_and_resumes_the_same_run(
     assert status == 143, output
     assert "writing a checkpoint" in output
     assert (tmp_path / "checkpoint").exists(), "the driver was asked to stop"
-    assert recorded(tmp_path, "scontrol") == ["requeue", "42"]
-    first = recorded(tmp_path, "lstmgan")
-    (tmp_path / "scontrol").unlink()
-    status, _ = finish(slurm(*arguments))
-    assert status == 0
-    assert recorded(tmp_path, "lstmgan") == first
-    assert not (tmp_path / "scontrol").exists()
+    if number == signal.SIGUSR1:
+        assert recorded(tmp_path, "scontrol") == ["requeue", "42"]
+    else:
+        assert not (tmp_path / "scontrol").exists()
 
 
 def test_a_mistake_is_not_requeued(slurm, tmp_path):

@@ -7,7 +7,10 @@ from functools import partial
 import psutil
 import pytest
 
+from lstmgan_dist.errors import UserError
 from lstmgan_dist.runs.train import train_on_worker
+from lstmgan_dist.runtime import ray_cluster
+from lstmgan_dist.runtime.worker_size import WorkerSize
 from tests.runtime.ray_workers import Progress, launch, make_run, workers_of
 from tests.training.comparison import agree
 from tests.training.tiny_jobs import GAMES, SENTENCES, job_of, run_job
@@ -58,6 +61,25 @@ def whole(text, tmp_path_factory):
     job, folder = job_of(GAMES, text, *SETTINGS), tmp_path_factory.mktemp("whole") / "run"
     run_job(job, folder)
     return job, folder
+
+
+def test_nodes_that_are_still_joining_are_waited_for_and_those_that_never_come_are_not(cluster, monkeypatch):
+    size, said = WorkerSize(1, 1, 1, 0), []
+    waiting = threading.Thread(target=ray_cluster.await_room, args=(size,), kwargs={"say": said.append, "seconds": 200})
+    waiting.start()
+    wait_until(lambda: said)
+    with_nodes(cluster, 1)  # in this thread: it handles signals
+    waiting.join()
+    assert said == ["Waiting for nodes: 1 worker with 1 CPU each need 1 CPUs, but this cluster can only give 0 so far."]
+    # A range is content with its fewest, after a little while.
+    monkeypatch.setattr(ray_cluster, "_SECONDS_FOR_MORE", 1)
+    ray_cluster.await_room(WorkerSize(1, 50, 1, 0), say=said.append, seconds=60)
+    assert len(said) == 2
+    with pytest.raises(UserError, match=r"need 50 CPUs, but this cluster can only give 1, also after 1 s"):
+        ray_cluster.await_room(WorkerSize(50, 50, 1, 0), say=said.append, seconds=1)
+    with pytest.raises(UserError, match=r"can only give 1: ask for fewer or smaller workers\.$"):
+        ray_cluster.await_room(WorkerSize(50, 50, 1, 0), say=said.append, seconds=0)
+    assert len(said) == 3
 
 
 @pytest.mark.parametrize(

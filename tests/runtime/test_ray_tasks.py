@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.runtime.ray_cluster import check_resources
 from lstmgan_dist.runtime.worker_size import WorkerSize
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(200), pytest.mark.usefixtures("local_ray")]
@@ -136,8 +135,3 @@ def test_a_pool_keeps_its_processes_and_ends_them():
     while any(Path(f"/proc/{process}").exists() for process in used) and time.monotonic() < end:
         time.sleep(0.05)
     assert not any(Path(f"/proc/{process}").exists() for process in used)
-
-
-def test_more_workers_than_the_cluster_can_give_are_refused_before_anything_starts():
-    with pytest.raises(UserError, match="this cluster can only ever give"):
-        check_resources(WorkerSize(100, 100, 1, 0))
