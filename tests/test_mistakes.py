@@ -211,7 +211,7 @@ COMMANDS = [
     ("prepare one_bad_line.txt --out made", "line 10: this is not valid UTF-8 (byte 0xff): mend it, or set"),
     ("prepare nul.txt --out made", "Error: nul.txt, line 2: this line holds a NUL character"),
     ("prepare long.txt --out made", "long.txt, line 2: this sentence has 101 tokens"),
-    ("prepare long.txt --out made --max-length 90", "or corpus.layout (--layout) to continuous"),
+    ("prepare long.txt --out made --max-length 90", "or, without a game, corpus.layout (--layout) to continuous"),
     ("prepare data.csv --out made", "has no column 'text': set corpus.column (--column) to one of id, review"),
     ("prepare data.csv --out made --column nope", "has no column 'nope'"),
     (

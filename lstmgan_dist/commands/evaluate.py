@@ -81,7 +81,11 @@ def evaluate(
         _evaluate_briefly(runs[0], checkpoint, samples, as_json, device, size, address)
         return
     settings = config.check_frontier(temperatures=_temperatures(temperatures), seeds=seeds, samples=samples)
-    found, folders = _judge(runs, checkpoint, settings, encoder, heldout or (), device, size, address)
+    try:
+        found, folders = _judge(runs, checkpoint, settings, encoder, heldout or (), device, size, address)
+    except KeyboardInterrupt:
+        warn("Stopped. What was measured so far is kept with the corpus: the same command goes on from there.")
+        raise typer.Exit(130) from None
     if as_json:
         typer.echo(found.to_json().decode(), nl=False)
     else:

@@ -25,7 +25,7 @@ def doubts(corpus: PreparedCorpus) -> Iterator[str]:
     if is_unparted:
         yield (
             f"Words have {word_length:.0f} characters on average, so this text seems not to part "
-            "its words by spaces: set tokenizer.kind (--tokenizer) to character, or to bpe."
+            "its words by spaces: set corpus.tokenizer.kind (--tokenizer) to character, or to bpe."
         )
     for name, unknown in corpus.made["unknown_tokens"].items():
         tokens = corpus.splits[name].tokens
@@ -34,8 +34,8 @@ def doubts(corpus: PreparedCorpus) -> Iterator[str]:
     if is_of_words and corpus.tokenizer.vocabulary_size > _MANY_DIFFERENT * train.tokens and not is_unparted:
         yield (
             f"The vocabulary has {corpus.tokenizer.vocabulary_size:,} words, and the training text only "
-            f"{train.tokens:,}, so that most are seen once or twice: set tokenizer.kind (--tokenizer) to character or "
-            "bpe, tokenizer.min_count (--min-count) to 2, or give more text."
+            f"{train.tokens:,}, so that most are seen once or twice: set corpus.tokenizer.kind (--tokenizer) to "
+            "character or bpe, corpus.tokenizer.min_count (--min-count) to 2, or give more text."
         )
     skipped, truncated = (corpus.made["long_text"][what] for what in ("skipped", "truncated"))
     rows = sum(split.rows for split in corpus.splits.values()) + skipped
@@ -43,8 +43,8 @@ def doubts(corpus: PreparedCorpus) -> Iterator[str]:
         done = "left out" if skipped else f"cut to {corpus.max_length} tokens"
         yield (
             f"{(skipped + truncated) / rows:.0%} of the sentences were too long and are {done}: raise "
-            "corpus.max_length (--max-length), or set corpus.layout (--layout) to continuous, which reads text of any "
-            "length."
+            "corpus.max_length (--max-length), or, without a game, set corpus.layout (--layout) to continuous, which "
+            "reads text of any length."
         )
 
 
@@ -55,9 +55,9 @@ def _against_unknown(settings: dict) -> str:
     tokenizer = settings["tokenizer"]
     ways = []
     if tokenizer["vocabulary_size"]:
-        ways.append("raise tokenizer.vocabulary_size (--vocabulary-size)")
+        ways.append("raise corpus.tokenizer.vocabulary_size (--vocabulary-size)")
     if tokenizer["min_count"] > 1:
-        ways.append("lower tokenizer.min_count (--min-count)")
+        ways.append("lower corpus.tokenizer.min_count (--min-count)")
     if tokenizer["kind"] == "word":
-        ways.append("set tokenizer.kind (--tokenizer) to character, byte or bpe, which know every word")
+        ways.append("set corpus.tokenizer.kind (--tokenizer) to character, byte or bpe, which know every word")
     return ", or ".join(ways or ["give more text"])

@@ -20,6 +20,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_WESTERN = "cp1252"
 _CONTROL = np.setdiff1d(np.arange(32), np.frombuffer(b"\t\n\v\f\r\x1b", np.uint8))
 
 
@@ -53,8 +54,13 @@ def guess(sample: bytes) -> str | None:
     """The encoding that these bytes, the beginning of a file, are most likely text in; None if they are none."""
     # No character may be torn at the end: a line end is part of none but in UTF-16 and UTF-32, of 2 or 4 bytes each.
     for end in (sample.rfind(b"\n") + 1, len(sample) // 4 * 4):
-        found = charset_normalizer.from_bytes(sample[:end]).best()
+        matches = charset_normalizer.from_bytes(sample[:end])
+        found = matches.best()
         if found and str(found) and not _control_bytes(str(found).encode()):
+            # Of several that fit equally well the first in the alphabet is the best; the most text is in this one.
+            equal = (one for one in matches if (one.chaos, one.coherence) == (found.chaos, found.coherence))
+            if any(_WESTERN in one.could_be_from_charset for one in equal):
+                return _WESTERN
             return found.encoding.replace("_", "-")
     return None
 

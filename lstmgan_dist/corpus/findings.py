@@ -79,7 +79,8 @@ class Findings:
         if policy == "error":
             raise UserError(
                 f"{next(cases)}: set corpus.on_long_text (--on-long-text) to skip or truncate, or corpus.max_length "
-                "(--max-length) higher, or corpus.layout (--layout) to continuous, which reads text of any length."
+                "(--max-length) higher, or, without a game, corpus.layout (--layout) to continuous, which reads text "
+                "of any length."
             )
         if policy == "skip":
             self.long_skipped += count

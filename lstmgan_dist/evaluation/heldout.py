@@ -29,6 +29,7 @@ _ROWS_AT_ONCE = 65536
 _MOST_SEEN = 0.5
 # What text can spare.
 _MOST_HELD_OUT = 0.3
+_ABOUT_MOST_HELD_OUT = 0.28  # which sentence is held out is drawn
 
 
 def validation_rows(split: Split, most_sequences: int) -> int:
@@ -47,11 +48,17 @@ def doubt_about_judging(corpus: PreparedCorpus, most_sequences: int) -> str | No
         if each < LEAST_TEXTS
         else "few, so that verdicts may end in too little evidence"
     )
-    enough = 3 * FEW_TEXTS / (held_out.rows + train.rows)
-    wanted = f"to {enough:.2f}" if enough <= _MOST_HELD_OUT else f"to {_MOST_HELD_OUT} and give more text"
+    rows = held_out.rows + train.rows
+    enough, share = 3 * FEW_TEXTS / rows, held_out.rows / rows
+    if enough <= _MOST_HELD_OUT:
+        wanted = f"set corpus.heldout_fraction to {enough:.2f}"
+    elif share < _ABOUT_MOST_HELD_OUT:
+        wanted = f"set corpus.heldout_fraction to {_MOST_HELD_OUT} and give more text"
+    else:
+        wanted = "give more text"
     return (
-        f"Of {held_out.rows:,} held-out sentences {each:,} are left for each of two judges, which is {outcome}: set "
-        f"corpus.heldout_fraction {wanted}, or give a larger corpus.heldout_source."
+        f"Of {held_out.rows:,} held-out sentences {each:,} are left for each of two judges, which is {outcome}: "
+        f"{wanted}, or give a larger corpus.heldout_source."
     )
 
 

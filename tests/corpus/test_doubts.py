@@ -26,15 +26,23 @@ NEW_WORDS = "".join(f"the word{number} and the word{number + 1} of x{number}\n" 
 @pytest.mark.parametrize(
     ("content", "settings", "sentence"),
     [
-        (CHINESE, {}, "Words have 20 characters on average, .* set tokenizer.kind .* to character, or to bpe"),
-        (NEW_WORDS, {}, r"% of the held-out tokens are <unk>: set tokenizer.kind \(--tokenizer\) to character, byte"),
+        (CHINESE, {}, "Words have 20 characters on average, .* set corpus.tokenizer.kind .* to character, or to bpe"),
+        (
+            NEW_WORDS,
+            {},
+            r"% of the held-out tokens are <unk>: set corpus.tokenizer.kind \(--tokenizer\) to cha",
+        ),
         (NEW_WORDS, {}, r"The vocabulary has \d+ words, and the training text only [\d,]+, so that most are seen once"),
         (
             NEW_WORDS,
             {"tokenizer": {"vocabulary_size": 4}},
-            r"% of the training tokens are <unk>: raise tokenizer.vocabulary_size \(--vocabulary-size\), or set",
+            r"% of the training tokens are <unk>: raise corpus.tokenizer.vocabulary_size \(--vocabulary-size\), or set",
         ),
-        (NEW_WORDS, {"tokenizer": {"min_count": 9}}, r"<unk>: lower tokenizer.min_count \(--min-count\), or set"),
+        (
+            NEW_WORDS,
+            {"tokenizer": {"min_count": 9}},
+            r"<unk>: lower corpus.tokenizer.min_count \(--min-count\), or",
+        ),
         (
             NEW_WORDS,
             {"max_length": 3, "on_long_text": "truncate"},
@@ -43,7 +51,7 @@ NEW_WORDS = "".join(f"the word{number} and the word{number + 1} of x{number}\n" 
         (
             "a b c d e f\n" * 9 + "a b\n",
             {"max_length": 3, "on_long_text": "skip", "heldout_fraction": 0.0},
-            r"90% of the sentences were too long and are left out: raise .* or set corpus.layout",
+            r"90% of the sentences were too long and are left out: raise .* or, without a game, set corpus.layout",
         ),
     ],
 )

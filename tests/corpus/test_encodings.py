@@ -104,3 +104,10 @@ def test_noise_is_in_no_encoding():
     assert guess(noise) is None
     assert encoding_of(noise, "auto") is None
     assert encoding_of(b"", "auto") == "utf-8"
+
+
+def test_of_encodings_that_fit_equally_well_the_most_common_is_guessed():
+    german = "Schöne Grüße aus Köln, sagte der Bär; das weiß doch jeder, über alle Maßen schön wäre es.\n"
+    polish = "Zażółć gęślą jaźń, powiedział żółw; wszyscy wiedzą, że źdźbło trawy się chwieje.\n"
+    assert guess((german * 40).encode("cp1252")) == "cp1252"
+    assert guess((polish * 40).encode("cp1250")) in ("cp1250", "iso8859-2")
