@@ -138,14 +138,12 @@ def connected_for(
         cpus = 1 if address else max(1, cores // size.most)
     seconds = _SECONDS_FOR_NODES if address else 0.0
     with connected(address, cpus=max(cores, math.ceil(size.most * cpus))):
+        await_room(replace(size, cpus=cpus, gpus=gpus or 0), say=say, seconds=seconds)
         if gpus is None:
-            await_room(replace(size, cpus=cpus, gpus=0), say=say, seconds=seconds)
             gpus = 1 if device != "cpu" and _most_resources().get("GPU", 0) >= size.fewest else 0
         if device == "cuda" and not gpus:
             raise UserError("The device cuda is asked for, but the cluster has too few GPUs: try auto.")
-        decided = replace(size, cpus=cpus, gpus=gpus)
-        await_room(decided, say=say, seconds=seconds)
-        yield decided
+        yield replace(size, cpus=cpus, gpus=gpus)
 
 
 @contextmanager
