@@ -57,10 +57,6 @@ def strict_server():
         yield server
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for groups
 def pytest_collection_modifyitems(items):
-    """Tests that share a Ray have a process of their own, or come last: a process is with one Ray at a time."""
-    for item in items:
-        if "cluster" in item.keywords:
-            item.add_marker(pytest.mark.xdist_group("shared Ray" if "local_ray" in item.fixturenames else "own Ray"))
+    """Tests that share a Ray come last, for a process can be with one at a time, and others start one of their own."""
     items.sort(key=lambda item: "local_ray" in item.fixturenames)
