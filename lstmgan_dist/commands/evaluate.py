@@ -119,6 +119,7 @@ def _judge(
             watch=watch,
             device=their_device,
             heldout=heldout,
+            say=lambda sentence: warn(f"Note: {sentence}"),
         )
     contest.write(entries, found)
     return found, [entry.run.folder for entry in entries]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation import frontier
 from lstmgan_dist.evaluation.archive import Archive
 from lstmgan_dist.evaluation.bench import SHARES, Bench, Thoroughness
+from lstmgan_dist.evaluation.doubts import doubt_about_samples
 from lstmgan_dist.evaluation.embedding import Encoder
 from lstmgan_dist.evaluation.findings import (
     ContestFindings,
@@ -58,11 +60,13 @@ def compare(
     watch: Watch,
     device: DeviceChoice,
     more_heldout: Texts | None = None,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> ContestFindings:
     """Sweep all contestants, and real text, over temperatures, and compare them.
 
     pairs: names of contestants; each is compared with real text besides. What was measured before, with the same judges
-    and the same weights, is taken from the archive. more_heldout: held-out text besides that of the corpus.
+    and the same weights, is taken from the archive. more_heldout: held-out text besides that of the corpus. say: is told
+    what a person should know before all is measured.
 
     Raises:
         UserError: if there is too little text, or a judge does not learn.
@@ -88,12 +92,22 @@ def compare(
         for one in everyone
         for temperature in (settings.temperatures if one.about.kind != "real text" else (None,))
     ]
-    measured = sweep(bench, everyone, tasks, archive, workers, watch)
+    # Real text first: where models learn too little from it, nobody needs to wait for the others to know that.
+    control = {task for task in tasks if task.sampler == REAL_TEXT}
+    found: dict[Task, Measurement] = {}
+    knowledge = math.nan
+    for task, measurement in sweep(
+        bench, everyone, sorted(tasks, key=lambda task: task not in control), archive, workers, watch
+    ):
+        found[task] = measurement
+        if task in control and control <= found.keys():
+            knowledge = _knowledge(bench, [found[one] for one in control])
+            if knowledge < frontier.LEAST_KNOWLEDGE:
+                say(doubt_about_samples(bench, knowledge))
+    measured = {task: found[task] for task in tasks}
     curves = frontier.curves(_scores(measured), tokens_of(join_texts(bench.test)))
     pairs = [*pairs, *((one.about.name, REAL_TEXT) for one in contestants)]
     places = tuple(_places(measured, curves))
-    by_frequency = float(np.mean([np.log(judge.by_frequency) for judge in judges]))
-    knowledge = by_frequency - float(curves[REAL_TEXT].diversity_VT[0, 0])
     return ContestFindings(
         samplers=tuple(one.about for one in everyone),
         places=places,
@@ -165,6 +179,12 @@ def _bench(
         encoder=encoder,
         oracle=read_oracle(corpus.folder),
     )
+
+
+def _knowledge(bench: Bench, of_real_text: Sequence[Measurement]) -> float:
+    """What reverse models of real text know beyond the frequencies of words, nats a token."""
+    tokens = tokens_of(join_texts(bench.test)).sum()
+    return float(np.mean([one.by_frequency_R.mean() - one.reverse_RN.sum(1).mean() / tokens for one in of_real_text]))
 
 
 def _by_place(measured: Mapping[Task, Measurement]) -> dict[tuple[str, float | None], list[Measurement]]:

@@ -27,39 +27,11 @@ LEAST_TEXTS, FEW_TEXTS = 100, 2000
 _ROWS_AT_ONCE = 65536
 # Text that is given as unseen may repeat so much of what was seen: short sentences come twice.
 _MOST_SEEN = 0.5
-# What text can spare.
-_MOST_HELD_OUT = 0.3
-_ABOUT_MOST_HELD_OUT = 0.28  # which sentence is held out is drawn
 
 
 def validation_rows(split: Split, most_sequences: int) -> int:
     """How many sentences of the held-out split training looks at: so many, but at most a third of all, rounded up."""
     return min(most_sequences, -(-split.rows // 3))
-
-
-def doubt_about_judging(corpus: PreparedCorpus, most_sequences: int) -> str | None:
-    """What a person should know, before a training that looks at so many held-out sentences, of judging it later."""
-    held_out, train = corpus.splits["heldout"], corpus.splits["train"]
-    each = (held_out.rows - validation_rows(held_out, most_sequences)) // 2
-    if each >= FEW_TEXTS:
-        return None
-    outcome = (
-        "too few to learn from, so that this run can never be judged (lstmgan evaluate)"
-        if each < LEAST_TEXTS
-        else "few, so that verdicts may end in too little evidence"
-    )
-    rows = held_out.rows + train.rows
-    enough, share = 3 * FEW_TEXTS / rows, held_out.rows / rows
-    if enough <= _MOST_HELD_OUT:
-        wanted = f"set corpus.heldout_fraction to {enough:.2f}"
-    elif share < _ABOUT_MOST_HELD_OUT:
-        wanted = f"set corpus.heldout_fraction to {_MOST_HELD_OUT} and give more text"
-    else:
-        wanted = "give more text"
-    return (
-        f"Of {held_out.rows:,} held-out sentences {each:,} are left for each of two judges, which is {outcome}: "
-        f"{wanted}, or give a larger corpus.heldout_source."
-    )
 
 
 def fingerprints(texts: Texts) -> np.ndarray:

@@ -17,13 +17,16 @@ import torch
 from lstmgan_dist import __version__
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.archive import Archive
+from lstmgan_dist.evaluation.counting import nll_by_frequency
 from lstmgan_dist.evaluation.heldout import digest
-from lstmgan_dist.evaluation.language_model import Recipe, Trained, build, fit, nll, read, tokens_of
+from lstmgan_dist.evaluation.language_model import METHOD, Recipe, Trained, build, fit, nll, read
 from lstmgan_dist.evaluation.texts import Texts
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.local import DeviceChoice, choose_device, two_threads_or_more
 
 _SEED = 1
+# A judge must know more than this beyond the frequencies of words, nats a token.
+LEAST_LEARNT = 0.1
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class JudgeRequest:
     @property
     def key(self) -> str:
         """Equal for equal judges."""
-        parts = [digest(self.learn), self.vocabulary_size, sorted(asdict(self.recipe).items()), __version__]
+        parts = [digest(self.learn), self.vocabulary_size, sorted(asdict(self.recipe).items()), METHOD, __version__]
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
@@ -105,22 +108,14 @@ def keep_judge(request: JudgeRequest, trained: Trained, archive: Archive, device
 
 def _judge(request: JudgeRequest, trained: Trained, device: torch.device) -> Judge:
     reached = nll(read(trained.network, request.test, device), request.test)
-    by_frequency = _frequency_nll(request)
-    if not reached < 0.98 * by_frequency:
+    by_frequency = nll_by_frequency(request.learn, request.test, request.vocabulary_size)
+    if not reached < by_frequency - LEAST_LEARNT:
         raise UserError(
             f"The judge has not learnt this text: its perplexity on the other half is {np.exp(reached):.1f}, where "
             f"word frequencies alone have {np.exp(by_frequency):.1f}, so it cannot judge. It had "
-            f"{len(request.learn):,} sentences: prepare the corpus with more held-out text."
+            f"{len(request.learn):,} sentences: prepare the corpus with more held-out text, or with a smaller vocabulary "
+            "(corpus.tokenizer.min_count, or the kind bpe)."
         )
     return Judge(
         trained.network, digest(request.learn), len(request.learn), float(np.exp(reached)), float(np.exp(by_frequency))
     )
-
-
-def _frequency_nll(request: JudgeRequest) -> float:
-    """Nats per token of the test text under the frequencies of the learnt one, each token counted once more."""
-    counts = 1.0 + np.bincount(request.learn.tokens_T, minlength=request.vocabulary_size)
-    counts[0] += len(request.learn)
-    nats_V = -np.log(counts / counts.sum())
-    total = nats_V[request.test.tokens_T].sum() + nats_V[0] * len(request.test)
-    return float(total / tokens_of(request.test).sum())

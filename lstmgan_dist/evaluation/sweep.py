@@ -6,7 +6,7 @@ Shapes: O orientations (which half of the held-out text judged), R replicates, N
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
@@ -14,8 +14,10 @@ import numpy as np
 import safetensors.numpy
 
 from lstmgan_dist import __version__
+from lstmgan_dist.evaluation import language_model
 from lstmgan_dist.evaluation.archive import Archive
 from lstmgan_dist.evaluation.bench import SHARES, Bench
+from lstmgan_dist.evaluation.counting import nll_by_frequency
 from lstmgan_dist.evaluation.findings import Sampler
 from lstmgan_dist.evaluation.heldout import digest
 from lstmgan_dist.evaluation.language_model import fit, read, tokens_of
@@ -32,7 +34,7 @@ from lstmgan_dist.runtime.tasks import Watch, Workers
 LEAST_SHARE = 50
 # To be raised when scores or coverage are measured otherwise than before, so that what was kept of them is not taken
 # for the same; figures have versions of their own, see `metrics`.
-METHOD = 2
+METHOD = 3
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,15 @@ class Measurement:
     """What was measured.
 
     quality_RO: LM score of each share of the samples under each judge. reverse_RN: nats of every test sentence, those
-    of the first orientation before the others, under the reverse model of each share. figures: value and standard error
+    of the first orientation before the others, under the reverse model of each share. by_frequency_R: nats per token of
+    the same under the frequencies of the share's tokens alone. figures: value and standard error
     of every other metric, by name. coverage_2K: shares of n-grams of as much real text that were found, and of the
     samples' that are real.
     """
 
     quality_RO: np.ndarray
     reverse_RN: np.ndarray
+    by_frequency_R: np.ndarray
     figures: Mapping[str, tuple[float, float]]
     coverage_2K: np.ndarray
 
@@ -76,6 +80,7 @@ def measure(bench: Bench, sources: Mapping[str, SampleSource], task: Task) -> Me
         texts = source.draw(task.temperature, count=bench.samples, seed=task.seed, device=device)
         samples = ContestSamples(texts, bench, source, task.temperature)
         shares = [share.numpy() for share in permutation(derive(task.seed, "shares"), len(texts)).chunk(SHARES)]
+        parts, test = [texts.take(share) for share in shares], join_texts(bench.test)
         return Measurement(
             quality_RO=np.array(
                 [
@@ -83,9 +88,10 @@ def measure(bench: Bench, sources: Mapping[str, SampleSource], task: Task) -> Me
                     for share in shares
                 ]
             ),
-            reverse_RN=_reverse(bench, [texts.take(share) for share in shares], task.seed),
+            reverse_RN=_reverse(bench, parts, test, task.seed),
+            by_frequency_R=np.array([nll_by_frequency(part, test, bench.vocabulary_size) for part in parts]),
             figures=figures_of(samples),
-            coverage_2K=np.stack(coverage(*_as_many(texts, join_texts(bench.test)))),
+            coverage_2K=np.stack(coverage(*_as_many(texts, test))),
         )
 
 
@@ -95,9 +101,9 @@ def _as_many(texts: Texts, real: Texts) -> tuple[Texts, Texts]:
     return texts.take(fewer), real.take(fewer)
 
 
-def _reverse(bench: Bench, shares: Sequence[Texts], seed: int) -> np.ndarray:
+def _reverse(bench: Bench, shares: Sequence[Texts], test: Texts, seed: int) -> np.ndarray:
     """Train a model of each share of the samples, and let it read both halves of the real text."""
-    device, test = choose_device(bench.device), join_texts(bench.test)
+    device = choose_device(bench.device)
     nats = []
     for number, share in enumerate(shares):
         trained = fit(
@@ -119,25 +125,24 @@ def sweep(
     archive: Archive,
     workers: Workers,
     watch: Watch,
-) -> dict[Task, Measurement]:
-    """Measure what the archive does not hold yet, and keep each measurement as soon as it is made."""
+) -> Iterator[tuple[Task, Measurement]]:
+    """What the archive holds, then what it does not hold yet, measured in the order of the tasks and kept at once."""
     own = archive.part(bench_key(bench))
     keys = {one.about.name: one.key for one in contestants}
     names = {task: f"{_task_key(keys[task.sampler], task)}.safetensors" for task in tasks}
     kept = own.names()
-    measured: dict[Task, Measurement] = {}
     for task, name in names.items():
         if name in kept:
             with own.reading(name):
-                measured[task] = _unpacked(own.read(name))
-    missing = [task for task in tasks if task not in measured]
+                measurement = _unpacked(own.read(name))
+            yield task, measurement
+    missing = [task for task, name in names.items() if name not in kept]
     if missing:
         sources = {one.about.name: one.source for one in contestants}
         done = workers.map_in_order(partial(measure, bench, sources), missing)
         for task, measurement in zip(missing, watch(done, len(missing), "samplers"), strict=True):
             own.write(names[task], _packed(measurement))
-            measured[task] = measurement
-    return {task: measured[task] for task in tasks}
+            yield task, measurement
 
 
 def bench_key(bench: Bench) -> str:
@@ -153,6 +158,7 @@ def bench_key(bench: Bench) -> str:
         sorted(asdict(bench.recipe).items()),
         SHARES,
         METHOD,
+        language_model.METHOD,
         bench.samples,
         sorted((name, metric.version) for name, metric in METRICS.items()),
     ]
@@ -167,6 +173,7 @@ def _packed(measurement: Measurement) -> bytes:
     tensors = {
         "quality_RO": measurement.quality_RO,
         "reverse_RN": measurement.reverse_RN,
+        "by_frequency_R": measurement.by_frequency_R,
         "coverage_2K": measurement.coverage_2K,
         **{f"figures/{name}": np.array(pair) for name, pair in measurement.figures.items()},
     }
@@ -178,6 +185,7 @@ def _unpacked(content: bytes) -> Measurement:
     return Measurement(
         quality_RO=tensors["quality_RO"],
         reverse_RN=tensors["reverse_RN"],
+        by_frequency_R=tensors["by_frequency_R"],
         figures={
             name.removeprefix("figures/"): (float(pair[0]), float(pair[1]))
             for name, pair in sorted(tensors.items())

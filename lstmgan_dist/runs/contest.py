@@ -142,11 +142,12 @@ def hold(
     device: DeviceChoice = "auto",
     runtime: Runtime | None = None,
     heldout: Sequence[str] = (),
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> ContestFindings:
     """Judge runs of one corpus together.
 
     runtime: of workers that train together and do this together, too; then all of them call it. heldout: sources of
-    held-out text besides that of the corpus.
+    held-out text besides that of the corpus. say: is told what a person should know before all is measured.
 
     Raises:
         UserError: if they were trained on different text, or there is too little of it.
@@ -179,6 +180,7 @@ def hold(
         watch=watch,
         device=device,
         more_heldout=Texts.encoded(encode_sentences(tuple(heldout), corpus)) if heldout else None,
+        say=say,
     )
     return replace(
         found,

@@ -8,7 +8,7 @@ from lstmgan_dist.addresses import WITHOUT_FILE, scheme_of
 from lstmgan_dist.config import Job
 from lstmgan_dist.corpus.doubts import doubts
 from lstmgan_dist.corpus.manifest import PreparedCorpus
-from lstmgan_dist.evaluation.heldout import doubt_about_judging
+from lstmgan_dist.evaluation.doubts import doubt_about_judges
 from lstmgan_dist.nested import leaves
 from lstmgan_dist.storage import Folder
 
@@ -23,7 +23,7 @@ def doubts_about(job: Job, corpus: PreparedCorpus) -> Iterator[str]:
             f"{'; '.join(overridden)}. Prepare the text anew to change them."
         )
     if any(phase.plays for phase in job.phases):
-        doubt = doubt_about_judging(corpus, job.evaluate.heldout_sequences)
+        doubt = doubt_about_judges(corpus, job.evaluate.heldout_sequences)
         if doubt:
             yield doubt
 

@@ -7,37 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lstmgan_dist.corpus.prepare import encode_sentences, prepare
-from lstmgan_dist.corpus.settings import Corpus
+from lstmgan_dist.corpus.prepare import encode_sentences
 from lstmgan_dist.corpus.stream import heldout_batches, read_sentences
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.heldout import (
     _check_apart,
     digest,
     divide,
-    doubt_about_judging,
     fingerprints,
     training_texts,
     validation_rows,
 )
 from lstmgan_dist.evaluation.texts import Texts, join_texts
-from lstmgan_dist.storage import Folder
-
-# Every digit, so that every number can be said; no tests hold it out.
-DIGITS = 1234567890
-
-
-@pytest.fixture
-def corpus(tmp_path):
-    """Prepares a corpus of numbers, each said digit by digit."""
-
-    def make(training, heldout):
-        for name, numbers in (("train", [DIGITS, *training]), ("heldout", heldout)):
-            (tmp_path / name).write_text("".join(" ".join(str(number)) + "\n" for number in numbers))
-        settings = Corpus(source=str(tmp_path / "train"), heldout_source=str(tmp_path / "heldout"))
-        return prepare(settings, Folder(tmp_path / "corpus"), report=lambda progress: None)
-
-    return make
+from tests.evaluation.toy import DIGITS
 
 
 def numbers(corpus, texts):
@@ -49,9 +31,9 @@ def shuffled(values):
     return np.random.default_rng(1).permutation(values).tolist()
 
 
-def test_halves_share_no_sentence_and_miss_none(corpus):
+def test_halves_share_no_sentence_and_miss_none(corpus_of_numbers):
     heldout = shuffled([*range(1000, 1600), *range(1000, 1300)])
-    made = corpus([], heldout)
+    made = corpus_of_numbers([], heldout)
     parts = divide(made, validation=200, most=10**6)
     first, second = (numbers(made, half) for half in parts.test)
     assert not set(first) & set(second)
@@ -60,20 +42,20 @@ def test_halves_share_no_sentence_and_miss_none(corpus):
     assert min(len(set(first)), len(set(second))) > 200
 
 
-def test_a_sentence_is_in_the_same_half_whatever_stands_beside_it(corpus):
-    made = corpus([], [*range(1000, 1800)])
+def test_a_sentence_is_in_the_same_half_whatever_stands_beside_it(corpus_of_numbers):
+    made = corpus_of_numbers([], [*range(1000, 1800)])
     halves = [set(numbers(made, half)) for half in divide(made, validation=0, most=10**6).test]
-    other = corpus([], shuffled([*range(1400, 2200), *range(1400, 1500)]))
+    other = corpus_of_numbers([], shuffled([*range(1400, 2200), *range(1400, 1500)]))
     others = [set(numbers(other, half)) for half in divide(other, validation=100, most=10**6).test]
     for half in (0, 1):
         assert len(halves[half] & others[half]) > 80
         assert not halves[half] & others[1 - half]
 
 
-def test_judges_learn_no_sentence_that_players_have_seen(corpus):
+def test_judges_learn_no_sentence_that_players_have_seen(corpus_of_numbers):
     training, new, twice = range(1000, 1500), range(2000, 2700), range(3000, 3150)
     heldout = shuffled([*range(1200, 1500), *new, *twice, *twice])
-    made = corpus(training, heldout)
+    made = corpus_of_numbers(training, heldout)
     parts = divide(made, validation=300, most=10**6)
     validation = set(numbers(made, parts.validation))
     # The case is there: sentences of which one copy validates and another does not, and training text beyond both.
@@ -86,16 +68,16 @@ def test_judges_learn_no_sentence_that_players_have_seen(corpus):
     assert parts.excluded == sum(count for n, count in rest.items() if n in validation | {*training})
 
 
-def test_a_large_corpus_is_used_in_part(corpus):
-    made = corpus([], [*range(1000, 2000)])
+def test_a_large_corpus_is_used_in_part(corpus_of_numbers):
+    made = corpus_of_numbers([], [*range(1000, 2000)])
     parts = divide(made, validation=100, most=400)
     assert sum(map(len, parts.test)) == 400
     assert not {*numbers(made, parts.validation)} & {n for half in parts.test for n in numbers(made, half)}
 
 
 @pytest.mark.parametrize(("rows", "most", "expected"), [(900, 10**6, 300), (901, 10**6, 301), (900, 70, 70)])
-def test_validation_is_what_training_looks_at(rows, most, expected, corpus):
-    made = corpus([], [*range(1000, 1000 + rows)])
+def test_validation_is_what_training_looks_at(rows, most, expected, corpus_of_numbers):
+    made = corpus_of_numbers([], [*range(1000, 1000 + rows)])
     validation = validation_rows(made.splits["heldout"], most)
     assert validation == expected
     looked_at = [
@@ -109,8 +91,8 @@ def test_validation_is_what_training_looks_at(rows, most, expected, corpus):
     )
 
 
-def test_too_little_text_is_an_error_that_says_how_much_there_is(corpus):
-    made = corpus(range(1000, 1150), [*range(1000, 1340), *range(1300, 1340)])
+def test_too_little_text_is_an_error_that_says_how_much_there_is(corpus_of_numbers):
+    made = corpus_of_numbers(range(1000, 1150), [*range(1000, 1340), *range(1300, 1340)])
     seen = numbers(made, Texts.encoded(read_sentences(made, "heldout", range(60))))
     rest = Counter([*range(1000, 1340), *range(1300, 1340)]) - Counter(seen)
     known = sum(count for number, count in rest.items() if number < 1150 or number in seen)
@@ -121,28 +103,8 @@ def test_too_little_text_is_an_error_that_says_how_much_there_is(corpus):
     assert 40 < left <= (380 - 60 - known) / 2
 
 
-@pytest.mark.parametrize(
-    ("training", "held_out", "most", "doubt"),
-    [
-        (1000, 250, 2000, "Of 250 held-out sentences 83 are left for each of two judges, which is too few to learn"),
-        (1000, 400, 2000, "133 are left for each of two judges, which is few, so that verdicts may end in too little"),
-        (1000, 400, 10, "195 are left for each"),
-        (1000, 400, 2000, "evidence: give more text, or give"),  # 0.29 of the text is held out already
-        (1000, 250, 2000, "set corpus.heldout_fraction to 0.3 and give more text, or give"),
-        (30_000, 400, 2000, "set corpus.heldout_fraction to 0.20, or"),
-    ],
-)
-def test_what_can_be_judged_later_is_told_before_training(corpus, training, held_out, most, doubt):
-    made = corpus(range(1000, 1000 + training), range(50_000, 50_000 + held_out))
-    assert doubt in (doubt_about_judging(made, most) or "")
-
-
-def test_enough_held_out_text_gives_no_rise_to_doubt(corpus):
-    assert doubt_about_judging(corpus([1000], range(2000, 8000)), 2000) is None
-
-
-def test_text_that_is_given_besides_joins_the_halves_unless_it_was_seen(corpus, tmp_path):
-    made = corpus(range(1000, 1100), range(2000, 2300))
+def test_text_that_is_given_besides_joins_the_halves_unless_it_was_seen(corpus_of_numbers, tmp_path):
+    made = corpus_of_numbers(range(1000, 1100), range(2000, 2300))
     path = tmp_path / "more.txt"
     path.write_text("".join(" ".join(str(number)) + "\n" for number in [*range(4000, 4400), *range(1000, 1050)]))
     more = Texts.encoded(encode_sentences((str(path),), made))
@@ -153,8 +115,8 @@ def test_text_that_is_given_besides_joins_the_halves_unless_it_was_seen(corpus, 
     assert parts.excluded == 50
 
 
-def test_text_that_was_seen_is_refused_as_held_out_text(corpus):
-    made = corpus(range(1000, 1500), range(2000, 2600))
+def test_text_that_was_seen_is_refused_as_held_out_text(corpus_of_numbers):
+    made = corpus_of_numbers(range(1000, 1500), range(2000, 2600))
     seen = Texts.encoded(read_sentences(made, "train", range(300)))
     more = join_texts([seen, Texts.of([[7]] * 200)])
     with pytest.raises(UserError, match=r"300 of these 500 sentences are training or validation text of the runs"):
@@ -164,8 +126,8 @@ def test_text_that_was_seen_is_refused_as_held_out_text(corpus):
 
 
 @pytest.mark.parametrize("fault", ["training", "validation", "test"])
-def test_a_judge_that_would_learn_what_others_see_is_found_out(fault, corpus):
-    made = corpus(range(1000, 1100), [*range(2000, 2600)])
+def test_a_judge_that_would_learn_what_others_see_is_found_out(fault, corpus_of_numbers):
+    made = corpus_of_numbers(range(1000, 1100), [*range(2000, 2600)])
     parts = divide(made, validation=100, most=10**6)
     wrong = {"training": training_texts(made, 10), "validation": parts.validation, "test": parts.test[1]}[fault]
     _check_apart(made, parts)
@@ -173,8 +135,8 @@ def test_a_judge_that_would_learn_what_others_see_is_found_out(fault, corpus):
         _check_apart(made, replace(parts, judge=(wrong.take(slice(5, 6)), parts.judge[1])))
 
 
-def test_training_texts_are_so_many_of_the_training_text(corpus):
-    made = corpus(range(1000, 1800), [1])
+def test_training_texts_are_so_many_of_the_training_text(corpus_of_numbers):
+    made = corpus_of_numbers(range(1000, 1800), [1])
     assert sorted(numbers(made, training_texts(made, 10**6))) == [*range(1000, 1800), DIGITS]
     some = numbers(made, training_texts(made, 500))
     assert len(set(some)) == 500

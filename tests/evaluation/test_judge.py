@@ -9,10 +9,10 @@ import torch
 
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.archive import Archive
+from lstmgan_dist.evaluation.counting import nll_by_frequency
 from lstmgan_dist.evaluation.heldout import digest
-from lstmgan_dist.evaluation.judge import JudgeRequest, _frequency_nll, find_judge, keep_judge, train_judge
+from lstmgan_dist.evaluation.judge import JudgeRequest, find_judge, keep_judge, train_judge
 from lstmgan_dist.evaluation.language_model import fit, nll, read
-from lstmgan_dist.evaluation.texts import Texts
 from lstmgan_dist.storage import Folder
 from tests.evaluation.toy import (
     RECIPE,
@@ -23,6 +23,10 @@ from tests.evaluation.toy import (
 
 CPU = torch.device("cpu")
 REQUEST = JudgeRequest(counting(400, seed=1), counting(200, seed=2), VOCABULARY, RECIPE)
+
+
+def by_frequency(request):
+    return nll_by_frequency(request.learn, request.test, request.vocabulary_size)
 
 
 def learnt(request):
@@ -64,7 +68,7 @@ def test_workers_find_only_a_judge_that_all_of_them_see(trained, tmp_path):
 def test_a_judge_knows_its_perplexity_on_the_other_half(trained, archive):
     judge = keep_judge(REQUEST, trained, archive, CPU)
     assert judge.perplexity == pytest.approx(math.exp(nll(read(trained.network, REQUEST.test, CPU), REQUEST.test)))
-    assert judge.by_frequency == pytest.approx(math.exp(_frequency_nll(REQUEST)))
+    assert judge.by_frequency == pytest.approx(math.exp(by_frequency(REQUEST)))
     assert judge.perplexity < 0.7 * judge.by_frequency
 
 
@@ -102,15 +106,8 @@ def test_a_judge_is_known_by_what_it_learnt_and_how(trained, archive):
 def test_a_judge_that_has_not_learnt_is_refused_with_its_perplexity(hopeless, archive):
     trained = learnt(hopeless)
     perplexity = math.exp(nll(read(trained.network, hopeless.test, CPU), hopeless.test))
-    by_frequency = math.exp(_frequency_nll(hopeless))
-    with pytest.raises(UserError, match=rf"is {perplexity:.1f}, .* have {by_frequency:.1f}, .* 400 sentences"):
+    alone = math.exp(by_frequency(hopeless))
+    with pytest.raises(UserError, match=rf"is {perplexity:.1f}, .* have {alone:.1f}, .* 400 sentences"):
         keep_judge(hopeless, trained, archive, CPU)
     assert archive.names() == set()
     assert find_judge(hopeless, archive, CPU) is None
-
-
-def test_frequencies_count_end_marks_and_every_token_once_more():
-    request = JudgeRequest(Texts.of([[1, 2, 2], [2]]), Texts.of([[2, 3], [], [1]]), 5, RECIPE)
-    # Learnt: two ends, one 1, three 2, no 3 and no 4; one more of each makes 3, 2, 4, 1 and 1 of 11.
-    expected = 3 * math.log(11 / 3) + math.log(11 / 4) + math.log(11) + math.log(11 / 2)
-    assert _frequency_nll(request) == pytest.approx(expected / 6)

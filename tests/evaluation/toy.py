@@ -5,6 +5,9 @@ import numpy as np
 from lstmgan_dist.evaluation.language_model import Recipe
 from lstmgan_dist.evaluation.texts import Texts
 
+# Every digit, so that every number can be said; no tests hold it out.
+DIGITS = 1234567890
+
 WORDS = 12
 VOCABULARY = 1 + WORDS
 RECIPE = Recipe(

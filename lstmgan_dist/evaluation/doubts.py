@@ -1,0 +1,81 @@
+"""What a person should know of a judgement before it is made: whether there is text enough for it, and how much would do.
+
+Pairs of words are counted for that: what they know grows with the text as what language models know does, so that they
+tell before anything is trained how much text is missing.
+"""
+
+from __future__ import annotations
+
+from lstmgan_dist.corpus.manifest import PreparedCorpus
+from lstmgan_dist.errors import UserError
+from lstmgan_dist.evaluation.bench import SHARES, Bench
+from lstmgan_dist.evaluation.counting import known_by_pairs, texts_that_teach
+from lstmgan_dist.evaluation.frontier import LEAST_KNOWLEDGE
+from lstmgan_dist.evaluation.heldout import FEW_TEXTS, LEAST_TEXTS, divide, validation_rows
+from lstmgan_dist.evaluation.texts import join_texts
+
+# What text can spare.
+_MOST_HELD_OUT = 0.3
+_ABOUT_MOST_HELD_OUT = 0.28  # which sentence is held out is drawn
+# Where pairs know less than this, nats a token, a judge has hardly learnt anything: see `judge.LEAST_LEARNT`.
+_LEAST_TAUGHT = 0.2
+_SMALLER = "a smaller vocabulary (corpus.tokenizer.min_count, or the kind bpe)"
+
+
+def doubt_about_judges(corpus: PreparedCorpus, most_sequences: int) -> str | None:
+    """What a person should know, before a training that looks at so many held-out sentences, of judging it later."""
+    held_out, train = corpus.splits["heldout"], corpus.splits["train"]
+    validation = validation_rows(held_out, most_sequences)
+    each, or_else = (held_out.rows - validation) // 2, ""
+    if each >= FEW_TEXTS:
+        return None
+    if each < LEAST_TEXTS:
+        outcome = "too few to learn from, so that this run can never be judged (lstmgan evaluate)"
+    elif _teach(corpus, validation) >= _LEAST_TAUGHT:
+        outcome = "few, so that verdicts may end in too little evidence"
+    else:
+        outcome = (
+            "too few to learn from for words as different as these, so that judging may be refused (lstmgan evaluate)"
+        )
+        or_else = f", or {_SMALLER}"
+    rows = held_out.rows + train.rows
+    share, wanted_share = held_out.rows / rows, 3 * FEW_TEXTS / rows
+    if wanted_share <= _MOST_HELD_OUT:
+        wanted = f"set corpus.heldout_fraction to {wanted_share:.2f}"
+    elif share < _ABOUT_MOST_HELD_OUT:
+        wanted = f"set corpus.heldout_fraction to {_MOST_HELD_OUT} and give more text"
+    else:
+        wanted = "give more text"
+    return (
+        f"Of {held_out.rows:,} held-out sentences {each:,} are left for each of two judges, which is {outcome}: "
+        f"{wanted}, or give a larger corpus.heldout_source{or_else}."
+    )
+
+
+def _teach(corpus: PreparedCorpus, validation: int) -> float:
+    """What pairs of words know that have learnt what a judge would, nats a token."""
+    try:
+        parts = divide(corpus, validation=validation, most=2 * FEW_TEXTS)
+    except UserError:  # most of it is training text, too
+        return 0.0
+    return known_by_pairs(parts.judge[0], parts.test[1], corpus.tokenizer.vocabulary_size)
+
+
+def doubt_about_samples(bench: Bench, knowledge: float) -> str:
+    """That so many samples teach reverse models too little, and how many would do.
+
+    knowledge: what those of as much real text know beyond the frequencies of words, nats a token.
+    """
+    share, test = bench.samples // SHARES, join_texts(bench.test)
+    known = known_by_pairs(bench.training.take(slice(0, share)), test, bench.vocabulary_size)
+    wanted = known + LEAST_KNOWLEDGE - knowledge
+    enough = texts_that_teach(bench.training, test, bench.vocabulary_size, wanted=wanted)
+    if enough is not None and SHARES * enough <= len(bench.training):
+        way = f"about {SHARES * enough:,} would do (--samples)"
+    else:
+        way = f"more would need more training text, for as many of it are compared with; or take {_SMALLER}"
+    return (
+        f"{bench.samples:,} samples are few: models that learn as many real texts know only {max(0.0, knowledge):.2f} "
+        "nats a token more than the frequencies of words, so that all texts look much alike to them, and verdicts may "
+        f"end in too little evidence: {way}."
+    )
