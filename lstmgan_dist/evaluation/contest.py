@@ -65,8 +65,8 @@ def compare(
     """Sweep all contestants, and real text, over temperatures, and compare them.
 
     pairs: names of contestants; each is compared with real text besides. What was measured before, with the same judges
-    and the same weights, is taken from the archive. more_heldout: held-out text besides that of the corpus. say: is told
-    what a person should know before all is measured.
+    and the same weights, is taken from the archive. more_heldout: held-out text besides that of the corpus. say: is
+    told what a person should know before all is measured.
 
     Raises:
         UserError: if there is too little text, or a judge does not learn.
