@@ -30,6 +30,7 @@ _CORPUS_OPTIONS = {
     "tokenizer.lower": "--lower",
     "tokenizer.vocabulary_size": "--vocabulary-size",
     "tokenizer.min_count": "--min-count",
+    "split_sentences": "--split-sentences",
     "max_length": "--max-length",
     "column": "--column",
     "encoding": "--encoding",
@@ -64,6 +65,7 @@ def prepare(
     lower: Annotated[bool, _setting("tokenizer.lower", "--lower")] = _CORPUS.tokenizer.lower,
     vocabulary_size: Annotated[int | None, _setting("tokenizer.vocabulary_size")] = _CORPUS.tokenizer.vocabulary_size,
     min_count: Annotated[int, _setting("tokenizer.min_count")] = _CORPUS.tokenizer.min_count,
+    split_sentences: Annotated[bool, _setting("split_sentences", "--split-sentences")] = _CORPUS.split_sentences,
     max_length: Annotated[int, _setting("max_length")] = _CORPUS.max_length,
     column: Annotated[str | None, _setting("column")] = _CORPUS.column,
     encoding: Annotated[str, _setting("encoding")] = _CORPUS.encoding,
@@ -77,6 +79,7 @@ def prepare(
     lstmgan prepare captions.txt --out corpora/captions --lower --max-length 32\n
     lstmgan prepare 'books/*.txt.gz' --out corpora/books --layout continuous --tokenizer character\n
     lstmgan prepare data.parquet --column text --out s3://bucket/corpus --tokenizer bpe --vocabulary-size 8192\n
+    lstmgan prepare articles/ --split-sentences --on-long-text skip --out corpora/articles\n
     lstmgan prepare reviews.csv --column review --out corpora/reviews --on-long-text skip\n
     lstmgan prepare poems/ --encoding auto --tokenizer character --out corpora/poems\n
     lstmgan prepare s3://bucket/text --out s3://bucket/corpus --address auto\n
@@ -90,6 +93,7 @@ def prepare(
             "heldout_source": tuple(heldout) if heldout else None,
             "heldout_fraction": heldout_fraction,
             "layout": layout,
+            "split_sentences": split_sentences,
             "max_length": max_length,
             "column": column,
             "encoding": encoding,

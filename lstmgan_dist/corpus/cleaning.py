@@ -19,6 +19,7 @@ from lstmgan_dist.corpus.bulk import byte_counts
 from lstmgan_dist.corpus.chunks import LONGEST_DOCUMENT_BYTES, LONGEST_SENTENCE_BYTES, Chunk
 from lstmgan_dist.corpus.encodings import SAMPLE_BYTES, looks_like_another
 from lstmgan_dist.corpus.findings import Case, Findings
+from lstmgan_dist.corpus.sentences import split_rows
 from lstmgan_dist.corpus.settings import UTF_8, Corpus, OnBadText
 from lstmgan_dist.corpus.sources import Source
 from lstmgan_dist.settings import either
@@ -45,7 +46,8 @@ class Rows:
 def clean(chunk: Chunk, settings: Corpus) -> Rows:
     """The texts of a chunk that are fit for use: a pure function.
 
-    Sentences lose the white space around them, and those that are empty then are left out. Text that is not valid
+    Sentences lose the white space around them, and those that are empty then are left out; if so set, lines are cut
+    into sentences. Text that is not valid
     UTF-8 or holds NUL, and sentences of more than LONGEST_SENTENCE_BYTES, are dealt with as the settings say.
 
     Raises:
@@ -79,7 +81,10 @@ def clean(chunk: Chunk, settings: Corpus) -> Rows:
         texts = pc.call_function("utf8_trim_whitespace", [texts])
     filled = byte_counts(texts) > 0
     findings.empty += len(filled) - int(np.count_nonzero(filled))
-    return Rows(chunk.source, texts.filter(pa.array(filled)), numbers[filled], True, findings, cut)
+    texts, numbers = texts.filter(pa.array(filled)), numbers[filled]
+    if settings.split_sentences:
+        texts, numbers = split_rows(texts, numbers)
+    return Rows(chunk.source, texts, numbers, True, findings, cut)
 
 
 def _lines(content: bytes) -> pa.Array:
@@ -152,7 +157,7 @@ def _without_endless(
         return lines, numbers, frozenset()
     what = f"a {'sentence' if sentences else 'document'} of more than {longest >> 20} MiB"
     cases = (Case(str(source), source.location(number), what) for number in numbers[endless].tolist())
-    findings.long(cases, len(endless), settings.on_long_text)
+    findings.long(cases, len(endless), settings)
     if settings.on_long_text == "skip":
         kept = lengths <= longest
         return lines.filter(pa.array(kept)), numbers[kept], frozenset()

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
 
 from lstmgan_dist.corpus.manifest import PreparedCorpus
 
-# Shares of tokens that are <unk>, of sentences that were too long, and of different words among all words.
-_MANY_UNKNOWN, _MOST_LONG, _MANY_DIFFERENT = 0.05, 0.5, 1 / 3
+# Shares of tokens that are <unk>, of sentences that were too long, of different words among all words, and of sentences
+# that are one and the same.
+_MANY_UNKNOWN, _MANY_LONG, _MANY_DIFFERENT, _MANY_EQUAL = 0.05, 0.1, 1 / 3, 0.05
+# Of fewer it is chance. And blocks of each split that are looked at for that: some 16,000 sentences.
+_FEWEST_EQUAL, _BLOCKS = 10, 64
 # Mean characters of a word, its space included, beyond which words seem not to be parted by spaces.
 _LONG_WORD = 10
 
@@ -39,16 +46,37 @@ def doubts(corpus: PreparedCorpus) -> Iterator[str]:
         )
     skipped, truncated = (corpus.made["long_text"][what] for what in ("skipped", "truncated"))
     rows = sum(split.rows for split in corpus.splits.values()) + skipped
-    if skipped + truncated > _MOST_LONG * rows:
+    if skipped + truncated > _MANY_LONG * rows:
         done = "left out" if skipped else f"cut to {corpus.max_length} tokens"
         yield (
             f"{(skipped + truncated) / rows:.0%} of the sentences were too long and are {done}: raise "
-            "corpus.max_length (--max-length), or, without a game, set corpus.layout (--layout) to continuous, which "
-            "reads text of any length."
+            f"corpus.max_length (--max-length), {_splitting(settings)}or, without a game, set corpus.layout (--layout) "
+            "to continuous, which reads text of any length."
         )
+    if corpus.layout == "sentences":
+        yield from _about_repetition(corpus)
 
 
 _IN_WORDS = {"train": "training", "heldout": "held-out"}
+
+
+def _splitting(settings: dict) -> str:
+    return "" if settings["split_sentences"] else "set corpus.split_sentences (--split-sentences) for running text, "
+
+
+def _about_repetition(corpus: PreparedCorpus) -> Iterator[str]:
+    """Whether one sentence makes up much of the beginning of the text."""
+    counted: Counter[bytes] = Counter()
+    for name in corpus.splits:  # equal sentences are all in one of them
+        for tokens, offsets in corpus.read_blocks(name, range(min(len(corpus.splits[name].blocks), _BLOCKS))):
+            counted.update(tokens[start:stop].tobytes() for start, stop in pairwise(offsets.tolist()))
+    (sentence, count), *_ = counted.most_common(1)
+    if count >= _FEWEST_EQUAL and count > _MANY_EQUAL * counted.total():
+        text = corpus.tokenizer.decode(np.frombuffer(sentence, corpus.tokenizer.token_type).tolist())
+        yield (
+            f"{count / counted.total():.0%} of the sentences are one and the same, {text!r}, which a generator will "
+            "write as often: take it out of the text if it only parts others."
+        )
 
 
 def _against_unknown(settings: dict) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.errors import UserError
 
 _CASES_SHOWN = 10
@@ -70,19 +71,22 @@ class Findings:
         if len(self.bad_cases) < _CASES_SHOWN:
             self.bad_cases.append(case)
 
-    def long(self, cases: Iterator[Case], count: int, policy: Literal["error", "skip", "truncate"]) -> None:
+    def long(self, cases: Iterator[Case], count: int, settings: Corpus) -> None:
         """Note `count` texts that are too long; only as many of the cases are looked at as are shown.
 
         Raises:
-            UserError: naming the first one, if the policy is error.
+            UserError: naming the first one, if the settings call them an error.
         """
-        if policy == "error":
+        if settings.on_long_text == "error":
+            split = (
+                "" if settings.split_sentences else "or corpus.split_sentences (--split-sentences) for running text, "
+            )
             raise UserError(
                 f"{next(cases)}: set corpus.on_long_text (--on-long-text) to skip or truncate, or corpus.max_length "
-                "(--max-length) higher, or, without a game, corpus.layout (--layout) to continuous, which reads text "
-                "of any length."
+                f"(--max-length) higher, {split}or, without a game, corpus.layout (--layout) to continuous, which "
+                "reads text of any length."
             )
-        if policy == "skip":
+        if settings.on_long_text == "skip":
             self.long_skipped += count
         else:
             self.long_truncated += count

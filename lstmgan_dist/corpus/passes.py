@@ -117,7 +117,7 @@ def _limited(
         for index in counted
     )
     if counted:
-        rows.findings.long(cases, len(counted), settings.on_long_text)
+        rows.findings.long(cases, len(counted), settings)
     starts_N = np.cumsum(lengths_N) - lengths_N
     if settings.on_long_text == "skip":
         kept = lengths_N <= limit

@@ -47,6 +47,8 @@ class TokenizerSettings(Settings):
 class Corpus(Settings):
     """Which text, and how it is cut into sequences."""
 
+    without_use: ClassVar[WithoutUse] = {("layout", "continuous"): ("split_sentences",)}
+
     source: Name | Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
         description="File, folder, glob or URL (several allowed); builtin:python-docs; oracle:length=20,seed=1 or "
         "grammar:seed=1, synthetic text; or a corpus that prepare made."
@@ -70,6 +72,11 @@ class Corpus(Settings):
     layout: Layout = Field(
         default="sentences",
         description="sentences: one sequence a line or row; continuous: one long text, state carried over.",
+    )
+    split_sentences: bool = Field(
+        default=False,
+        description="Cut each line or row into its sentences, at full stops, question and exclamation marks and empty "
+        "lines: for articles and other running text.",
     )
     max_length: int = Field(
         default=64,

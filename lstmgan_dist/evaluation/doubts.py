@@ -1,4 +1,4 @@
-"""What a person should know of a judgement before it is made: whether there is text enough for it, and how much would do.
+"""What a person should know of a judgement before it is made: whether there is text enough, and how much would do.
 
 Pairs of words are counted for that: what they know grows with the text as what language models know does, so that they
 tell before anything is trained how much text is missing.
@@ -34,9 +34,7 @@ def doubt_about_judges(corpus: PreparedCorpus, most_sequences: int) -> str | Non
     elif _teach(corpus, validation) >= _LEAST_TAUGHT:
         outcome = "few, so that verdicts may end in too little evidence"
     else:
-        outcome = (
-            "too few to learn from for words as different as these, so that judging may be refused (lstmgan evaluate)"
-        )
+        outcome = "too few for words as different as these, so that judging may be refused (lstmgan evaluate)"
         or_else = f", or {_SMALLER}"
     rows = held_out.rows + train.rows
     share, wanted_share = held_out.rows / rows, 3 * FEW_TEXTS / rows

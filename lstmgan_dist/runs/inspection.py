@@ -50,14 +50,24 @@ def describe_corpus(corpus: PreparedCorpus) -> dict[str, Any]:
     for name, unknown in corpus.made["unknown_tokens"].items():
         if unknown:
             facts[f"unknown, {name}"] = f"{unknown / corpus.splits[name].tokens:.2%} of the tokens"
+    return facts | _left_out(corpus)
+
+
+def _left_out(corpus: PreparedCorpus) -> dict[str, str]:
+    """What was left out of a corpus, cut or read otherwise, with the first cases."""
+    facts: dict[str, str] = {}
     left_out = corpus.made.get("files_left_out", [])
     if left_out:
         facts["files left out"] = f"{len(left_out):,}, no text by their names: {', '.join(left_out[:3])}"
     for encoding, files in _by_encoding(corpus).items():
         facts[f"read as {encoding}"] = f"{len(files):,} files: {', '.join(files[:3])}"
+    rows = sum(split.rows for split in corpus.splits.values()) if corpus.layout == "sentences" else 0
     for kind in ("bad_text", "long_text"):
+        skipped = corpus.made[kind].get("skipped", 0)
         counted = ", ".join(
-            f"{count:,} {what}" for what, count in corpus.made[kind].items() if what != "cases" and count
+            f"{count:,} {what}" + (f" ({count / (rows + skipped):.1%})" if rows else "")
+            for what, count in corpus.made[kind].items()
+            if what != "cases" and count
         )
         if counted:
             facts[kind.replace("_", " ")] = counted
@@ -85,6 +95,10 @@ def examples(corpus: PreparedCorpus, count: int) -> list[str]:
 def _describe_run(run: Run, warn: Callable[[str], None]) -> dict[str, Any]:
     newest = run.checkpoints.newest(warn=warn)
     facts: dict[str, Any] = {"run": run.folder.url, "job": run.job.name, "corpus": run.corpus_url()}
+    try:
+        facts |= _left_out(run.corpus())
+    except UserError as error:  # the run can be used without
+        warn(str(error))
     if newest is None:
         return facts | {"checkpoints": "none yet"}
     progress = Progress.of(newest)

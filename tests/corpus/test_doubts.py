@@ -53,6 +53,16 @@ NEW_WORDS = "".join(f"the word{number} and the word{number + 1} of x{number}\n" 
             {"max_length": 3, "on_long_text": "skip", "heldout_fraction": 0.0},
             r"90% of the sentences were too long and are left out: raise .* or, without a game, set corpus.layout",
         ),
+        (
+            "a b c d e f\n" * 15 + "".join(f"a {number}\n" for number in range(85)),
+            {"max_length": 4, "on_long_text": "skip", "heldout_fraction": 0.0},
+            r"15% of the sentences were too long and are left out: .* set corpus.split_sentences \(--split-sentences\)",
+        ),
+        (
+            "".join(f"a joke with the number {number}\n%\n" for number in range(100)),
+            {},
+            r"50% of the sentences are one and the same, '%', which a generator will write as often",
+        ),
     ],
 )
 def test_what_looks_wrong_is_told_with_what_would_mend_it(

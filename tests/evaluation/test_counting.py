@@ -66,6 +66,7 @@ def test_pairs_know_something_only_where_there_is_something_to_know():
 def test_texts_that_teach_are_as_few_as_do_to_a_factor_of_two():
     texts, test = counting(4000, seed=1), counting(400, seed=2)
     enough = texts_that_teach(texts, test, VOCABULARY, wanted=0.9)
+    assert enough is not None
     known = [known_by_pairs(texts.take(slice(0, count)), test, VOCABULARY) for count in (enough // 2, enough)]
     assert enough == 50 or known[0] < 0.9
     assert known[1] >= 0.9

@@ -29,7 +29,9 @@ def test_enough_held_out_text_gives_no_rise_to_doubt(corpus_of_numbers):
     assert doubt_about_judges(corpus_of_numbers([1000], range(2000, 8000)), 2000) is None
 
 
-@pytest.mark.parametrize(("words", "doubt"), [(20, "which is few, so"), (5000, "too few for words as different as these")])
+@pytest.mark.parametrize(
+    ("words", "doubt"), [(20, "which is few, so"), (5000, "too few for words as different as these")]
+)
 def test_whether_a_judge_can_learn_goes_by_how_different_the_words_are(words, doubt, tmp_path):
     draw = np.random.default_rng(1)
     for name, rows in (("train", 3000), ("heldout", 1200)):
