@@ -7,11 +7,13 @@ and commands/schema.py; and for runs/inspection.py and training/plan.py, which a
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -48,6 +50,11 @@ def run(jobs, tmp_path_factory):
     assert [line for line in shown if not line.startswith("  ")] == ["Real text that was held out:", "Generated text:"]
     assert len(shown) == 2 + 4 + 2
     assert f"lstmgan monitor {folder}" in printed
+    told = re.search(r"text has ([\d.]+) nats .* and had ([\d.]+) before it: ([\d.]+) (worse|better)", printed)
+    assert told
+    after, before, change = (float(number) for number in told.groups()[:3])
+    assert abs(after - before) == pytest.approx(change, abs=2e-4)
+    assert told[4] == ("worse" if after > before else "better")
     return folder
 
 
@@ -195,9 +202,16 @@ def test_evaluate_prints_verdicts_and_leaves_a_report(tmp_path):
     assert [sampler["name"] for sampler in found["samplers"]] == ["run", "run, likelihood only", "real text"]
 
 
-def test_inspect_tells_runs_corpora_and_checkpoints(run):
+def test_inspect_tells_runs_corpora_and_checkpoints(run, text, jobs, tmp_path):
     told = lstmgan("inspect", run)
     assert "finished" in told
+    assert "long text" not in told
+    cut = lstmgan("prepare", text, "--out", tmp_path / "cut", "--max-length", 6, "--on-long-text", "truncate")
+    assert re.search(r"long text +[\d,]+ truncated \([\d.]+%\)", cut)
+    changed = [f"corpus.source={tmp_path / 'cut'}", "corpus.max_length=6", "phases=[{kind: likelihood, steps: 1}]"]
+    other = tmp_path / "of-cut"
+    lstmgan("train", jobs / "sentences.yaml", "--run", other, *chain.from_iterable(("--set", one) for one in changed))
+    assert "long text" in lstmgan("inspect", other)
     assert "what --checkpoint best takes" in told
     step = sorted((run / "checkpoints").iterdir())[-1]
     assert "generator.safetensors" in lstmgan("inspect", step)

@@ -182,7 +182,8 @@ def _print_findings(found: ContestFindings) -> None:
         ],
     )
     typer.echo(
-        "LM score (quality) and reverse LM score (diversity): nats per token, low is good. ±: to the 95 % limits.\n"
+        "LM score (quality) and reverse LM score (diversity): nats per token, low is good. ±: to the 95 % limits. NLL: "
+        "of held-out sentences that training has not looked at.\n"
     )
     for sentence in found.warnings:
         typer.echo(f"Note: {sentence}")

@@ -17,7 +17,7 @@ from lstmgan_dist.commands.options import (
     RunUrl,
     wanted_size,
 )
-from lstmgan_dist.commands.terminal import watch
+from lstmgan_dist.commands.terminal import warn, watch
 from lstmgan_dist.commands.workers import result_and_workers
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def generate(
 
 
 def _write(request: Request, out: str | None, shards: Format, workers: Workers, *, is_folder: bool) -> None:
+    from lstmgan_dist.corpus.texts import format_of
     from lstmgan_dist.runs import generation
     from lstmgan_dist.storage import Folder
 
@@ -110,5 +111,7 @@ def _write(request: Request, out: str | None, shards: Format, workers: Workers, 
         found = generation.write_shards(request, Folder(out, request.result.run.storage), shards, workers, watch)
         typer.echo(f"{request.count} texts are in {out}" + (f", {found} of them from before." if found else "."))
     else:
-        generation.write_one_file(request, out, workers, watch)
+        broken = generation.write_one_file(request, out, workers, watch)
         typer.echo(f"{request.count} texts are in {out}.")
+        if broken and request.count > 1 and format_of(out) == "text":
+            warn(f"Note: {broken} of them hold line breaks, so that not each line is a text: .jsonl keeps them apart.")

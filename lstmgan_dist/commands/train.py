@@ -205,7 +205,7 @@ def _what_was_saved(run: Run) -> str:
 
 
 def _say_where_to_look(run: Run, corpus: PreparedCorpus, outcome: Outcome) -> None:
-    from lstmgan_dist.runs.inspection import examples
+    from lstmgan_dist.runs.inspection import examples, told_of_game
 
     best = outcome.progress.best_of_last_phase
     typer.echo("\nReal text that was held out:")
@@ -224,4 +224,6 @@ def _say_where_to_look(run: Run, corpus: PreparedCorpus, outcome: Outcome) -> No
         )
     if best:
         typer.echo(f"\nThe best of the last phase is step {best.step}: {best}.")
+    if effect := told_of_game(run, outcome.progress):
+        typer.echo(effect)
     typer.echo(f"Curves: lstmgan monitor {run.folder}   More text: lstmgan generate {run.folder}")

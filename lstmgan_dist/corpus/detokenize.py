@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 
 _LEAN_LEFT = frozenset(",.;:!?%)]}…”»’、。，；：！？）】》」』〉") | {"()", "..."}
 _LEAN_RIGHT = frozenset("([{“«‘（【《「『〈")
 _QUOTES = {'"': '"', "``": '"', "''": '"', "'": "'"}
 _CONTRACTION = re.compile(r"(?:['’](?:s|re|ve|ll|d|m|t)|n['’]t)", re.IGNORECASE)
 # Han, kana and their punctuation are written without spaces.
-_UNSPACED = re.compile(
+_UNSPACED_CHARACTERS = (
     r"[\u2e80-\u2fdf\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
 )
+_UNSPACED, _UNSPACED_RUN = re.compile(_UNSPACED_CHARACTERS), re.compile(f"{_UNSPACED_CHARACTERS}{{2,}}")
+_LONGEST_WORD = 16
 
 
 def join_words(words: Sequence[str]) -> str:
@@ -40,6 +42,18 @@ def join_words(words: Sequence[str]) -> str:
         parts.append(text)
         glued = leans_right
     return "".join(parts)
+
+
+def part_words(text: str, known: Container[str]) -> str:
+    """A text with spaces between its words where it is written without: the longest known word from the left on."""
+    return _UNSPACED_RUN.sub(lambda run: run[0] if run[0] in known else f" {' '.join(_parted(run[0], known))} ", text)
+
+
+def _parted(run: str, known: Container[str]) -> Iterator[str]:
+    while run:
+        length = next((size for size in range(min(len(run), _LONGEST_WORD), 1, -1) if run[:size] in known), 1)
+        yield run[:length]
+        run = run[length:]
 
 
 def _is_number(words: Sequence[str], index: int) -> bool:

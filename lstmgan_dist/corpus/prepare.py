@@ -132,11 +132,17 @@ def content_key(settings: Corpus, storage: Storage = BY_ENVIRONMENT, *, tokenize
     """
     shaping = settings.model_dump(exclude={"source", "heldout_source", "shuffle_window"})
     parts: list[Any] = [FORMAT, sorted(shaping.items())]
-    for names in (settings.sources, settings.heldout_sources):
-        parts.append([_mark(source) for source in find_sources(names, storage).files])
+    for found in _sources_of(settings, storage):
+        parts.append([_mark(source) for source in found.files])
     if tokenizer:
         parts.append(hashlib.sha256(tokenizer.to_json()).hexdigest())
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+def _sources_of(settings: Corpus, storage: Storage) -> tuple[Sources, Sources]:
+    """What trains, or is for both, and what is held out by name."""
+    heldout = find_sources(settings.heldout_sources, storage, known_as="held-out source (corpus.heldout_source)")
+    return find_sources(settings.sources, storage), heldout
 
 
 def _mark(source: Source) -> tuple[Any, ...]:
@@ -162,10 +168,9 @@ class _Preparation:
     ) -> None:
         self._report = report
         self._workers = workers
-        self._sources = find_sources(settings.sources, storage)
+        self._sources, self._heldout_sources = _sources_of(settings, storage)
         self._share = heldout_fraction(settings, self._sources.size)
         self._settings = settings.model_copy(update={"heldout_fraction": self._share})
-        self._heldout_sources = find_sources(settings.heldout_sources, storage)
         check_columns(settings.column, [*self._sources.files, *self._heldout_sources.files])
         is_shared = not settings.heldout_sources and self._share > 0
         self._purpose: Purpose = "both" if is_shared else "train"

@@ -80,8 +80,10 @@ class Sources:
         return sum(source.size for source in self.files)
 
 
-def find_sources(names: Iterable[str], storage: Storage = BY_ENVIRONMENT) -> Sources:
+def find_sources(names: Iterable[str], storage: Storage = BY_ENVIRONMENT, *, known_as: str = "source") -> Sources:
     """The files that the names stand for, in order; a file that several names match is taken once.
+
+    known_as: what a person knows them as.
 
     Raises:
         UserError: if a name matches nothing that is text, or text of a source that others cannot stand beside.
@@ -106,7 +108,7 @@ def find_sources(names: Iterable[str], storage: Storage = BY_ENVIRONMENT) -> Sou
             raise UserError(f"{name} is a corpus that prepare made already: name it in a job as corpus.source.")
         urls = matching_files(name, storage)
         if not urls:
-            raise UserError(f"The source {name} matches no file: check the path.")
+            raise UserError(f"The {known_as} {name} matches no file: check the path.")
         is_named = len(urls) == 1 and posixpath.basename(urls[0]) == posixpath.basename(name.rstrip("/"))
         text = [url for url in urls if not _is_binary(url) and (is_named or not _is_about(url))]
         if not text:

@@ -33,7 +33,7 @@ def check_name(name: str) -> None:
     """
     stem = name.lower().removesuffix(_GZIP)
     is_packed = stem != name.lower()
-    if posixpath.splitext(stem)[1] not in SUFFIXES.values() or (is_packed and _format_of(stem) in ("parquet", "arrow")):
+    if posixpath.splitext(stem)[1] not in SUFFIXES.values() or (is_packed and format_of(stem) in ("parquet", "arrow")):
         raise UserError(f"{name}: texts are written as .txt, .jsonl (both also with .gz), .parquet or .arrow.")
 
 
@@ -43,7 +43,7 @@ def write_texts(file: IO[bytes], name: str, blocks: Iterable[Sequence[str]]) -> 
     Returns:
         How many texts there were.
     """
-    format_, count = _format_of(name.lower().removesuffix(_GZIP)), 0
+    format_, count = format_of(name), 0
     if format_ in ("parquet", "arrow"):
         with _table_writer(file, format_) as writer:
             for texts in blocks:
@@ -58,9 +58,10 @@ def write_texts(file: IO[bytes], name: str, blocks: Iterable[Sequence[str]]) -> 
     return count
 
 
-def _format_of(name: str) -> Format:
+def format_of(name: str) -> Format:
+    """The format that the name of a file says."""
     formats: dict[str, Format] = {suffix: format_ for format_, suffix in SUFFIXES.items()}
-    return formats.get(posixpath.splitext(name)[1], "text")
+    return formats.get(posixpath.splitext(name.lower().removesuffix(_GZIP))[1], "text")
 
 
 def _table_writer(file: IO[bytes], format_: Format) -> Any:

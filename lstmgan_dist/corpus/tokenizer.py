@@ -31,6 +31,8 @@ END, UNKNOWN = "<end>", "<unk>"
 
 # What is counted of a chunk of text: pieces with their counts, or the count of every code point.
 Counted = pa.StructArray | np.ndarray
+# What becomes of text that the vocabulary lacks.
+OnUnknown = Literal["error", "skip", "replace"]
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class Tokenizer(ABC):
         vocabulary = self.library.get_vocab()
         return tuple(sorted(vocabulary, key=vocabulary.__getitem__))
 
-    def encode(self, text: str, *, on_unknown: Literal["error", "skip", "replace"] = "error") -> list[int]:
+    def encode(self, text: str, *, on_unknown: OnUnknown = "error") -> list[int]:
         """The ids of one text, without an end mark.
 
         Raises:
@@ -139,6 +141,10 @@ class Tokenizer(ABC):
             f"The vocabulary lacks the {self.kind}{'s' if len(set(lacking)) > 1 else ''} {named} of {text!r}: "
             "leave them out, or say --unknown skip or replace."
         )
+
+    def encode_prompt(self, text: str, *, on_unknown: OnUnknown = "error") -> list[int]:
+        """The ids of what a person types; errors as of `encode`."""
+        return self.encode(text, on_unknown=on_unknown)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of some ids up to the first `<end>`, with words put together as one writes them."""

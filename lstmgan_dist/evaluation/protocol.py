@@ -90,7 +90,10 @@ ORACLE = Explanation(
 )
 HELDOUT_NLL = Explanation(
     "NLL of held-out text",
-    _always("Nats per token under the generator at the temperature, end marks included, unpadded."),
+    _always(
+        "Nats per token under the generator at the temperature, end marks included, unpadded: of the judges' and the "
+        "test text, which training has not looked at, so that its own figure, of other sentences, differs."
+    ),
 )
 
 

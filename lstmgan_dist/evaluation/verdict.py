@@ -36,7 +36,7 @@ def _sentence(sampler: str, reference: str, found: Margin) -> str:
             f"{sampler} is {found.word} than {reference} in both diversity and quality, at every temperature: in "
             f"quality by at least {numbers}."
         )
-    missing = ", for no diversity is common to both" if found.basis == "quality" else ""
+    missing = ", for they have too little diversity in common" if found.basis == "quality" else ""
     if found.word == "not distinguishable":
         return (
             f"{sampler} and {reference} are not distinguishable at equal {found.basis}{missing}: the margin is "

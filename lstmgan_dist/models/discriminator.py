@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lstmgan_dist.models import fused
 from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.models.initialise import embedding_layer
 from lstmgan_dist.models.padding import valid
 from lstmgan_dist.runtime.randomness import Noise
 
@@ -88,7 +89,7 @@ class TokenReader(Discriminator):
 
     def __init__(self, vocabulary_size: int, embedding: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(vocabulary_size, embedding)
+        self.embedding = embedding_layer(vocabulary_size, embedding)
 
     def see(self, tokens_BT: Tensor, generator: Generator) -> Tensor:
         return self.embed(tokens_BT)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lstmgan_dist.models import fused
 from lstmgan_dist.models.generators.kind import GeneratorKind
-from lstmgan_dist.models.initialise import normal_, uniform_
+from lstmgan_dist.models.initialise import embedding_layer, normal_, uniform_
 from lstmgan_dist.runtime.randomness import Noise
 
 State = tuple[Tensor, ...]  # rows first, so that batches are cut by rows
@@ -45,7 +45,7 @@ class Generator(nn.Module, ABC):
         self.output_dropout = output_dropout
         self.latent_size = kind.latent.size if kind.latent else 0
         self.feeds_every_step = kind.latent is not None and kind.latent.feed == "every_step"
-        self.embedding = nn.Embedding(vocabulary_size, kind.embedding)
+        self.embedding = embedding_layer(vocabulary_size, kind.embedding)
 
     def add_output(self, hidden: int, *, tied: bool) -> None:
         """Make the output layer behind so many hidden units.

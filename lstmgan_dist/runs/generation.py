@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
 from lstmgan_dist.corpus.texts import SUFFIXES, Format, write_texts
+from lstmgan_dist.corpus.tokenizer import OnUnknown
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.sampling import BLOCK, Sampling, blocks_of, rows, sample
 from lstmgan_dist.runs.result import Result
@@ -88,7 +89,7 @@ def request_texts(
     top_p: float | None,
     seed: int,
     max_length: int | None,
-    on_unknown: Literal["error", "skip", "replace"],
+    on_unknown: OnUnknown,
     without_unknown: bool,
 ) -> Request:
     """A request for `count` texts.
@@ -100,7 +101,7 @@ def request_texts(
         UserError: if the prompt holds what the vocabulary lacks, or fills the sentence already.
     """
     job, tokenizer = result.run.job, result.tokenizer
-    tokens = tokenizer.encode(prompt, on_unknown=on_unknown)
+    tokens = tokenizer.encode_prompt(prompt, on_unknown=on_unknown)
     sampling = replace(to_read(job, tokens, length=max_length), temperature=temperature, top_k=top_k, top_p=top_p)
     if job.corpus.layout == "sentences":
         left = sampling.length - len(tokens)
@@ -120,11 +121,23 @@ def generate(request: Request, workers: Workers) -> Iterator[list[str]]:
     return workers.map_in_order(partial(_texts, request), blocks_of(request.count))
 
 
-def write_one_file(request: Request, url: str, workers: Workers, watch: Watch) -> None:
-    """The texts in a file of the format that its name says, which appears whole or not at all."""
-    total = len(blocks_of(request.count))
+def write_one_file(request: Request, url: str, workers: Workers, watch: Watch) -> int:
+    """The texts in a file of the format that its name says, which appears whole or not at all.
+
+    Returns:
+        How many texts hold line breaks, and are several lines where a text should be one.
+    """
+    broken = 0
+
+    def counted() -> Iterator[list[str]]:
+        nonlocal broken
+        for texts in watch(generate(request, workers), len(blocks_of(request.count)), "generating"):
+            broken += sum("\n" in text for text in texts)
+            yield texts
+
     with write_file(url, request.result.run.storage) as file:
-        write_texts(file, url, watch(generate(request, workers), total, "generating"))
+        write_texts(file, url, counted())
+    return broken
 
 
 def write_shards(request: Request, folder: Folder, format_: Format, workers: Workers, watch: Watch) -> int:

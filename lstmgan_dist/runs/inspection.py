@@ -11,8 +11,9 @@ from lstmgan_dist.corpus.manifest import PreparedCorpus, is_prepared, open_corpu
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.storage import Folder
 from lstmgan_dist.training.checkpoint import PROGRESS, Checkpoint, open_checkpoint
-from lstmgan_dist.training.progress import Progress
+from lstmgan_dist.training.progress import HELDOUT_NLL, Progress
 from lstmgan_dist.training.run import EVALUATION, JOB, VERDICT, Run
+from lstmgan_dist.training.run_log import read_metrics
 
 
 def describe(url: str, *, warn: Callable[[str], None]) -> dict[str, Any]:
@@ -90,6 +91,25 @@ def examples(corpus: PreparedCorpus, count: int) -> list[str]:
         return [corpus.tokenizer.decode(tokens[: 100 * count].tolist())]
     rows = itertools.pairwise(offsets[: count + 1])
     return [corpus.tokenizer.decode(tokens[start:stop].tolist()) for start, stop in rows]
+
+
+def told_of_game(run: Run, progress: Progress) -> str | None:
+    """What the game of a run did to the likelihood of held-out text, in a sentence; None before there is a game."""
+    start = progress.likelihood_end(run.job.phases)
+    if start is None or start == progress.step:
+        return None
+    number = next(number for number, ended in enumerate(progress.ended) if ended.step == start)
+    best = progress.ended[number].best
+    before = best.step if best and run.job.phases[number].finish_with == "best" else start
+    nats = {row["step"]: row[HELDOUT_NLL] for row in read_metrics(run.folder) if HELDOUT_NLL in row}
+    if not {before, progress.step} <= nats.keys():
+        return None
+    change = nats[progress.step] - nats[before]
+    return (
+        f"Held-out text has {nats[progress.step]:.4f} nats per token after the game, and had {nats[before]:.4f} before "
+        f"it: {abs(change):.4f} {'worse' if change > 0 else 'better'}. What that is worth, lstmgan evaluate "
+        f"{run.folder} judges."
+    )
 
 
 def _describe_run(run: Run, warn: Callable[[str], None]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def evaluate_players(game: Game, corpus: PreparedCorpus, job: Job, runtime: Runt
     )
     likelihood = heldout_likelihood(game.generator, batches, runtime)
     scalars = {HELDOUT_NLL: likelihood.nll}
-    prompt = corpus.tokenizer.encode(settings.prompt, on_unknown="error")
+    prompt = corpus.tokenizer.encode_prompt(settings.prompt, on_unknown="error")
     # The same noise every time: what changes between two evaluations is the generator alone.
     shown = sample_shared(
         game.generator,

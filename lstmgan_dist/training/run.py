@@ -277,7 +277,7 @@ def check_fit(job: Job, corpus: PreparedCorpus) -> None:
     else:
         TextOrder(split.tokens, rows=batch.size, length=corpus.max_length)
     try:
-        corpus.tokenizer.encode(job.evaluate.prompt, on_unknown="error")
+        corpus.tokenizer.encode_prompt(job.evaluate.prompt, on_unknown="error")
     except UserError as error:
         raise UserError(
             f"evaluate.prompt {job.evaluate.prompt!r} holds what the vocabulary of this text lacks: "

@@ -1,6 +1,6 @@
 import pytest
 
-from lstmgan_dist.corpus.detokenize import join_words
+from lstmgan_dist.corpus.detokenize import join_words, part_words
 from lstmgan_dist.corpus.tokenizers.word import split_words
 
 
@@ -24,6 +24,22 @@ from lstmgan_dist.corpus.tokenizers.word import split_words
 )
 def test_words_and_signs_are_put_together_as_one_writes_them(words: str, text: str):
     assert join_words(words.split()) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("秦川雄帝宅，函谷。", "秦 川 雄 帝 宅 ， 函 谷 。"),
+        ("我们喜欢北京 and more", "我们 喜欢 北京 and more"),
+        ("喜欢我们吗", "喜欢 我们 吗"),
+        ("秦川", "秦 川"),
+        ("no such script.", "no such script ."),
+        ("东京", "东京"),
+    ],
+)
+def test_what_is_written_without_spaces_is_parted_into_known_words(text: str, words: str):
+    known = {*"秦川雄帝宅，函谷。我们喜欢", "我们", "喜欢", "北京", "东京"}
+    assert split_words(part_words(text, known)) == words.split()
 
 
 def test_line_ends_have_no_spaces_around_them():

@@ -204,3 +204,13 @@ def test_a_saved_tokenizer_of_no_kind_of_ours_is_refused():
     other = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0}, unk_token="a"))
     with pytest.raises(UserError, match="of no known kind, character, byte, word or bpe"):
         Tokenizer.from_json(other.to_str().encode())
+
+
+def test_a_prompt_may_be_written_as_texts_come_out():
+    ours = tokenizer_of(["秦 川 雄 帝 宅 ， 函 谷 壮 皇 居 。", "a man"])
+    spaced = ours.encode("函 谷 雄 帝")
+    assert ours.encode_prompt("函谷雄帝") == spaced
+    assert ours.encode_prompt(ours.decode(spaced)) == spaced
+    assert ours.encode_prompt("a man") == ours.encode("a man")
+    with pytest.raises(UserError, match="lacks the word '天'"):
+        ours.encode_prompt("天谷")

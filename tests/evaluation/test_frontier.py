@@ -177,7 +177,7 @@ def test_real_text_wins_and_collapse_and_salad_lose():
     real: dict[float | None, Scores] = {None: point(draw, 4.9, 4.0)}
     found = judged(real, model)
     assert found.word == "better"
-    assert "at equal quality, for no diversity is common to both: more diverse by" in found.sentence
+    assert "at equal quality, for they have too little diversity in common: more diverse by" in found.sentence
     # At 4.9, the model has a reverse LM score of a little more than 4.35.
     assert found.margin is not None
     assert found.margin.low < 0.375 < found.margin.high

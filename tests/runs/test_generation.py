@@ -10,7 +10,9 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
+from lstmgan_dist.cli import app
 from lstmgan_dist.corpus import texts as text_files
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.sampling import BLOCK
@@ -101,6 +103,16 @@ def test_one_file_of_every_format_holds_the_texts_and_is_the_same_every_time(nam
         write_one_file(request(runs), str(tmp_path / folder / name), IN_PROCESS, unwatched)
     assert READERS[name](tmp_path / "one" / name) == expected
     assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_texts_with_line_breaks_are_counted_and_lines_of_text_are_said_not_to_be_texts(runs, tmp_path):
+    asked = request(runs, name="continuous", max_length=40)
+    texts = list(chain.from_iterable(generate(asked, IN_PROCESS)))
+    broken = write_one_file(asked, str(tmp_path / "t.jsonl"), IN_PROCESS, unwatched)
+    assert 0 < broken == sum("\n" in text for text in texts)
+    for name, notes in (("t.txt", 1), ("t.txt.gz", 1), ("t.jsonl", 0)):
+        done = CliRunner().invoke(app, ["generate", str(runs / "continuous"), "--out", str(tmp_path / name)])
+        assert (done.exit_code, done.stderr.count("hold line breaks")) == (0, notes), done.output
 
 
 def test_a_compression_that_is_not_written_is_refused():

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
-from lstmgan_dist.corpus.detokenize import join_words
+from lstmgan_dist.corpus.detokenize import join_words, part_words
 from lstmgan_dist.corpus.pieces import MOST_DISTINCT, PieceCounter, PieceTokenizer
 from lstmgan_dist.corpus.settings import TokenizerSettings
-from lstmgan_dist.corpus.tokenizer import UNKNOWN, Counted, most_frequent, splitter_at, whole_tokens
+from lstmgan_dist.corpus.tokenizer import UNKNOWN, Counted, OnUnknown, most_frequent, splitter_at, whole_tokens
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.tokens import UNKNOWN_ID
 
@@ -50,6 +50,10 @@ class WordTokenizer(PieceTokenizer):
                 "set corpus.tokenizer.vocabulary_size, 50000 for example."
             )
         return word_tokenizer(words, lower=settings.lower)
+
+    def encode_prompt(self, text: str, *, on_unknown: OnUnknown = "error") -> list[int]:
+        """As of every kind; a script without spaces may be written without, as texts come out."""
+        return self.encode(part_words(text, self._vocabulary), on_unknown=on_unknown)
 
     def _text_of(self, ids: Sequence[int]) -> str:
         return join_words([self.tokens[token] for token in ids])
