@@ -92,19 +92,7 @@ def compare(
         for one in everyone
         for temperature in (settings.temperatures if one.about.kind != "real text" else (None,))
     ]
-    # Real text first: where models learn too little from it, nobody needs to wait for the others to know that.
-    control = {task for task in tasks if task.sampler == REAL_TEXT}
-    found: dict[Task, Measurement] = {}
-    knowledge = math.nan
-    for task, measurement in sweep(
-        bench, everyone, sorted(tasks, key=lambda task: task not in control), archive, workers, watch
-    ):
-        found[task] = measurement
-        if task in control and control <= found.keys():
-            knowledge = _knowledge(bench, [found[one] for one in control])
-            if knowledge < frontier.LEAST_KNOWLEDGE:
-                say(doubt_about_samples(bench, knowledge))
-    measured = {task: found[task] for task in tasks}
+    measured, knowledge = _measure(bench, everyone, tasks, archive, workers, watch, say)
     curves = frontier.curves(_scores(measured), tokens_of(join_texts(bench.test)))
     pairs = [*pairs, *((one.about.name, REAL_TEXT) for one in contestants)]
     places = tuple(_places(measured, curves))
@@ -116,7 +104,7 @@ def compare(
         coverage=tuple(_coverage(measured)),
         curves=(),
         protocol=protocol(corpus, held_out, bench, settings.seeds, _explanations(places)),
-        warnings=tuple(_warnings(held_out, bench.judges, places[-1], samples, settings)),
+        warnings=tuple(_warnings(held_out, bench, places[-1], knowledge, settings)),
     )
 
 
@@ -181,10 +169,33 @@ def _bench(
     )
 
 
-def _knowledge(bench: Bench, of_real_text: Sequence[Measurement]) -> float:
-    """What reverse models of real text know beyond the frequencies of words, nats a token."""
-    tokens = tokens_of(join_texts(bench.test)).sum()
-    return float(np.mean([one.by_frequency_R.mean() - one.reverse_RN.sum(1).mean() / tokens for one in of_real_text]))
+def _measure(
+    bench: Bench,
+    everyone: Sequence[Contestant],
+    tasks: Sequence[Task],
+    archive: Archive,
+    workers: Workers,
+    watch: Watch,
+    say: Callable[[str], None],
+) -> tuple[dict[Task, Measurement], float]:
+    """What is measured of each task, and what reverse models of real text know beyond the frequencies of words.
+
+    Real text comes first: where models learn too little from it, nobody needs to wait for the others to be told.
+    """
+    control = {task for task in tasks if task.sampler == REAL_TEXT}
+    found: dict[Task, Measurement] = {}
+    knowledge, tokens = math.nan, tokens_of(join_texts(bench.test)).sum()
+    real_first = sorted(tasks, key=lambda task: task not in control)
+    for task, measurement in sweep(bench, everyone, real_first, archive, workers, watch):
+        found[task] = measurement
+        if task in control and control <= found.keys():
+            learnt = [
+                found[one].by_frequency_R.mean() - found[one].reverse_RN.sum(1).mean() / tokens for one in control
+            ]
+            knowledge = float(np.mean(learnt))
+            if knowledge < frontier.LEAST_KNOWLEDGE:
+                say(doubt_about_samples(bench, knowledge))
+    return {task: found[task] for task in tasks}, knowledge
 
 
 def _by_place(measured: Mapping[Task, Measurement]) -> dict[tuple[str, float | None], list[Measurement]]:
@@ -257,15 +268,15 @@ def _explanations(places: Iterable[Place]) -> list[Explanation]:
     return list(dict.fromkeys(metric.explained for name, metric in METRICS.items() if name in measured))
 
 
-def _warnings(
-    held_out: HeldOut, judges: tuple[Judge, Judge], real: Place, samples: int, settings: Thoroughness
-) -> Iterator[str]:
-    """What a reader must know first. real: the real text's place."""
-    if samples < settings.samples:
+def _warnings(held_out: HeldOut, bench: Bench, real: Place, knowledge: float, settings: Thoroughness) -> Iterator[str]:
+    """What a reader must know first. real: the real text's place. knowledge: of models of as much real text."""
+    if bench.samples < settings.samples:
         yield (
-            f"{samples:,} samples of each sampler are used instead of {settings.samples:,}: the training text has no "
-            "more sentences to compare with."
+            f"{bench.samples:,} samples of each sampler are used instead of {settings.samples:,}: the training text "
+            "has no more sentences to compare with."
         )
+    if knowledge < frontier.LEAST_KNOWLEDGE:
+        yield doubt_about_samples(bench, knowledge)
     fewest = min(map(len, held_out.judge))
     if fewest < FEW_TEXTS:
         yield (
@@ -273,7 +284,7 @@ def _warnings(
             "makes sharper judgements."
         )
     on_training_text = real.figures["lm"].value
-    on_heldout_text = float(np.mean([np.log(judge.perplexity) for judge in judges]))
+    on_heldout_text = float(np.mean([np.log(judge.perplexity) for judge in bench.judges]))
     if abs(on_training_text - on_heldout_text) > _DIFFERENT_TEXT:
         yield (
             "Training text and held-out text differ: the judges give real training sentences "

@@ -58,9 +58,8 @@ def _without_evidence(sampler: str, reference: str, found: Margin, numbers: str)
     assert found.visible is not None
     if found.knowledge < LEAST_KNOWLEDGE:
         return (
-            f"There is too little evidence to tell {sampler} and {reference} apart at {numbers}, but models that learn "
-            f"as much real text as there are samples know only {max(0.0, found.knowledge):.2f} nats a token more than "
-            "the frequencies of words, so that all texts look alike to them: take more samples (--samples)."
+            f"There is too little evidence to tell {sampler} and {reference} apart at {numbers}, but models of so few "
+            "samples see little difference between any texts."
         )
     times = (found.visible / MATTERS) ** 2
     more = []

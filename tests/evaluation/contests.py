@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +48,7 @@ def hold(
     recipe: Recipe = SMALL,
     validation: int = 300,
     folder: str = "judges",
+    say: Callable[[str], None] = print,
 ) -> ContestFindings:
     """All of them, with one seed, as `lstmgan evaluate` judges runs; figures are kept in a folder of the corpus."""
     contestants = [Contestant(Sampler(name, "run"), source, name) for name, source in sources.items()]
@@ -67,4 +68,5 @@ def hold(
         workers=IN_PROCESS,
         watch=lambda items, total, description: iter(items),
         device="cpu",
+        say=say,
     )

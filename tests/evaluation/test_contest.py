@@ -1,5 +1,6 @@
 """Samplers of which it is known who is better, judged from beginning to end by models that learn in a second."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -153,6 +154,27 @@ def test_ten_seeds_of_one_model_have_intervals_that_hold_the_truth(corpus, gener
 def test_too_few_samples_are_refused_with_the_number_needed(corpus, generator):
     with pytest.raises(UserError, match=r"250 samples are too few.*--samples must be 300 or more"):
         found(corpus, {"model": GeneratorSource(generator, Sampling(40))}, samples=250)
+
+
+class NotYet:
+    """Nobody should have to wait for it."""
+
+    def draw(self, temperature, *, count, seed, device):
+        raise KeyboardInterrupt
+
+    def nll(self, texts, temperature, device):
+        return None
+
+
+def test_samples_that_teach_too_little_are_told_before_the_wait_with_how_many_would_do(corpus):
+    said = []
+    with pytest.raises(KeyboardInterrupt):
+        found(corpus, {"model": NotYet()}, samples=300, temperatures=(1.0,), folder="few", say=said.append)
+    told = re.search(r"300 samples are few: .* know only (0\.\d\d) nats .*: about ([\d,]+) would do", said[0])
+    assert told, said
+    assert float(told[1]) < 0.5
+    enough = int(told[2].replace(",", ""))
+    assert 300 < enough <= len(training_texts(corpus, 10**6))
 
 
 def test_a_judge_that_learns_nothing_is_refused_with_its_perplexity(corpus, generator):
