@@ -10,7 +10,9 @@ from contextlib import nullcontext
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from lstmgan_dist.cli import app
 from lstmgan_dist.config import Frontier
 from lstmgan_dist.corpus.prepare import JUDGES
 from lstmgan_dist.errors import UserError
@@ -63,6 +65,27 @@ def judged(*runs, settings=SETTINGS):
 
 def unwatched(items, total, description):
     return iter(items)
+
+
+@pytest.mark.slow
+def test_an_evaluation_that_is_stopped_says_what_is_kept_and_finds_it_again(run, monkeypatch):
+    arguments = ["evaluate", run.folder.url, "--temperatures", "1", "--seeds", "2", "--samples", "300"]
+    measure, measured = sweep.measure, []
+
+    def stop_at_the_third(bench, sources, task):
+        measured.append(task)
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+        return measure(bench, sources, task)
+
+    monkeypatch.setattr(sweep, "measure", stop_at_the_third)
+    stopped = CliRunner().invoke(app, arguments)
+    assert stopped.exit_code == 130, stopped.output
+    assert "What was measured so far is kept with the corpus: the same command goes on" in stopped.stderr
+    again = CliRunner().invoke(app, arguments)
+    assert again.exit_code == 0, again.output
+    assert len(measured) == 3 + 4  # three samplers with two seeds, of which two were kept
+    assert measured[3] == measured[2]
 
 
 @pytest.mark.slow
