@@ -11,6 +11,7 @@ import logging
 import math
 import random
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,6 +32,22 @@ class UploadedBeforeError(Exception):
     """An upload was completed by a request whose answer got lost."""
 
 
+# Errors of aiohttp, botocore and fsspec when an answer ends before its length, or is not what the storage has stored.
+_BREAKS, _DIFFERS = "the connection breaks in the middle of an answer", "an answer does not match its checksum"
+_NOT_WHOLE = {
+    "FlexibleChecksumError": _DIFFERS,
+    "ClientConnectionError": _BREAKS,
+    "ClientConnectionResetError": _BREAKS,
+    "ClientOSError": _BREAKS,
+    "ClientPayloadError": _BREAKS,
+    "ConnectionResetError": _BREAKS,
+    "FSTimeoutError": _BREAKS,
+    "IncompleteRead": _BREAKS,
+    "IncompleteReadError": _BREAKS,
+    "ResponseStreamingError": _BREAKS,
+    "ServerDisconnectedError": _BREAKS,
+}
+
 # Codes of what passes that come with a status of their own.
 _PASSING_CODES = {
     "BadDigest",
@@ -43,6 +60,34 @@ _PASSING_CODES = {
     "TooManyRequests",
     "XAmzContentSHA256Mismatch",
 }
+
+
+def read_whole(read: Callable[[], list[bytes]], lengths: Sequence[int], address: str, settings: Storage) -> list[bytes]:
+    """Parts of objects, read again while they break off or are not of these lengths.
+
+    botocore's retries end when an answer begins, and what breaks comes after that.
+
+    Raises:
+        OSError: when patience is at an end, with the reason.
+    """
+    wanted, wait, began, attempts = list(lengths), _FIRST_WAIT_SECONDS, math.nan, 0
+    while True:
+        attempts += 1
+        try:
+            parts = read()
+            if [len(part) for part in parts] == wanted:
+                return parts
+            reason = f"the storage gives {sum(map(len, parts)):,} bytes of {sum(wanted):,}"
+        except Exception as error:
+            if type(error).__name__ not in _NOT_WHOLE:
+                raise
+            reason = _NOT_WHOLE[type(error).__name__]
+        now = time.monotonic()
+        began = now if attempts == 1 else began
+        if now - began >= settings.patience:
+            raise OSError(errno.EIO, f"{reason} (tried {attempts} times in {now - began:.0f} s)", address)
+        time.sleep(min(wait, began + settings.patience - now))
+        wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
 
 
 class Patience:

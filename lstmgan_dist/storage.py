@@ -18,6 +18,7 @@ from fsspec.implementations.local import LocalFileSystem
 from lstmgan_dist.addresses import path_of, scheme_of
 from lstmgan_dist.drivers import is_object_store, resolve
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.objects import open_object, read_parts
 from lstmgan_dist.retries import UploadedBeforeError
 from lstmgan_dist.storage_errors import reporting
 from lstmgan_dist.storage_settings import Storage
@@ -43,8 +44,6 @@ WRITE_PROBE = ".lstmgan-write-probe"
 
 # What is larger is sent in parts of this many bytes, each of which is sent again on its own. S3 takes 10,000 of them.
 _PART_BYTES = 32 * 2**20
-_READ_BYTES = 16 * 2**20
-_READ_AHEAD_BYTES = 4 * 2**20
 
 
 class Folder:
@@ -126,7 +125,7 @@ class Folder:
     def open(self, name: str) -> IO[bytes]:
         """A file to read, seekable; range reads where it is remote."""
         with self._reporting(name):
-            return _open(self._filesystem, self._at(name), self.path(name))
+            return open_object(self._filesystem, self._at(name), self.path(name), self.storage)
 
     def read(self, name: str) -> bytes:
         """A whole file."""
@@ -186,13 +185,9 @@ class Folder:
 
     def read_ranges(self, ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
         """Parts (name, first byte, byte behind the last) of files, fetched side by side where the storage can."""
-        with self._reporting(ranges[0][0] if len(ranges) == 1 else ""):
-            return self._filesystem.cat_ranges(
-                [self._at(name) for name, _, _ in ranges],
-                [start for _, start, _ in ranges],
-                [stop for _, _, stop in ranges],
-                on_error="raise",
-            )
+        places = [(self._at(name), start, stop) for name, start, stop in ranges]
+        name = ranges[0][0] if len(ranges) == 1 else ""
+        return read_parts(self._filesystem, places, self.path(name) if name else self.url, self.storage)
 
     def write(self, name: str, content: bytes) -> None:
         """A whole file, atomically; the parts of a large one are sent side by side."""
@@ -327,7 +322,7 @@ def open_file(url: str, storage: Storage = BY_ENVIRONMENT) -> IO[bytes]:
     """A file, by its address, to read from beginning to end or with seeks."""
     filesystem, path = resolve(url, storage)
     with reporting(url, filesystem):
-        return _open(filesystem, path, url)
+        return open_object(filesystem, path, url, storage)
 
 
 def file_size(url: str, storage: Storage = BY_ENVIRONMENT) -> int:
@@ -345,56 +340,3 @@ def content_mark(url: str, storage: Storage = BY_ENVIRONMENT) -> str:
             return sha256_of(file)
     with reporting(url, filesystem):
         return str(filesystem.ukey(path))
-
-
-def _open(filesystem: Any, path: str, address: str) -> IO[bytes]:
-    if not is_object_store(filesystem):
-        return filesystem.open(path, "rb")
-    return io.BufferedReader(_Object(filesystem, path, address), _READ_AHEAD_BYTES)
-
-
-class _Object(io.RawIOBase):
-    """An object to read, in ranges that are each fetched again when they break half-way."""
-
-    def __init__(self, filesystem: Any, path: str, address: str) -> None:
-        entry = filesystem.info(path)
-        if entry["type"] != "file":
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), address)
-        self._filesystem, self._path, self.name = filesystem, path, address
-        self._size, self._position = int(entry["size"]), 0
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move, without a request."""
-        self._position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        """The next bytes, in one request."""
-        content = self._fetch(min(self._position + len(buffer), self._size))
-        buffer[: len(content)] = content
-        return len(content)
-
-    def readall(self) -> bytes:
-        """The rest, in several requests side by side if it is long."""
-        return self._fetch(self._size)
-
-    def _fetch(self, stop: int) -> bytes:
-        starts = range(self._position, stop, _READ_BYTES)
-        if not starts:
-            return b""
-        stops = [min(start + _READ_BYTES, stop) for start in starts]
-        with reporting(self.name, self._filesystem):
-            parts = self._filesystem.cat_ranges([self._path] * len(stops), list(starts), stops, on_error="raise")
-        content = b"".join(parts)
-        if len(content) != stop - self._position:
-            raise OSError(errno.EIO, f"the storage gives {len(content)} bytes of {stop - self._position}", self.name)
-        self._position = stop
-        return content

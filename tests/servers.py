@@ -38,7 +38,7 @@ READ_ONLY = (
     '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3:Get*", "s3:List*"], "Resource": "*"}]}'
 )
 
-Fault = Literal[429, 500, 503, "timeout", "reset", "cut", "lost"]
+Fault = Literal[429, 500, 503, "timeout", "reset", "cut", "lost", "short", "flip"]
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,8 @@ def faulty_proxy(
 
     kinds: 429, 500 and 503 are answered by the proxy; "timeout" takes the request and stays silent for `hold_s`
     seconds; "reset" resets the connection before the request reaches the server, "lost" after it took effect there,
-    and "cut" in the middle of the answer.
+    and "cut" in the middle of the answer. What is asked for comes half, with a length that fits, by "short", and with
+    its last bit turned by "flip".
     """
     faults = Faults(share, seed, kinds, hold_s)
     address = urlsplit(target.endpoint)
@@ -265,6 +266,10 @@ class _Handler(BaseHTTPRequestHandler):
             if fault == "lost":
                 self._reset()
             else:
+                if self.command == "GET" and fault == "short":
+                    content = content[: len(content) // 2]
+                if self.command == "GET" and fault == "flip" and content:
+                    content = content[:-1] + bytes([content[-1] ^ 1])
                 self._answer(status, headers, content, cut=fault == "cut")
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import pytest
 
-from lstmgan_dist import storage
+from lstmgan_dist import objects, storage
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.storage import Folder, content_mark, file_size, matching_files, open_file
 from lstmgan_dist.storage_settings import Storage
@@ -189,7 +189,7 @@ def test_nothing_is_lost_when_one_request_in_four_fails_in_any_way(server):
 @pytest.mark.parametrize("kind", [503, "timeout", "reset", "cut", "lost"])
 def test_objects_in_parts_survive_every_kind_of_fault(server, kind, monkeypatch):
     monkeypatch.setattr(storage, "_PART_BYTES", 5 * 2**20)
-    monkeypatch.setattr(storage, "_READ_BYTES", 4 * 2**20)
+    monkeypatch.setattr(objects, "_READ_BYTES", 4 * 2**20)
     content = LARGE[: 13 * 2**20]
     with faulty_proxy(server, share=0.2, seed=4, kinds=[kind]) as proxy, proxy.as_environment():
         folder = Folder(f"{server.url}/large-faults", Storage(timeout=1))
@@ -227,6 +227,35 @@ def test_an_end_of_patience_names_the_address_and_the_reason(server):
                 assert raised.value.filename.startswith(f"{server.url}/broken/")
             proxy.fail(0)
             assert folder.list() == ["earlier.txt"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "reading"),
+    [
+        ("cut", "the connection breaks in the middle of an answer", "a file"),
+        ("short", r"(the storage gives [\d,]+ bytes of [\d,]+|an answer does not match its checksum)", "ranges"),
+    ],
+)
+def test_an_answer_that_is_never_whole_is_asked_for_as_long_as_patience_lasts(server, kind, reason, reading):
+    content = LARGE[: 2**20]
+    with faulty_proxy(server, share=0, kinds=[kind]) as proxy, proxy.as_environment():
+        folder = Folder(f"{server.url}/half-answers", Storage(timeout=2, patience=3))
+        folder.write("a.bin", content)
+        file = folder.open("a.bin")
+
+        def read():
+            if reading == "a file":
+                return file.read() == content
+            return folder.read_ranges([("a.bin", 0, 1000), ("a.bin", 50, 90)]) == [content[:1000], content[50:90]]
+
+        proxy.fail(1)
+        with pytest.raises(OSError, match=rf"{reason} \(tried \d+ times in [3-9] s\)") as raised:
+            read()
+        assert str(raised.value.filename).startswith(f"{server.url}/half-answers")
+        timer = threading.Timer(1, proxy.fail, [0])
+        timer.start()
+        assert read()
+        timer.join()
 
 
 def test_a_storage_that_fails_half_way_through_an_upload_keeps_the_earlier_object(server):

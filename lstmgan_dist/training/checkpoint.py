@@ -112,7 +112,7 @@ class Checkpoints:
             known = ", ".join(map(str, self.steps())) or "none"
             raise UserError(f"{self.folder} has no checkpoint of step {step}: there are {known}.")
         try:
-            return _verified(step, self.folder / _name(step))
+            return _verified_again(step, self.folder / _name(step))
         except BadCheckpointError as error:
             raise UserError(f"The checkpoint {self.folder.path(_name(step))} cannot be used: {error}.") from error
 
@@ -124,7 +124,7 @@ class Checkpoints:
         """The whole checkpoints, the newest first; see `newest`."""
         for step in reversed(self.steps()):
             try:
-                yield _verified(step, self.folder / _name(step))
+                yield _verified_again(step, self.folder / _name(step))
             except BadCheckpointError as error:
                 warn(f"Passing over the checkpoint {self.folder.path(_name(step))}: {error}.")
 
@@ -149,7 +149,7 @@ def open_checkpoint(folder: Folder) -> Checkpoint:
         UserError: if it is not whole.
     """
     try:
-        return _verified(int(folder.name.removeprefix("step-")), folder)
+        return _verified_again(int(folder.name.removeprefix("step-")), folder)
     except (BadCheckpointError, ValueError) as error:
         raise UserError(f"{folder} is not a whole checkpoint: {error}.") from error
 
@@ -160,6 +160,14 @@ def _name(step: int) -> str:
 
 def _serialise(tensors: Tensors) -> bytes:
     return safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
+
+
+def _verified_again(step: int, folder: Folder) -> Checkpoint:
+    """The checkpoint in a folder; where it seems damaged it is read again, for it may be the reading that failed."""
+    try:
+        return _verified(step, folder)
+    except BadCheckpointError:
+        return _verified(step, folder)
 
 
 def _verified(step: int, folder: Folder) -> Checkpoint:

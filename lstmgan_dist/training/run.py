@@ -175,6 +175,11 @@ class Run:
             raise UserError(f"--checkpoint {which}: write best, latest, likelihood or the number of a step.")
         latest = self.checkpoints.newest(warn=say)
         if latest is None:
+            damaged = len(self.checkpoints.steps())
+            if damaged:
+                raise UserError(
+                    f"None of the {damaged} checkpoints of {self.folder} can be used: restore them, or train it anew."
+                )
             raise UserError(f"{self.folder} has no checkpoint yet: let lstmgan train run until the first one.")
         progress = Progress.of(latest)
         start, best = progress.likelihood_end(self.job.phases), progress.best_of_last_phase

@@ -315,7 +315,10 @@ class _Training:
             self.run.checkpoints.save(step, sections, progress)
             if self.is_reopened:
                 self.run.checkpoints.delete_after(step)
-            self.run.checkpoints.prune(protected)
+            try:
+                self.run.checkpoints.prune(protected)
+            except OSError as error:  # it is tried again after the next one
+                self.screen.say(f"Older checkpoints stay for now: {error.filename}: {error.strerror}.")
 
         self.commits.start(commit)
 

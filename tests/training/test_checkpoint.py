@@ -1,5 +1,6 @@
 """A checkpoint is either whole or absent."""
 
+import io
 import pickle
 
 import pytest
@@ -120,3 +121,22 @@ def test_an_unknown_step_is_answered_with_the_known_ones(checkpoints):
     save(checkpoints, 4)
     with pytest.raises(UserError, match="no checkpoint of step 5: there are 4"):
         checkpoints.open(5)
+
+
+def test_a_checkpoint_is_read_again_before_it_is_passed_over(checkpoints, monkeypatch):
+    for step in (1, 2):
+        save(checkpoints, step)
+    read, faults = Folder.open, iter([True])
+
+    def open_once_wrongly(folder, name):
+        file = read(folder, name)
+        if name == "generator.safetensors" and next(faults, False):
+            content = file.read()
+            return io.BytesIO(content[:-1] + bytes([content[-1] ^ 1]))
+        return file
+
+    monkeypatch.setattr(Folder, "open", open_once_wrongly)
+    said = []
+    found = checkpoints.newest(warn=said.append)
+    assert found is not None
+    assert (found.step, said, next(faults, None)) == (2, [], None)

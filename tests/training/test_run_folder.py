@@ -1,5 +1,6 @@
 """A run is an address: local or behind a URL, with nothing else needed to act on it."""
 
+import errno
 import json
 import os
 import subprocess
@@ -9,7 +10,10 @@ from itertools import chain
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from lstmgan_dist.cli import app
+from lstmgan_dist.config import dump_job
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.sample_sources import GeneratorSource
 from lstmgan_dist.evaluation.sampling import Sampling
@@ -19,6 +23,7 @@ from lstmgan_dist.runs.generation import generate, request_texts
 from lstmgan_dist.runs.result import load_result
 from lstmgan_dist.runtime.tasks import IN_PROCESS
 from lstmgan_dist.storage import Folder
+from lstmgan_dist.training.checkpoint import Checkpoints
 from lstmgan_dist.training.run import Run
 from lstmgan_dist.training.run_log import read_metrics
 from tests.cases import cases
@@ -175,3 +180,34 @@ def test_job_as_resolved_is_in_the_run(text, tmp_path):
     run_job(job_of(SENTENCES, text, "phases=[{kind: likelihood, steps: 1}]"), tmp_path)
     assert Run.open(str(tmp_path)).job.batch.size == 8
     assert json.loads((tmp_path / "corpus.json").read_text())["fingerprint"]
+
+
+def test_a_run_none_of_whose_checkpoints_can_be_read_is_not_said_to_have_none(text, tmp_path):
+    run, _ = run_job(job_of(SENTENCES, text, "phases=[{kind: likelihood, steps: 3}]"), tmp_path / "run")
+    steps = run.checkpoints.steps()
+    for step in steps:
+        (tmp_path / f"run/checkpoints/step-{step:08d}/generator.safetensors").write_bytes(b"torn")
+    with pytest.raises(UserError, match=rf"None of the {len(steps)} checkpoints of .* can be used"):
+        load(tmp_path / "run")
+
+
+def test_checkpoints_that_cannot_be_deleted_do_not_end_a_training(text, tmp_path, monkeypatch):
+    job = job_of(SENTENCES, text, "phases=[{kind: likelihood, steps: 6}]", "checkpoint={every: 2 steps, keep: 1}")
+    run, _ = run_job(job, tmp_path / "usual")
+
+    def refuse(checkpoints, protected):
+        raise OSError(errno.EIO, "2 files could not be deleted", "checkpoints/step-00000002")
+
+    monkeypatch.setattr(Checkpoints, "prune", refuse)
+    done = CliRunner().invoke(app, ["train", write(tmp_path / "job.yaml", job), "--run", str(tmp_path / "run")])
+    assert done.exit_code == 0, done.output
+    assert "Older checkpoints stay for now: checkpoints/step-00000002: 2 files could not be deleted." in done.output
+    kept = Run.open(str(tmp_path / "run")).checkpoints
+    assert len(kept.steps()) > len(run.checkpoints.steps())
+    newest = (checkpoints.newest(warn=print) for checkpoints in (run.checkpoints, kept))
+    assert len({checkpoint.digest("generator") for checkpoint in newest if checkpoint}) == 1
+
+
+def write(path, job):
+    path.write_text(dump_job(job))
+    return str(path)
