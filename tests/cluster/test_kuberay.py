@@ -146,13 +146,26 @@ def test_a_retried_job_resumes_with_the_workers_that_its_pods_hold():
         assert float(parameters["cpus_per_worker"]) < int(limits["cpu"]), "the raylet works too"
 
 
+def test_a_job_begins_with_the_workers_that_last_and_takes_in_spot_ones_as_they_come():
+    """KubeRay submits when all pods are ready that a group's `replicas` say; others the autoscaler adds."""
+    cluster = manifests("rayjob.yaml")[0]["spec"]["rayClusterSpec"]
+    at_first = {group["groupName"]: group["replicas"] for group in cluster["workerGroupSpecs"]}
+    assert at_first == {"lasting": 1, "spot": 0}
+    assert cluster["enableInTreeAutoscaling"]
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_pods_have_time_to_drain_and_are_replaced_not_restarted(name):
+    for what, pod in pods(manifests(name)[0]):
+        assert pod["restartPolicy"] == "Never", "the autoscaler replaces pods; a restarted one would be a new node"
+        assert what == "submitter" or pod["terminationGracePeriodSeconds"] >= 60, "Ray drains a node for up to 30 s"
+
+
 def test_the_long_lived_cluster_grows_and_shrinks():
     spec = manifests("raycluster.yaml")[0]["spec"]
     assert spec["enableInTreeAutoscaling"]
     assert spec["autoscalerOptions"]["idleTimeoutSeconds"] >= 120
     assert all(group["minReplicas"] == 0 for group in spec["workerGroupSpecs"])
-    for _, pod in pods(manifests("raycluster.yaml")[0]):
-        assert pod["restartPolicy"] == "Never", "the autoscaler replaces pods; a restarted one would be a new node"
 
 
 def test_the_service_reaches_tensorboard():

@@ -41,6 +41,12 @@ def test_clusters_ask_for_a_token_and_keep_workers_off_the_head(path):
     assert "--port=6379" in head
 
 
+def test_machines_of_ones_own_are_started_by_the_autoscaler_that_starts_them():
+    """The second version ends in "Adding 1 nodes to satisfy min count" every 5 s, without a connection."""
+    _, start = load(CLUSTER / "ray-up/on-premises.yaml")["head_start_ray_commands"]
+    assert start.startswith("RAY_enable_autoscaler_v2=0 ray start --head ")
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_gloo_and_nccl_are_told_one_interface(path):
     options = " ".join(load(path)["docker"]["run_options"])
