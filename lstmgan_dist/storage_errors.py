@@ -63,7 +63,7 @@ def _reported(error: Exception, address: str, filesystem: Any) -> OSError | None
     if isinstance(error, OSError) and error.filename:
         return None
     code, message = _reason(error)
-    if code == "403" and hasattr(filesystem, "call_s3"):
+    if code in ("400", "403") and hasattr(filesystem, "call_s3"):
         # An answer to HEAD has no room for the reason; the same refusal of a listing does.
         try:
             filesystem.call_s3("list_objects_v2", Bucket=filesystem.split_path(address)[0], MaxKeys=1)

@@ -30,3 +30,22 @@ def test_what_no_driver_raised_or_names_its_file_already_passes(error):
     with pytest.raises(type(error)) as raised, reporting("s3://bucket/a.txt"):
         raise error
     assert raised.value is error
+
+
+class Expired:
+    """A storage whose listings say why its answers to HEAD refuse."""
+
+    def split_path(self, address):
+        return "bucket", "a.txt", None
+
+    def call_s3(self, operation, **arguments):
+        raise StorageAnswerError("ExpiredToken", "The provided token has expired.")
+
+
+@pytest.mark.parametrize("code", ["400", "403"])
+def test_a_refusal_without_a_reason_is_asked_for_it(code):
+    with (
+        pytest.raises(OSError, match="credentials have expired: renew them"),
+        reporting("s3://bucket/a.txt", Expired()),
+    ):
+        raise StorageAnswerError(code, "Bad Request")
