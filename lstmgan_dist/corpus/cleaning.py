@@ -47,8 +47,8 @@ def clean(chunk: Chunk, settings: Corpus) -> Rows:
     """The texts of a chunk that are fit for use: a pure function.
 
     Sentences lose the white space around them, and those that are empty then are left out; if so set, lines are cut
-    into sentences. Text that is not valid
-    UTF-8 or holds NUL, and sentences of more than LONGEST_SENTENCE_BYTES, are dealt with as the settings say.
+    into sentences. Text that is not valid UTF-8 or holds NUL, and sentences of more than LONGEST_SENTENCE_BYTES, are
+    dealt with as the settings say.
 
     Raises:
         UserError: with file and line, if the settings want an error.

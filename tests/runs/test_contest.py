@@ -68,7 +68,8 @@ def unwatched(items, total, description):
 
 
 @pytest.mark.slow
-def test_an_evaluation_that_is_stopped_says_what_is_kept_and_finds_it_again(run, monkeypatch):
+def test_an_evaluation_that_is_stopped_says_what_is_kept_and_finds_it_again(lines, tmp_path, monkeypatch):
+    run, _ = run_job(job_of(SENTENCES, lines, *TRAINED), tmp_path / "game")
     arguments = ["evaluate", run.folder.url, "--temperatures", "1", "--seeds", "2", "--samples", "300"]
     measure, measured = sweep.measure, []
 
