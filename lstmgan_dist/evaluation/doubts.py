@@ -7,11 +7,11 @@ tell before anything is trained how much text is missing.
 from __future__ import annotations
 
 from lstmgan_dist.corpus.manifest import PreparedCorpus
-from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.bench import SHARES, Bench
 from lstmgan_dist.evaluation.counting import known_by_pairs, texts_that_teach
 from lstmgan_dist.evaluation.frontier import LEAST_KNOWLEDGE
-from lstmgan_dist.evaluation.heldout import FEW_TEXTS, LEAST_TEXTS, divide, validation_rows
+from lstmgan_dist.evaluation.heldout import FEW_TEXTS, LEAST_TEXTS, unseen_halves, validation_rows
+from lstmgan_dist.evaluation.judge import SMALLER_VOCABULARY
 from lstmgan_dist.evaluation.texts import join_texts
 
 # What text can spare.
@@ -19,7 +19,6 @@ _MOST_HELD_OUT = 0.3
 _ABOUT_MOST_HELD_OUT = 0.28  # which sentence is held out is drawn
 # Where pairs know less than this, nats a token, a judge has hardly learnt anything: see `judge.LEAST_LEARNT`.
 _LEAST_TAUGHT = 0.2
-_SMALLER = "a smaller vocabulary (corpus.tokenizer.min_count, or the kind bpe)"
 
 
 def doubt_about_judges(corpus: PreparedCorpus, most_sequences: int) -> str | None:
@@ -31,11 +30,11 @@ def doubt_about_judges(corpus: PreparedCorpus, most_sequences: int) -> str | Non
         return None
     if each < LEAST_TEXTS:
         outcome = "too few to learn from, so that this run can never be judged (lstmgan evaluate)"
-    elif _teach(corpus, validation) >= _LEAST_TAUGHT:
+    elif known_by_pairs(*unseen_halves(corpus, validation), corpus.tokenizer.vocabulary_size) >= _LEAST_TAUGHT:
         outcome = "few, so that verdicts may end in too little evidence"
     else:
         outcome = "too few for words as different as these, so that judging may be refused (lstmgan evaluate)"
-        or_else = f", or {_SMALLER}"
+        or_else = f", or {SMALLER_VOCABULARY}"
     rows = held_out.rows + train.rows
     share, wanted_share = held_out.rows / rows, 3 * FEW_TEXTS / rows
     if wanted_share <= _MOST_HELD_OUT:
@@ -50,15 +49,6 @@ def doubt_about_judges(corpus: PreparedCorpus, most_sequences: int) -> str | Non
     )
 
 
-def _teach(corpus: PreparedCorpus, validation: int) -> float:
-    """What pairs of words know that have learnt what a judge would, nats a token."""
-    try:
-        parts = divide(corpus, validation=validation, most=2 * FEW_TEXTS)
-    except UserError:  # most of it is training text, too
-        return 0.0
-    return known_by_pairs(parts.judge[0], parts.test[1], corpus.tokenizer.vocabulary_size)
-
-
 def doubt_about_samples(bench: Bench, knowledge: float) -> str:
     """That so many samples teach reverse models too little, and how many would do.
 
@@ -71,7 +61,7 @@ def doubt_about_samples(bench: Bench, knowledge: float) -> str:
     if enough is not None and SHARES * enough <= len(bench.training):
         way = f"about {SHARES * enough:,} would do (--samples)"
     else:
-        way = f"more would need more training text, for as many of it are compared with; or take {_SMALLER}"
+        way = f"more would need more training text, for as many of it are compared with; or take {SMALLER_VOCABULARY}"
     return (
         f"{bench.samples:,} samples are few: models that learn as many real texts know only {max(0.0, knowledge):.2f} "
         "nats a token more than the frequencies of words, so that all texts look much alike to them, and verdicts may "

@@ -81,8 +81,7 @@ def divide(corpus: PreparedCorpus, *, validation: int, most: int, more: Texts | 
     known = np.isin(marks_N, fingerprints(seen)) | _in_training(corpus, marks_N)
     if more is not None:
         _refuse_seen(known[len(known) - len(more) :])
-    second = (marks_N & np.uint64(1)).astype(bool)
-    halves = [~second, second]
+    halves = _halves(marks_N)
     judge = [rest.take(half & ~known) for half in halves]
     fewest = min(map(len, judge))
     if fewest < LEAST_TEXTS:
@@ -101,6 +100,19 @@ def divide(corpus: PreparedCorpus, *, validation: int, most: int, more: Texts | 
     )
     _check_apart(corpus, parts)
     return parts
+
+
+def unseen_halves(corpus: PreparedCorpus, validation: int) -> tuple[Texts, Texts]:
+    """Both halves of the held-out text behind validation, all of it in memory, with what training text has of them."""
+    rest = join_texts([*_texts_of(corpus, "heldout", range(validation, corpus.splits["heldout"].rows))])
+    first, second = _halves(fingerprints(rest))
+    return rest.take(first), rest.take(second)
+
+
+def _halves(marks_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which texts are in each half, by their fingerprints."""
+    second = (marks_N & np.uint64(1)).astype(bool)
+    return ~second, second
 
 
 def _refuse_seen(known: np.ndarray) -> None:

@@ -27,6 +27,7 @@ from lstmgan_dist.runtime.local import DeviceChoice, choose_device, two_threads_
 _SEED = 1
 # A judge must know more than this beyond the frequencies of words, nats a token.
 LEAST_LEARNT = 0.1
+SMALLER_VOCABULARY = "a smaller vocabulary (corpus.tokenizer.min_count, or the kind bpe)"
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,8 @@ def _judge(request: JudgeRequest, trained: Trained, device: torch.device) -> Jud
         raise UserError(
             f"The judge has not learnt this text: its perplexity on the other half is {np.exp(reached):.1f}, where "
             f"word frequencies alone have {np.exp(by_frequency):.1f}, so it cannot judge. It had "
-            f"{len(request.learn):,} sentences: prepare the corpus with more held-out text, or with a smaller "
-            "vocabulary (corpus.tokenizer.min_count, or the kind bpe)."
+            f"{len(request.learn):,} sentences: prepare the corpus with more held-out text, or with "
+            f"{SMALLER_VOCABULARY}."
         )
     return Judge(
         trained.network, digest(request.learn), len(request.learn), float(np.exp(reached)), float(np.exp(by_frequency))
