@@ -75,6 +75,6 @@ def test_the_constraints_are_the_versions_of_the_lock():
     assert any(line.startswith("ray==") for line in lines)
 
 
-@pytest.mark.parametrize("tool", ["wget", "rsync"])
+@pytest.mark.parametrize("tool", ["wget", "rsync", "openssh-client"])
 def test_what_launchers_call_inside_the_container_is_there(tool):
     assert re.search(rf"apt-get install .*\b{tool}\b", TEXT)
