@@ -7,7 +7,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help train test quick check bench format lock clean
+.PHONY: help train test real quick check bench format lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -18,11 +18,17 @@ train: .venv/.installed ## train the quickstart recipe, or JOB=jobs/another.yaml
 # Clusters come last, one after the other and alone, for they are killed and must notice it in time. Three processes
 # take the rest, for some of it waits: for servers, for silence. pytest ends with 5 where ARGS leaves it nothing to do.
 test: .venv/.installed ## run every test but the benchmarks
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile -m "not cluster" $(ARGS); code=$$?; [ $$code = 0 -o $$code = 5 ]
-	$(BIN)/python -m pytest -m cluster $(ARGS); code=$$?; [ $$code = 0 -o $$code = 5 ]
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile -m "not cluster and not real" $(ARGS); code=$$?; [ $$code = 0 -o $$code = 5 ]
+	$(BIN)/python -m pytest -m "cluster and not real" $(ARGS); code=$$?; [ $$code = 0 -o $$code = 5 ]
+
+# Debian's packages, and none of their services: while they are installed, what starts those is told not to. What cannot be
+# installed is skipped, and the tests say what is missing.
+real: .venv/.installed ## run the tests on real servers and schedulers of Debian's, which root gets installed
+	@$(install_real)
+	$(BIN)/python -m pytest -m real $(ARGS); code=$$?; [ $$code = 0 -o $$code = 5 ]
 
 quick: .venv/.installed ## run the tests that need neither a server nor much computing: a minute
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not cluster" $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not cluster and not real" $(ARGS)
 
 check: .venv/.installed ## lint, format, types and the floors of the house
 	$(BIN)/ruff check
@@ -44,6 +50,19 @@ lock: $(BIN)/uv ## resolve pyproject.toml again; ARGS=--upgrade for the newest v
 clean: ## remove the environments and every cache; runs/ stays
 	rm -rf .venv .venv-bench .pytest_cache .ruff_cache .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+REAL_PACKAGES := slurmctld slurmd slurm-client openssh-server openssh-client rsync iproute2
+
+define install_real
+if dpkg --status $(REAL_PACKAGES) > /dev/null 2>&1; then exit 0; fi; \
+if ! command -v apt-get > /dev/null || [ "$$(id -u)" != 0 ]; then \
+	echo "Not installed, for that takes root on a Debian: $(REAL_PACKAGES). Tests that need them are skipped."; exit 0; \
+fi; \
+policy=/usr/sbin/policy-rc.d; \
+if [ ! -e $$policy ]; then trap 'rm -f '$$policy EXIT; printf '#!/bin/sh\nexit 101\n' > $$policy; chmod 755 $$policy; fi; \
+{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(REAL_PACKAGES); } \
+	> /dev/null 2>&1 || echo "apt-get could not install $(REAL_PACKAGES). Tests that need them are skipped."
+endef
 
 # Who runs what is decided in tests/conftest.py.
 COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet pyproject.toml --universal \

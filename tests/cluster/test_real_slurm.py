@@ -11,7 +11,7 @@ from tests.training.comparison import final_state
 from tests.training.tiny_jobs import SENTENCES, job_of
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 SCRIPT = CLUSTER / "slurm" / "train.sbatch"
 # Long enough for something to happen on the way.
