@@ -126,11 +126,12 @@ def test_worker_groups_are_bounded_find_gpus_and_may_be_spot(name):
     assert "affinity" not in groups["lasting"]["template"]["spec"]
 
 
-def test_a_retried_job_resumes_with_the_workers_that_its_pods_hold():
+def test_a_failed_job_is_final_and_one_applied_again_resumes_with_the_workers_that_its_pods_hold():
+    """KubeRay gives every failed attempt a new cluster, also one that ended with exit code 2, a mistake in the job."""
     spec = manifests("rayjob.yaml")[0]["spec"]
-    assert spec["backoffLimit"] > 0
+    assert spec["backoffLimit"] == 0
     assert spec["shutdownAfterJobFinishes"]
-    assert "$" not in spec["entrypoint"], "the same --run for every attempt"
+    assert "$" not in spec["entrypoint"], "the same --run whenever it is applied"
     command, parameters = parse(spec["entrypoint"])
     assert command == "train"
     assert parameters["run"] == "/shared/runs/quickstart"
@@ -146,12 +147,37 @@ def test_a_retried_job_resumes_with_the_workers_that_its_pods_hold():
         assert float(parameters["cpus_per_worker"]) < int(limits["cpu"]), "the raylet works too"
 
 
-def test_a_job_begins_with_the_workers_that_last_and_takes_in_spot_ones_as_they_come():
-    """KubeRay submits when all pods are ready that a group's `replicas` say; others the autoscaler adds."""
-    cluster = manifests("rayjob.yaml")[0]["spec"]["rayClusterSpec"]
-    at_first = {group["groupName"]: group["replicas"] for group in cluster["workerGroupSpecs"]}
-    assert at_first == {"lasting": 1, "spot": 0}
+def desired(group: dict[str, Any]) -> int:
+    """How many pods of a group have to be ready before KubeRay submits: the autoscaler's minimum is in it."""
+    replicas = min(max(group.get("replicas", 0), group["minReplicas"]), group["maxReplicas"])
+    return 0 if group.get("suspend") else replicas * group.get("numOfHosts", 1)
+
+
+def test_one_lasting_gpu_node_and_no_spot_machine_are_enough_for_a_job_to_be_submitted_and_to_train():
+    """KubeRay submits when the head and all desired workers of all groups are ready; the autoscaler adds others."""
+    spec = manifests("rayjob.yaml")[0]["spec"]
+    cluster = spec["rayClusterSpec"]
+    free_gpus = 1
+    for group in cluster["workerGroupSpecs"]:
+        pod = group["template"]["spec"]
+        gpus = desired(group) * int(pod["containers"][0]["resources"]["requests"]["nvidia.com/gpu"])
+        assert gpus == 0 or "affinity" not in pod, "no node fits"
+        free_gpus -= gpus
+    assert free_gpus >= 0
+    _, parameters = parse(spec["entrypoint"])
+    fewest = int(str(parameters["workers"]).split("..")[0])
+    assert sum(desired(group) for group in cluster["workerGroupSpecs"]) >= fewest
     assert cluster["enableInTreeAutoscaling"]
+
+
+@pytest.mark.parametrize(("name", "pod", "shared_folder"), PODS)
+def test_no_pod_can_fill_the_disk_of_its_node(name, pod, shared_folder):
+    for container in pod["containers"]:
+        resources = container["resources"]
+        assert resources["requests"]["ephemeral-storage"] == resources["limits"]["ephemeral-storage"]
+    sizes = [volume["emptyDir"]["sizeLimit"] for volume in pod.get("volumes", []) if "emptyDir" in volume]
+    most = int(pod["containers"][0]["resources"]["limits"]["ephemeral-storage"].removesuffix("Gi"))
+    assert sum(int(size.removesuffix("Gi")) for size in sizes) < most, "the container writes beside its volumes, too"
 
 
 @pytest.mark.parametrize("name", CLUSTERS)
