@@ -7,6 +7,7 @@ processes, /home and /etc/profile.d, and gets the environment and the files that
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -88,6 +89,14 @@ def execute(words):
     os.execvpe("nsenter", [*spaces, *words[1:]], found["environment"])
 
 
+def stop(name):
+    """`docker stop`: the first process of a container ends, and all others with it."""
+    found = container(name)
+    if not found:
+        sys.exit(f"Error: No such container: {name}")
+    os.kill(found["pid"], signal.SIGKILL)
+
+
 def inspect(image, template, name):
     """`docker inspect`: of a container, or of the image."""
     found = container(name)
@@ -106,7 +115,7 @@ def main(image, verb, *words):
     elif verb == "exec":
         execute(words)
     elif verb == "stop":
-        os.kill(container(*words)["pid"], 9)
+        stop(*words)
     elif verb == "inspect":
         inspect(image, words[1], words[2])
     elif (verb, *words) == ("info", "-f", "{{.Runtimes}}"):
