@@ -21,8 +21,8 @@ test: .venv/.installed ## run every test but the benchmarks
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile -m "not cluster and not real" $(ARGS); code=$$?; [ $$code = 0 -o $$code = 5 ]
 	$(BIN)/python -m pytest -m "cluster and not real" $(ARGS); code=$$?; [ $$code = 0 -o $$code = 5 ]
 
-# Debian's packages, and none of their services: while they are installed, what starts those is told not to. What cannot be
-# installed is skipped, and the tests say what is missing.
+# Debian's packages, and none of their services: while they are installed, what starts those is told not to. Where they
+# cannot be installed, tests are skipped and say what is missing.
 real: .venv/.installed ## run the tests on real servers and schedulers of Debian's, which root gets installed
 	@$(install_real)
 	$(BIN)/python -m pytest -m real $(ARGS); code=$$?; [ $$code = 0 -o $$code = 5 ]
@@ -59,7 +59,7 @@ if ! command -v apt-get > /dev/null || [ "$$(id -u)" != 0 ]; then \
 	echo "Not installed, for that takes root on a Debian: $(REAL_PACKAGES). Tests that need them are skipped."; exit 0; \
 fi; \
 policy=/usr/sbin/policy-rc.d; \
-if [ ! -e $$policy ]; then trap 'rm -f '$$policy EXIT; printf '#!/bin/sh\nexit 101\n' > $$policy; chmod 755 $$policy; fi; \
+if [ ! -e $$policy ]; then trap 'rm -f '$$policy EXIT INT TERM; printf '#!/bin/sh\nexit 101\n' > $$policy; chmod 755 $$policy; fi; \
 { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(REAL_PACKAGES); } \
 	> /dev/null 2>&1 || echo "apt-get could not install $(REAL_PACKAGES). Tests that need them are skipped."
 endef
