@@ -14,7 +14,7 @@ from tests.waiting import wait_until
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 SCRIPT = CLUSTER / "slurm" / "train.sbatch"
-# Long enough for something to happen on the way.
+# Long enough for something to happen on the way, a time limit last.
 SETTINGS = (
     *("phases.0.steps=3000", "phases.1.steps=20", "phases.2.steps=20"),
     *("evaluate.every=1000 steps", "checkpoint.every=20 steps", "log.every=20 steps"),
@@ -63,11 +63,12 @@ def run_again_at_once(slurm, number):
     slurm("scontrol", "update", f"JobId={number}", "StartTime=now")
 
 
-def test_a_job_put_back_by_notice_and_by_the_loss_of_a_host_equals_the_undisturbed_one(slurm, text):
+def test_a_job_put_back_by_its_time_limit_and_by_the_loss_of_a_host_equals_the_undisturbed_one(slurm, text):
     name, whole = "disturbed", slurm.folder / "undisturbed"
-    number = submit(slurm, name)
+    number = submit(slurm, name, "--time=4")  # the script asks for notice three minutes before
     seen = await_checkpoint_after(slurm, name, [])
-    slurm("scancel", "--batch", "--signal=USR1", number)  # as Slurm does before the time limit
+    await_state(slurm, number, "PENDING")
+    slurm("scontrol", "update", f"JobId={number}", "TimeLimit=60")
     run_again_at_once(slurm, number)
     seen = await_checkpoint_after(slurm, name, checkpoints(slurm, name)[-1:])
     slurm.kill("two")
