@@ -108,6 +108,9 @@ def status(name: SubmissionName = None, address: ClusterAddress = None) -> None:
         "ended": clock(one.ended),
         "duration": duration(one.seconds),
         "workers": one.workers,
+        "phases": one.phases,
+        "printed last": "" if one.reason else cluster.last_line(one.name),
+        "curves": one.curves,
         "command": one.entrypoint,
         "node": one.node,
     }
@@ -153,7 +156,7 @@ def stop(name: SubmissionName = None, address: ClusterAddress = None) -> None:
         return
     typer.echo(f"{found.name} is asked to write a checkpoint and end ...")
     stopped = cluster.stop(found.name)
-    last = next((line for line in reversed(cluster.log(found.name).splitlines()) if line.strip()), "")
+    last = cluster.last_line(found.name)
     if not stopped.is_over:
         raise UserError(f"{found.name} has not ended yet: look at lstmgan logs {found.name}.")
     typer.echo(f"{found.name} is {stopped.status.lower()}. It said: {last}" if last else f"{found.name} is stopped.")

@@ -49,7 +49,8 @@ _LOST_SECONDS = 120  # without an answer, following gives up
 
 _NO_AGENT = "No available agent"  # how Ray says that the process which starts jobs is not there
 
-_RUN, _JOB, _WORKERS = "lstmgan_run", "lstmgan_job", "lstmgan_workers"
+# What a submission is about; Ray's dashboard shows it.
+_RUN, _JOB, _WORKERS, _PHASES, _CURVES = (f"lstmgan_{what}" for what in ("run", "job", "workers", "phases", "curves"))
 
 # What Ray writes at the head of each log, which says nothing that the user does not know.
 _RAYS_LINES = re.compile(r"Running entrypoint for job |\S+ \S+\tINFO job_manager\.py:")
@@ -63,6 +64,8 @@ class Submission:
     run: str
     job_digest: str
     workers: str
+    phases: str
+    curves: str  # the command that shows them
     status: str
     entrypoint: str
     started: float | None  # seconds since 1970
@@ -174,6 +177,13 @@ class Cluster:
         job_text = dump_job(job)
         digest = hashlib.sha256(job_text.encode()).hexdigest()[:12]
         command = entrypoint(run_url, size, timeout=timeout, take_over=take_over)
+        about = {
+            _RUN: run_url,
+            _JOB: digest,
+            _WORKERS: size.number,
+            _PHASES: ", ".join(phase.kind for phase in job.phases),
+            _CURVES: f"lstmgan monitor {run_url}",
+        }
         name = ""
         for _ in range(10):  # as many people may submit the run at this moment
             latest = max(
@@ -189,11 +199,11 @@ class Cluster:
             if latest and latest.succeeded and latest.job_digest == digest:
                 return latest, "finished"
             name = f"{base_name(run_url)}-{latest.attempt + 1 if latest else 1}"
-            if self._submit_as(name, command, job_text, digest, run_url, size):
+            if self._submit_as(name, command, job_text, about, size):
                 return self.find_exactly(name), "new"
         raise UserError(f"{self.address} has a job called {name} that is none of ours: choose another --run.")
 
-    def _submit_as(self, name: str, command: str, job_text: str, digest: str, run_url: str, size: WorkerSize) -> bool:
+    def _submit_as(self, name: str, command: str, job_text: str, about: dict[str, str], size: WorkerSize) -> bool:
         """Submit under a name; False if somebody else has just taken it."""
         # One process without Ray needs a place of its own; workers are placed by Ray, and their driver needs little.
         alone = not size.most
@@ -208,7 +218,7 @@ class Cluster:
                     entrypoint_num_gpus=(size.gpus or None) if alone else None,
                     # Credentials stay out of this: whoever reads the dashboard reads it.
                     runtime_env={"working_dir": folder, "env_vars": patience},
-                    metadata={_RUN: run_url, _JOB: digest, _WORKERS: size.number},
+                    metadata=about,
                 )
             except RuntimeError as error:
                 if f"{name} already exists" in str(error):
@@ -230,6 +240,10 @@ class Cluster:
         with self._plainly():
             text = self._client.get_job_logs(name)
         return "".join(line for line in text.splitlines(keepends=True) if not _RAYS_LINES.match(line))
+
+    def last_line(self, name: str) -> str:
+        """What a submission printed last, which is how far it is."""
+        return next((line for line in reversed(self.log(name).splitlines()) if line.strip()), "")
 
     def follow(self, name: str, write: Callable[[str], object]) -> Submission:
         """Write what a submission prints, from its beginning, until it is over; then what became of it.
@@ -348,6 +362,8 @@ def _submission(detail: JobDetails) -> Submission:
         run=metadata.get(_RUN, ""),
         job_digest=metadata.get(_JOB, ""),
         workers=metadata.get(_WORKERS, ""),
+        phases=metadata.get(_PHASES, ""),
+        curves=metadata.get(_CURVES, ""),
         status=detail.status.value,
         entrypoint=detail.entrypoint,
         started=None if detail.start_time is None else detail.start_time / 1000,

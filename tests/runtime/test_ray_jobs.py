@@ -176,6 +176,9 @@ def test_status_and_logs_tell_what_became_of_a_run(site, run):
     details = site("status", disturbed)
     assert f"train job.yaml --run {disturbed} --workers 2 --address auto" in details
     assert re.search(r"attempt +2", details)
+    assert re.search(r"phases +likelihood", details)
+    assert re.search(rf"curves +lstmgan monitor {disturbed}\n", details)
+    assert re.search(rf"printed last +{re.escape(printed.splitlines()[-2].strip())}", details)
     assert re.search(r"reason +its process was killed", site("status", f"{name}-1"))
     assert site("logs", name).splitlines()[-3:] == printed.splitlines()[-4:-1]
     assert "is over already" in site("stop", name)
