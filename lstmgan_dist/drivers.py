@@ -14,6 +14,7 @@ from typing import Any
 import fsspec
 
 from lstmgan_dist.addresses import WITHOUT_FILE, scheme_of
+from lstmgan_dist.answers import unmask
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.retries import Patience
 from lstmgan_dist.storage_errors import reporting
@@ -78,17 +79,21 @@ def _s3(settings: Storage, environment: int, process: int) -> Any:
     import s3fs
     from aiobotocore.session import AioSession
 
+    from lstmgan_dist.pacing import PacedSession
+
     session = AioSession(profile=settings.profile)
+    session.register("before-parse.s3", unmask)
     session.register("needs-retry.s3", Patience(settings))
     # botocore reads AWS_DEFAULT_REGION alone, every other SDK AWS_REGION.
     region = settings.region or os.environ.get("AWS_REGION")
-    return s3fs.S3FileSystem(
+    filesystem = s3fs.S3FileSystem(
         anon=settings.anonymous,
         endpoint_url=settings.endpoint,
         client_kwargs={"region_name": region} if region else {},
         config_kwargs={
             "connect_timeout": min(_CONNECT_SECONDS, settings.timeout),
             "read_timeout": settings.timeout,
+            "http_session_cls": PacedSession,
             "retries": {"mode": "standard", "total_max_attempts": 1},  # `Patience` sends again, not botocore
         },
         session=session,
@@ -98,3 +103,5 @@ def _s3(settings: Storage, environment: int, process: int) -> Any:
         # Else a file of 1 GB that is written at once is sent as one part, and sent again as one.
         fixed_upload_size=True,
     )
+    filesystem.retries = 1  # nor s3fs
+    return filesystem

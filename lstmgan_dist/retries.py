@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from lstmgan_dist.answers import NOT_S3, differs
 from lstmgan_dist.storage_settings import Storage
 
 # A server that this process never reached is sooner a wrong address than a busy server; and where patience has come to
@@ -36,6 +37,7 @@ class UploadedBeforeError(Exception):
 _BREAKS, _DIFFERS = "the connection breaks in the middle of an answer", "an answer does not match its checksum"
 _NOT_WHOLE = {
     "FlexibleChecksumError": _DIFFERS,
+    "AioReadTimeoutError": _BREAKS,
     "ClientConnectionError": _BREAKS,
     "ClientConnectionResetError": _BREAKS,
     "ClientOSError": _BREAKS,
@@ -115,6 +117,8 @@ class Patience:
         if attempts > 1 and operation.name == "CompleteMultipartUpload" and _code(response) == "NoSuchUpload":
             raise UploadedBeforeError
         reason = self._passing(response, caught_exception)
+        if reason is None and response is not None and differs(operation.name, request_dict["body"], response[1]):
+            reason = "the storage has stored something else than what was sent"
         if reason is None:
             self._gave_up &= response is None
             return None
@@ -144,7 +148,11 @@ class Patience:
         if response is not None:
             status, error = response[0].status_code, response[1].get("Error", {})
             code = str(error.get("Code", ""))
-            if not (status in (429, 500) or 502 <= status <= 504 or status > 505 or code in _PASSING_CODES):
+            if code == NOT_S3:
+                return error["Message"]
+            if status == 507 or not (
+                status in (429, 500) or 502 <= status <= 504 or status > 505 or code in _PASSING_CODES
+            ):
                 return None
             named = f"{status} {code}" if code not in ("", str(status)) else str(status)
             return f"the storage answers {named}: {error.get('Message', '')}".rstrip(".: ")

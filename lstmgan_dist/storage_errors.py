@@ -12,6 +12,7 @@ from typing import Any
 _PACKAGES = {"aiobotocore", "aiohttp", "botocore", "fsspec", "gcsfs", "google", "requests", "s3fs", "urllib3"}
 
 _CHECK_KEYS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the profile"
+_FULL = "the storage is full, or our share of it: make room there, or have it extended"
 _MEANINGS: dict[str, tuple[int, str]] = {
     "NoCredentialsError": (
         errno.EACCES,
@@ -40,6 +41,10 @@ _MEANINGS: dict[str, tuple[int, str]] = {
         errno.ENXIO,
         "the bucket is in another region: set AWS_REGION or storage.region",
     ),
+    "QuotaExceeded": (errno.ENOSPC, _FULL),
+    "InsufficientStorage": (errno.ENOSPC, _FULL),
+    "XMinioStorageFull": (errno.ENOSPC, _FULL),
+    "507": (errno.ENOSPC, _FULL),
     "DefaultCredentialsError": (errno.EACCES, "there are no Google credentials: set GOOGLE_APPLICATION_CREDENTIALS"),
 }
 

@@ -38,7 +38,24 @@ READ_ONLY = (
     '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3:Get*", "s3:List*"], "Resource": "*"}]}'
 )
 
-Fault = Literal[429, 500, 503, "timeout", "reset", "cut", "lost", "short", "flip"]
+Fault = Literal[
+    429,
+    500,
+    503,
+    "timeout",
+    "reset",
+    "cut",
+    "lost",
+    "short",
+    "flip",
+    "page",
+    "spoil",
+    "drip",
+    "moved",
+    "expired",
+    "skewed",
+    "full",
+]
 
 
 @dataclass(frozen=True)
@@ -166,16 +183,16 @@ class FaultyProxy(Place):
         """Requests so far, those that failed included."""
         return self.faults.requests
 
-    def fail(self, share: float) -> None:
-        """From now on, this share of the requests fails: 0 is none, 1 is all."""
-        self.faults.share = share
+    def fail(self, share: float, method: str = "") -> None:
+        """From now on, this share of the requests, or of those of one method, fails: 0 is none, 1 is all."""
+        self.faults.share, self.faults.method = share, method
 
 
 class Faults:
     """Decides, from a seed, which request fails and how; the n-th request always meets the same fate."""
 
     def __init__(self, share: float, seed: int, kinds: Sequence[Fault], hold_s: float) -> None:
-        self.share = share
+        self.share, self.method = share, ""
         self.kinds = tuple(kinds)
         self.hold_s = hold_s
         self.ended = threading.Event()
@@ -184,12 +201,12 @@ class Faults:
         self._draw = random.Random(seed)
         self._lock = threading.Lock()
 
-    def next(self) -> Fault | None:
+    def next(self, method: str) -> Fault | None:
         """What the next request meets."""
         with self._lock:
             self.requests += 1
             chance, kind = self._draw.random(), self._draw.choice(self.kinds)
-            if chance >= self.share:
+            if chance >= self.share or self.method not in ("", method):
                 return None
             self.injected[kind] += 1
             return kind
@@ -209,7 +226,9 @@ def faulty_proxy(
     kinds: 429, 500 and 503 are answered by the proxy; "timeout" takes the request and stays silent for `hold_s`
     seconds; "reset" resets the connection before the request reaches the server, "lost" after it took effect there,
     and "cut" in the middle of the answer. What is asked for comes half, with a length that fits, by "short", and with
-    its last bit turned by "flip".
+    its last bit turned by "flip". "page" answers as a login page would, "spoil" has another object stored than was
+    sent, and "drip" sends an answer without an end, ten bytes a second. "moved" sends the client to the same address
+    once more; "expired" and "skewed" refuse its credentials, and "full" has no room.
     """
     faults = Faults(share, seed, kinds, hold_s)
     address = urlsplit(target.endpoint)
@@ -253,15 +272,24 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self._body()
-        fault = self.faults.next()
-        if isinstance(fault, int):
-            self._answer(fault, {"Content-Type": "application/xml"}, _ERRORS[fault])
+        fault = self.faults.next(self.command)
+        if fault in _ERRORS:
+            status, content = _ERRORS[fault]
+            self._answer(status, {"Content-Type": "application/xml"}, content)
         elif fault == "timeout":
             self.faults.ended.wait(self.faults.hold_s)
             self._reset()
         elif fault == "reset":
             self._reset()
+        elif fault == "page":
+            self._answer(200, {"Content-Type": "text/html"}, b"<html><body>Please log in.</body></html>")
+        elif fault == "drip":
+            self._drip()
+        elif fault == "moved":
+            self._answer(307, {"Location": f"http://{self.headers['Host']}{self.path}"}, b"")
         else:
+            if fault == "spoil" and self.command == "PUT" and body:
+                body = body[:-1] + bytes([body[-1] ^ 1])
             status, headers, content = self._forward(body)
             if fault == "lost":
                 self._reset()
@@ -323,6 +351,20 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(0.01)
             self._reset()
 
+    def _drip(self) -> None:
+        """Never come to the end: of the content that is asked for, or else of the first header."""
+        if self.command == "GET":
+            self.send_response(200)
+            self.send_header("Content-Length", "10000")
+            self.send_header("ETag", '"drip"')
+            self.end_headers()
+        else:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Drip: ")
+        with contextlib.suppress(OSError):
+            while not self.faults.ended.wait(0.1):
+                self.wfile.write(b".")
+        self.close_connection = True
+
     def _reset(self) -> None:
         # Closing with a linger of 0 seconds sends a reset instead of a goodbye.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -337,10 +379,13 @@ def _error(code: str, message: str) -> bytes:
     return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
 
 
-_ERRORS = {
-    429: _error("TooManyRequests", "Please reduce your request rate."),
-    500: _error("InternalError", "We encountered an internal error. Please try again."),
-    503: _error("SlowDown", "Please reduce your request rate."),
+_ERRORS: dict[Fault | None, tuple[int, bytes]] = {
+    429: (429, _error("TooManyRequests", "Please reduce your request rate.")),
+    500: (500, _error("InternalError", "We encountered an internal error. Please try again.")),
+    503: (503, _error("SlowDown", "Please reduce your request rate.")),
+    "expired": (400, _error("ExpiredToken", "The provided token has expired.")),
+    "skewed": (403, _error("RequestTimeTooSkewed", "The difference between the request time and ours is too large.")),
+    "full": (507, _error("XMinioStorageFull", "Storage backend has reached its minimum free drive threshold.")),
 }
 
 

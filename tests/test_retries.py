@@ -15,7 +15,7 @@ def ask(patience, status, code, *, attempts=1, operation="PutObject", context=No
         caught_exception=None,
         attempts=attempts,
         operation=SimpleNamespace(name=operation),
-        request_dict={"context": {} if context is None else context},
+        request_dict={"context": {} if context is None else context, "body": b"text"},
     )
 
 

@@ -1,4 +1,4 @@
-"""Folders on a real S3 server, and on one that fails; so for drivers.py."""
+"""Folders on a real S3 server, and on one that fails; so for drivers.py and pacing.py."""
 
 import dataclasses
 import errno
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 # Large enough for three parts, and different everywhere.
 LARGE = random.Random(1).randbytes(70 * 2**20)
-EVERY_FAULT = (429, 500, 503, "timeout", "reset", "cut", "lost")
+EVERY_FAULT = (429, 500, 503, "timeout", "reset", "cut", "lost", "page", "spoil", "drip", "moved")
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_nothing_is_lost_when_one_request_in_four_fails_in_any_way(server):
         assert server.objects("faults") == {}
 
 
-@pytest.mark.parametrize("kind", [503, "timeout", "reset", "cut", "lost"])
+@pytest.mark.parametrize("kind", [503, "timeout", "reset", "cut", "lost", "page", "spoil"])
 def test_objects_in_parts_survive_every_kind_of_fault(server, kind, monkeypatch):
     monkeypatch.setattr(storage, "_PART_BYTES", 5 * 2**20)
     monkeypatch.setattr(objects, "_READ_BYTES", 4 * 2**20)
@@ -258,6 +258,68 @@ def test_an_answer_that_is_never_whole_is_asked_for_as_long_as_patience_lasts(se
         timer.join()
 
 
+@pytest.mark.parametrize(
+    ("kind", "reason", "reads"),
+    [
+        ("page", "what answers is not S3 but sends text/html, as a login page would be", True),
+        ("spoil", "(the storage has stored something else than what was sent|does not match its checksum)", False),
+        ("drip", "(gives no answer within 1 s|the connection breaks in the middle of an answer)", True),
+    ],
+)
+def test_what_is_not_there_is_not_believed(server, kind, reason, reads, monkeypatch):
+    monkeypatch.setattr(storage, "_PART_BYTES", 5 * 2**20)
+    content, other = LARGE[: 6 * 2**20], LARGE[6 * 2**20 : 12 * 2**20]
+    with faulty_proxy(server, share=0, kinds=[kind]) as proxy, proxy.as_environment():
+        folder = Folder(f"{server.url}/believed-{kind}", Storage(timeout=1, patience=1))
+        folder.write("kept.bin", content)
+
+        def create():
+            with folder.create("created.bin") as file:
+                file.write(other)
+
+        writes = [lambda: folder.write("new.txt", b"text"), lambda: folder.claim("claimed.txt", b"text"), create]
+        others = [
+            folder.list,
+            lambda: folder.read("kept.bin"),
+            lambda: folder.read_ranges([("kept.bin", 5, 9)]),
+            lambda: folder.size("kept.bin"),
+            lambda: folder.exists("absent.bin"),
+            lambda: folder.delete("kept.bin"),
+            lambda: folder.delete(),
+        ]
+        proxy.fail(1)
+
+        def told(action):
+            with pytest.raises(OSError, match=rf"{reason}.* \(tried \d+ times in [0-9] s\)"):
+                action()
+
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(told, writes + others if reads else writes))
+        proxy.fail(0)
+        if reads:
+            assert folder.sizes() == {"kept.bin": len(content)}
+        assert folder.read("kept.bin") == content
+
+
+def test_an_upload_whose_end_was_answered_by_another_is_not_believed(server, monkeypatch):
+    monkeypatch.setattr(storage, "_PART_BYTES", 5 * 2**20)
+    content, other = LARGE[: 6 * 2**20], LARGE[6 * 2**20 : 12 * 2**20]
+    with faulty_proxy(server, share=0, kinds=["page"]) as proxy, proxy.as_environment():
+        folder = Folder(f"{server.url}/ends", Storage(timeout=1, patience=0.5))
+        folder.write("a.bin", content)
+
+        def write():
+            with folder.create("a.bin") as file:
+                file.write(other[: 5 * 2**20 + 1])
+                proxy.fail(1, "POST")
+                file.write(other[5 * 2**20 + 1 :])
+
+        with pytest.raises(OSError, match="what answers is not S3"):
+            write()
+        proxy.fail(0)
+        assert folder.read("a.bin") == content
+
+
 def test_a_storage_that_fails_half_way_through_an_upload_keeps_the_earlier_object(server):
     with faulty_proxy(server, share=0, kinds=[503]) as proxy, proxy.as_environment():
         folder = Folder(f"{server.url}/half", Storage(timeout=1, patience=1))
@@ -285,6 +347,26 @@ def test_a_storage_that_comes_back_is_waited_for(server):
         folder.write("a.txt", b"2")
         timer.join()
         assert folder.read("a.txt") == b"2"
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("expired", "the credentials have expired: renew them"),
+        ("skewed", "the clock of this machine is wrong: set it"),
+        ("full", "the storage is full, or our share of it: make room there, or have it extended"),
+    ],
+)
+def test_what_waiting_does_not_mend_is_said_at_once(server, kind, said):
+    with faulty_proxy(server, share=1, kinds=[kind]) as proxy, proxy.as_environment():
+        folder = Folder(f"{server.url}/refused")
+        for action in (lambda: folder.write("a.txt", b"text"), lambda: folder.exists("a.txt"), folder.list):
+            before = proxy.requests
+            with pytest.raises(OSError, match=said):
+                action()
+            assert proxy.requests - before <= 3, "an answer to HEAD has no room for the reason"
+            if kind == "full":
+                break  # it lets one read
 
 
 # --- mistakes --------------------------------------------------------------------------------------------------------
