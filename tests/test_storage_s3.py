@@ -299,6 +299,7 @@ def test_what_is_not_there_is_not_believed(server, kind, reason, reads, monkeypa
         if reads:
             assert folder.sizes() == {"kept.bin": len(content)}
         assert folder.read("kept.bin") == content
+        folder.delete()  # with a claim that was spoiled and refused, which nobody can read
 
 
 def test_an_upload_whose_end_was_answered_by_another_is_not_believed(server, monkeypatch):
