@@ -263,14 +263,14 @@ def test_an_answer_that_is_never_whole_is_asked_for_as_long_as_patience_lasts(se
     [
         ("page", "what answers is not S3 but sends text/html, as a login page would be", True),
         ("spoil", "(the storage has stored something else than what was sent|does not match its checksum)", False),
-        ("drip", "(gives no answer within 1 s|the connection breaks in the middle of an answer)", True),
+        ("drip", "(gives no answer within 3 s|the connection breaks in the middle of an answer)", True),
     ],
 )
 def test_what_is_not_there_is_not_believed(server, kind, reason, reads, monkeypatch):
     monkeypatch.setattr(storage, "_PART_BYTES", 5 * 2**20)
     content, other = LARGE[: 6 * 2**20], LARGE[6 * 2**20 : 12 * 2**20]
     with faulty_proxy(server, share=0, kinds=[kind]) as proxy, proxy.as_environment():
-        folder = Folder(f"{server.url}/believed-{kind}", Storage(timeout=1, patience=1))
+        folder = Folder(f"{server.url}/believed-{kind}", Storage(timeout=3, patience=1))
         folder.write("kept.bin", content)
 
         def create():
@@ -306,7 +306,7 @@ def test_an_upload_whose_end_was_answered_by_another_is_not_believed(server, mon
     monkeypatch.setattr(storage, "_PART_BYTES", 5 * 2**20)
     content, other = LARGE[: 6 * 2**20], LARGE[6 * 2**20 : 12 * 2**20]
     with faulty_proxy(server, share=0, kinds=["page"]) as proxy, proxy.as_environment():
-        folder = Folder(f"{server.url}/ends", Storage(timeout=1, patience=0.5))
+        folder = Folder(f"{server.url}/ends", Storage(timeout=3, patience=0.5))
         folder.write("a.bin", content)
 
         def write():
