@@ -51,7 +51,7 @@ clean: ## remove the environments and every cache; runs/ stays
 	rm -rf .venv .venv-bench .pytest_cache .ruff_cache .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-REAL_PACKAGES := slurmctld slurmd slurm-client openssh-server openssh-client rsync iproute2
+REAL_PACKAGES := slurmctld slurmd slurm-client openssh-server openssh-client rsync iproute2 prometheus
 
 define install_real
 if dpkg --status $(REAL_PACKAGES) > /dev/null 2>&1; then exit 0; fi; \

@@ -10,6 +10,7 @@ import typer
 
 from lstmgan_dist import __version__
 from lstmgan_dist.commands.cluster import logs, status, stop, submit
+from lstmgan_dist.commands.drill import drill
 from lstmgan_dist.commands.evaluate import evaluate
 from lstmgan_dist.commands.generate import generate
 from lstmgan_dist.commands.inspect import inspect
@@ -28,7 +29,7 @@ app = typer.Typer(
     help="Train an LSTM that writes text like yours: by maximum likelihood, then against a discriminator.",
 )
 
-for command in (train, submit, status, logs, stop, prepare, generate, evaluate, inspect, monitor, schema):
+for command in (train, submit, status, logs, stop, prepare, generate, evaluate, inspect, monitor, drill, schema):
     app.command()(command)
 
 

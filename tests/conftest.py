@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from lstmgan_dist.runtime.ray_cluster import connected, own_token
+from tests.ray_site import Site
 from tests.servers import s3_server
 from tests.toy_text import toy_sentences
 
@@ -55,6 +56,16 @@ def strict_server():
     """An S3 server that checks credentials, as real ones do."""
     with s3_server(checks_credentials=True) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def site(text, tmp_path_factory):
+    """A cluster of one node, and somebody outside it who submits jobs to it."""
+    made = Site(tmp_path_factory.mktemp("site"), text)
+    try:
+        yield made
+    finally:
+        made.end()
 
 
 def pytest_collection_modifyitems(items):

@@ -1,14 +1,10 @@
-"""Nodes of real Ray clusters, started by `ray start` and ended by process id."""
+"""What nodes of real Ray clusters, and those who join them, need: ports, environments, an answer."""
 
 import os
 import socket
-import subprocess
 import sys
 import urllib.request
-from contextlib import suppress
 from pathlib import Path
-
-import psutil
 
 # Of the virtual environment, also where nobody has activated it: jobs are started with `python`.
 BIN = str(Path(sys.executable).parent)
@@ -42,44 +38,6 @@ def client_environment(token=None, **more):
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "AWS_"))}
     tokens = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {}
     return {**kept, "OMP_NUM_THREADS": "1", **tokens, **more}
-
-
-class RayNode:
-    """One `ray start --block`, until `end` is called.
-
-    Args:
-        arguments: of `ray start`.
-        environment: of the node, and so of what runs on it.
-        within: a command that runs the rest in another place, such as a network namespace.
-        log: the file for what it prints.
-    """
-
-    def __init__(self, arguments, environment, *, log, within=()):
-        command = [*within, f"{BIN}/ray", "start", "--block", "--disable-usage-stats"]
-        sizes = ["--object-store-memory", "80000000", "--num-gpus", "0"]
-        with open(log, "wb") as file:
-            self._process = subprocess.Popen(
-                [*command, *sizes, *arguments],
-                env=environment,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self.log = Path(log)
-        self.pid = self._process.pid
-
-    def has_ended(self):
-        """Whether it has, for whatever reason."""
-        return self._process.poll() is not None
-
-    def end(self):
-        """End it with all that it has started; a polite end takes Ray a quarter of a minute."""
-        family = [psutil.Process(self.pid)] if self._process.poll() is None else []
-        # Parents first, so that they start nothing anew.
-        for process in [*family, *(child for one in family for child in one.children(recursive=True))]:
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-        self._process.wait()
 
 
 def answers(url, token):

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.ray_nodes import RayNode, client_environment, free_ports, node_environment
+from lstmgan_dist.runtime.ray_nodes import Node
+from tests.ray_nodes import client_environment, free_ports, node_environment
 from tests.servers import s3_server
 from tests.training.tiny_jobs import SENTENCES, job_of, run_job
 from tests.waiting import wait_until
@@ -29,7 +30,7 @@ def site(tmp_path_factory):
     with s3_server() as s3, tempfile.TemporaryDirectory(prefix="lr", dir="/tmp", ignore_cleanup_errors=True) as short:
         arguments = ["--head", "--port", port, "--node-ip-address", "127.0.0.1", "--include-dashboard", "false"]
         arguments += ["--ray-client-server-port", client, "--num-cpus", 2, "--temp-dir", short]
-        node = RayNode(list(map(str, arguments)), node_environment(token, **s3.environment), log=folder / "head.log")
+        node = Node(list(map(str, arguments)), node_environment(token, **s3.environment), log=folder / "head.log")
         try:
             wait_until(lambda: _listens(port), seconds=100, what=node.log.read_text)
             yield SimpleNamespace(

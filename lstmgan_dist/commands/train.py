@@ -178,18 +178,32 @@ def _train_on_ray(
     run: Run, lease_number: int, screen: Terminal, size: WorkerSize, timeout: float
 ) -> tuple[Outcome, StopSignal]:
     from lstmgan_dist.runs.train import train_on_worker
-    from lstmgan_dist.runtime import ray_train
-    from lstmgan_dist.training.screen import replay
+    from lstmgan_dist.runtime import ray_gauges, ray_train
+    from lstmgan_dist.training.gauges import GAUGES, RunGauges
+    from lstmgan_dist.training.screen import Message, replay, tells_of_checkpoint
+
+    gauges = RunGauges()
+
+    def listen(message: Message) -> None:
+        for each in (screen, gauges):
+            replay(message, each)
+
+    def lost(sentence: str) -> None:
+        screen.say(sentence)
+        gauges.restarted()
 
     url = str(run.folder.local_path or run.folder)  # absolute, for workers run in folders of their own
-    return ray_train.launch(
-        partial(train_on_worker, url, run.job, lease_number=lease_number),
-        size=size,
-        timeout=timeout,
-        listen=lambda message: replay(message, screen),
-        say=screen.say,
-        furthest=lambda: screen.furthest,
-    )
+    with ray_gauges.exported(GAUGES, gauges.readings, run=str(run.folder)):
+        return ray_train.launch(
+            partial(train_on_worker, url, run.job, lease_number=lease_number),
+            size=size,
+            timeout=timeout,
+            listen=listen,
+            tells_of_checkpoint=tells_of_checkpoint,
+            say=screen.say,
+            lost=lost,
+            furthest=lambda: screen.furthest,
+        )
 
 
 def _last_loss(outcome: Outcome) -> float:

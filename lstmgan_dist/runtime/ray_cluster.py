@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from lstmgan_dist.addresses import scheme_of
@@ -85,6 +86,16 @@ def _lacking(size: WorkerSize, number: int) -> str:
     return ""
 
 
+def check_installed() -> None:
+    """See that Ray is here, which local use does without.
+
+    Raises:
+        UserError: if it is not.
+    """
+    if find_spec("ray") is None:
+        raise UserError("Ray is not installed: install it with pip install 'lstmgan-dist[cluster]'.")
+
+
 @contextmanager
 def connected(address: str | None, *, cpus: int | None = None) -> Iterator[None]:
     """Meanwhile this process is a driver of the cluster at `address`, or of a local Ray of its own that ends with it.
@@ -94,12 +105,11 @@ def connected(address: str | None, *, cpus: int | None = None) -> Iterator[None]
     Raises:
         UserError: if there is no such cluster, it does not take our token, or it runs another version of Ray.
     """
+    check_installed()
     options: dict[str, Any] = _local(cpus) if address is None else _remote(address)
-    try:
-        import ray
-        import ray.exceptions
-    except ImportError as error:
-        raise UserError("Ray is not installed: install it with pip install 'lstmgan-dist[cluster]'.") from error
+    import ray
+    import ray.exceptions
+
     options |= {
         # Workers tell what matters through us; everything else is in the log files of the session.
         "log_to_driver": False,

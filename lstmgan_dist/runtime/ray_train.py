@@ -17,6 +17,8 @@ import ray
 import ray.exceptions
 import ray.train
 import ray.train.torch
+from ray.train.v2._internal.execution.callback import ControllerCallback
+from ray.train.v2._internal.execution.controller.state import ResizingState
 from ray.train.v2.api.callback import UserCallback
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -30,6 +32,9 @@ T = TypeVar("T")
 
 _SECONDS_BETWEEN_CALLS = 0.2
 _SECONDS_UNTIL_A_WAIT_IS_SAID = 20.0
+# An elastic group looks so often for room for more workers, and gives its checkpoint so long before it starts anew.
+_SECONDS_BETWEEN_LOOKS_FOR_ROOM = 10.0
+_SECONDS_FOR_A_CHECKPOINT = 60.0
 # Attempts in a row that may end where the one before had been already: a fault that always comes back is no accident.
 _MOST_BARREN_ATTEMPTS = 5
 
@@ -43,15 +48,18 @@ def launch(
     size: WorkerSize,
     timeout: float,
     listen: Callable[[Any], None],
+    tells_of_checkpoint: Callable[[Any], bool],
     say: Callable[[str], None],
+    lost: Callable[[str], None],
     furthest: Callable[[], Any],
 ) -> tuple[T, StopSignal]:
     """Run `function` on every worker until all have finished, again and again where some are lost.
 
-    function: (runtime, send) -> result; what the first worker sends arrives at `listen`. timeout: seconds after which a
-    worker that takes part in no collective counts as lost. say: takes a sentence about the workers. furthest: how far
-    the work has ever come; when attempt after attempt fails at the same place, it is given up. The cluster is the one
-    that this process is connected to.
+    function: (runtime, send) -> result; what the first worker sends arrives at `listen`, and by `tells_of_checkpoint`
+    is known whether it is that one was written. timeout: seconds after which a worker that takes part in no collective
+    counts as lost. say, lost: take a sentence about workers that are waited for, and that are lost and started again.
+    furthest: how far the work has ever come; when attempt after attempt fails at the same place, it is given up. The
+    cluster is the one that this process is connected to.
 
     Returns:
         the first worker's result, and whether the workers were asked to stop.
@@ -64,10 +72,10 @@ def launch(
         # Ray believes for a while in the workers of a node that is gone; an elastic group then asks for fewer.
         os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = "5"
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    mailbox: Any = _Mailbox.options(num_cpus=0, scheduling_strategy=here).remote()
+    mailbox: Any = _Mailbox.options(num_cpus=0, scheduling_strategy=here).remote(tells_of_checkpoint)
     with stop_signals() as stop, tempfile.TemporaryDirectory(prefix="lstmgan-") as folder:
         fit = _Fit(_trainer(function, size, timeout, mailbox, folder))
-        watch = _Watch(size, listen, say, furthest)
+        watch = _Watch(size, listen=listen, say=say, lost=lost, furthest=furthest)
         try:
             while fit.is_running():
                 watch.take(ray.get(mailbox.collect.remote(stop.number is not None)))
@@ -94,13 +102,14 @@ def _trainer(
             num_workers=size.most if size.fewest == size.most else (size.fewest, size.most),  # type: ignore[arg-type]
             use_gpu=bool(size.gpus),
             resources_per_worker={name: each for name, each in size.resources.items() if each or name == "CPU"},
+            elastic_resize_monitor_interval_s=_SECONDS_BETWEEN_LOOKS_FOR_ROOM,
         ),
         run_config=ray.train.RunConfig(
             name="lstmgan",
             storage_path=folder,
             # Whether to go on is decided in `_Watch`, by what the attempts achieve.
             failure_config=ray.train.FailureConfig(max_failures=-1),
-            callbacks=[_Losses(mailbox)],
+            callbacks=[_Losses(mailbox), _Resizes(mailbox)],  # type: ignore[list-item]
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),
         ),
     )
@@ -148,21 +157,30 @@ class _Watch:
     """What the driver makes of the messages; of those that are "sent", the content is the function's own."""
 
     def __init__(
-        self, size: WorkerSize, listen: Callable[[Any], None], say: Callable[[str], None], furthest: Callable[[], Any]
+        self,
+        size: WorkerSize,
+        *,
+        listen: Callable[[Any], None],
+        say: Callable[[str], None],
+        lost: Callable[[str], None],
+        furthest: Callable[[], Any],
     ) -> None:
         self._size = size
         self._listen = listen
         self._say = say
+        self._say_lost = lost
         self._furthest = furthest
         self._reached: Any = None
         self._barren = 0
         self._failure: str | None = None
         self._waiting_since: float | None = time.monotonic()
+        self._restarting_since: float | None = None
 
     def take(self, messages: list[tuple[str, Any]]) -> None:
         for kind, content in messages:
             match kind:
                 case "sent":
+                    self._say_restarted()
                     self._listen(content)
                 case "begun":
                     self._waiting_since = None
@@ -170,6 +188,12 @@ class _Watch:
                     self._failure = self._failure or content
                 case "lost":
                     self._lost(*content)
+                case "resized":
+                    self._say(
+                        f"There is room for {content} worker{'s' if content > 1 else ''}: they start again, from a "
+                        "checkpoint of this step."
+                    )
+                    self._restarting_since = self._waiting_since = time.monotonic()
         if self._waiting_since and time.monotonic() - self._waiting_since > _SECONDS_UNTIL_A_WAIT_IS_SAID:
             self._waiting_since = None
             free = ray.available_resources()
@@ -190,8 +214,13 @@ class _Watch:
                 f"checkpoint is good. The workers' logs are in {_logs()}.",
                 controller,
             )
-        self._say(f"{reason} Starting again from the newest checkpoint.")
-        self._waiting_since = time.monotonic()
+        self._say_lost(f"{reason} Starting again from the newest checkpoint.")
+        self._restarting_since = self._waiting_since = time.monotonic()
+
+    def _say_restarted(self) -> None:
+        if self._restarting_since and not self._waiting_since:
+            self._say(f"Training goes on after {time.monotonic() - self._restarting_since:.0f} s.")
+            self._restarting_since = None
 
 
 def _logs() -> str:
@@ -202,20 +231,35 @@ def _logs() -> str:
 class _Mailbox:
     """Between the workers and the driver; it lives beside the driver and dies with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, tells_of_checkpoint: Callable[[Any], bool]) -> None:
         self._messages: list[tuple[str, Any]] = []
-        self._stopping = False
+        self._tells_of_checkpoint = tells_of_checkpoint
+        self._stopping = self._checkpoint_wanted = self._checkpoint_written = False
 
-    def put(self, messages: list[tuple[str, Any]]) -> bool:
-        """Leave messages; tells whether the driver wants the workers to stop."""
+    def put(self, messages: list[tuple[str, Any]]) -> StopRequest:
+        """Leave messages; tells what the workers are asked for."""
         self._messages += messages
-        return self._stopping
+        self._checkpoint_written |= any(
+            kind == "closed" or (kind == "sent" and self._tells_of_checkpoint(content)) for kind, content in messages
+        )
+        if self._stopping:
+            return StopRequest.STOP
+        wanted, self._checkpoint_wanted = self._checkpoint_wanted, False
+        return StopRequest.SAVE if wanted else StopRequest.NONE
 
     def collect(self, stop: bool) -> list[tuple[str, Any]]:
         """Take what has arrived; leave word whether to stop."""
         self._stopping |= stop
         messages, self._messages = self._messages, []
         return messages
+
+    def want_checkpoint(self) -> None:
+        """Ask the workers for one."""
+        self._checkpoint_wanted, self._checkpoint_written = True, False
+
+    def checkpoint_is_written(self) -> bool:
+        """Whether there has been one since, or the workers have finished."""
+        return self._checkpoint_written
 
 
 class _Losses(UserCallback):
@@ -228,6 +272,23 @@ class _Losses(UserCallback):
         """Called by Ray Train."""
         controller = ray.get_runtime_context().current_actor
         self._mailbox.put.remote([("lost", (_reason(worker_exceptions), controller))])
+
+
+class _Resizes(ControllerCallback):
+    """Has a checkpoint written, and tells the driver, before Ray Train starts the workers again as more or as fewer."""
+
+    def __init__(self, mailbox: Any) -> None:
+        self._mailbox = mailbox
+
+    def after_controller_state_update(self, previous_state: Any, current_state: Any) -> None:
+        """Called by Ray Train, while the workers still train."""
+        if not isinstance(current_state, ResizingState):
+            return
+        workers = current_state.scaling_decision.num_workers  # type: ignore[attr-defined]
+        ray.get([self._mailbox.put.remote([("resized", workers)]), self._mailbox.want_checkpoint.remote()])
+        until = time.monotonic() + _SECONDS_FOR_A_CHECKPOINT
+        while not ray.get(self._mailbox.checkpoint_is_written.remote()) and time.monotonic() < until:
+            time.sleep(_SECONDS_BETWEEN_CALLS)
 
 
 def _reason(errors: dict[int, Exception]) -> str:
@@ -278,7 +339,7 @@ class _Post:
         self._is_first = is_first
         self._lock = threading.Lock()
         self._outgoing: list[tuple[str, Any]] = [("begun", None)]
-        self._stopping = False
+        self._asked = StopRequest.NONE
         self._notice: Literal["none", "fresh", "known"] = "none"
         self._closed = threading.Event()
         threading.Thread(target=self._listen_for_notices, name="notices", daemon=True).start()
@@ -292,14 +353,17 @@ class _Post:
                 self._outgoing.append(("sent", message))
 
     def stop_request(self) -> StopRequest:
-        if self._stopping:
+        if self._asked is StopRequest.STOP:
             return StopRequest.STOP
-        if self._notice == "fresh":
-            self._notice = "known"
+        if self._asked is StopRequest.SAVE or self._notice == "fresh":
+            self._asked = StopRequest.NONE
+            self._notice = "known" if self._notice == "fresh" else self._notice
             return StopRequest.SAVE
         return StopRequest.NONE
 
     def close(self) -> None:
+        with self._lock:
+            self._outgoing.append(("closed", None))
         self._closed.set()
         if self._is_first:
             self._thread.join()
@@ -312,7 +376,7 @@ class _Post:
     def _exchange(self) -> None:
         with self._lock:
             outgoing, self._outgoing = self._outgoing, []
-        self._stopping = ray.get(self._mailbox.put.remote(outgoing))
+        self._asked = max(self._asked, ray.get(self._mailbox.put.remote(outgoing)))
 
     def _listen_for_notices(self) -> None:
         # Every worker asks equally often, for the answer is one that all have agreed on.

@@ -85,8 +85,8 @@ class RunLog:
         self._publishing = threading.Lock()
         self._closed = threading.Event()
         self._drop_samples(step)
-        self._metrics = self._open_metrics(step)
-        self._times = self._open_times()
+        self._metrics = self._open(METRICS, lambda line: line["step"] <= step)
+        self._times = self._open(TIMES, lambda line: True)
         self._curves = Curves(self._local / TENSORBOARD / run.folder.name, job, step=step)
         self._publisher = threading.Thread(
             target=self._publish_regularly, args=(job.log.publish_seconds,), name="publisher", daemon=True
@@ -159,22 +159,13 @@ class RunLog:
             if (match := re.fullmatch(r"step-(\d+)\.txt", name)) and int(match[1]) > step:
                 folder.delete(name)
 
-    def _open_times(self) -> Any:
-        self._fetch(TIMES)
-        return (self._local / TIMES).open("a", encoding="utf-8")
-
-    def _fetch(self, name: str) -> None:
-        """Bring a file that lines are added to onto this machine."""
-        if self._staging and self._folder.exists(name):
-            (self._local / name).write_bytes(self._folder.read(name))
-
-    def _open_metrics(self, step: int) -> Any:
-        path = self._local / METRICS
-        self._fetch(METRICS)
-        kept = [line for line in _whole_lines(path) if json.loads(line)["step"] <= step]
+    def _open(self, name: str, keeps: Callable[[dict[str, Any]], bool]) -> Any:
+        """A file that lines are added to, on this machine, with those that it keeps; half a line is none."""
+        text = self._folder.read(name).decode() if self._folder.exists(name) else ""
+        kept = [line for line in _whole_lines(text) if keeps(json.loads(line))]
         self._run.check_lease()
-        Folder(self._local).write(METRICS, "".join(kept).encode())
-        return path.open("a+", encoding="utf-8")
+        Folder(self._local).write(name, "".join(kept).encode())
+        return (self._local / name).open("a+", encoding="utf-8")
 
     def _reclaim_metrics(self) -> None:
         """Put the file back, where a training that has been taken over has replaced it before it was told."""
@@ -212,14 +203,18 @@ class _NoLog:
 
 def read_metrics(folder: Folder) -> list[dict[str, Any]]:
     """All measurements of a run, in order."""
-    return [json.loads(line) for line in folder.read(METRICS).decode().splitlines()] if folder.exists(METRICS) else []
+    return read_lines(folder, METRICS)
 
 
-def _whole_lines(path: Path) -> list[str]:
-    if not path.exists():
-        return []
-    # A kill can leave half a last line.
-    return [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+def read_lines(folder: Folder, name: str) -> list[dict[str, Any]]:
+    """The lines of one of a run's files that lines are added to, but for one that is half written."""
+    text = folder.read(name).decode() if folder.exists(name) else ""
+    return [json.loads(line) for line in _whole_lines(text)]
+
+
+def _whole_lines(text: str) -> list[str]:
+    # A kill can leave half a last line, and so can a look at a file that is being written.
+    return [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def _add_line(file: IO[str], values: Mapping[str, Any]) -> None:

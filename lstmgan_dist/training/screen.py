@@ -22,8 +22,8 @@ Message = tuple[str, dict[str, Any]]
 class Screen(Protocol):
     """Where a run tells how it goes on."""
 
-    def begin_phase(self, *, number: int, name: str, done: int, total: int) -> None:
-        """Phase `number`, of `total` steps, of which `done` are behind, begins or is resumed."""
+    def begin_phase(self, *, number: int, name: str, done: int, total: int, step: int) -> None:
+        """Phase `number`, of `total` steps, of which `done` are behind, begins or is resumed; the run is at `step`."""
         ...
 
     def tick(self, *, done: int) -> None:
@@ -32,6 +32,14 @@ class Screen(Protocol):
 
     def show(self, *, losses: Mapping[str, float], tokens_per_second: float) -> None:
         """The latest losses."""
+        ...
+
+    def report(self, *, step: int, figures: Mapping[str, float]) -> None:
+        """What an evaluation after this step found."""
+        ...
+
+    def saved(self) -> None:
+        """A checkpoint of the last step is whole."""
         ...
 
     def say(self, sentence: str) -> None:
@@ -80,7 +88,7 @@ class Terminal:
         self.furthest = (0, 0)
         self._number = 0
 
-    def begin_phase(self, *, number: int, name: str, done: int, total: int) -> None:
+    def begin_phase(self, *, number: int, name: str, done: int, total: int, step: int) -> None:
         self._number, self._name, self._total, self._done = number, name, total, done
         self._meter = _Meter()
         if self._bar:
@@ -105,6 +113,13 @@ class Terminal:
             seconds_left = self._meter.seconds_per_step * (self._total - self._done)
             self._lines.offer(f"{self._name} {self._done}/{self._total}  {words}  ", seconds_left=seconds_left)
 
+    def report(self, *, step: int, figures: Mapping[str, float]) -> None:
+        words = "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        self.say(f"step {step}: {words}")
+
+    def saved(self) -> None:
+        pass  # nobody waits for it
+
     def say(self, sentence: str) -> None:
         (self._bar.console if self._bar else self._console).print(
             sentence, markup=False, highlight=False, soft_wrap=True
@@ -127,8 +142,8 @@ class Relay:
         self._done: int | None = None  # of a tick that has not been sent
         self._ticked_at = 0.0
 
-    def begin_phase(self, *, number: int, name: str, done: int, total: int) -> None:
-        self._send("begin_phase", number=number, name=name, done=done, total=total)
+    def begin_phase(self, *, number: int, name: str, done: int, total: int, step: int) -> None:
+        self._send("begin_phase", number=number, name=name, done=done, total=total, step=step)
 
     def tick(self, *, done: int) -> None:
         self._done = done
@@ -137,6 +152,12 @@ class Relay:
 
     def show(self, *, losses: Mapping[str, float], tokens_per_second: float) -> None:
         self._send("show", losses=dict(losses), tokens_per_second=tokens_per_second)
+
+    def report(self, *, step: int, figures: Mapping[str, float]) -> None:
+        self._send("report", step=step, figures=dict(figures))
+
+    def saved(self) -> None:
+        self._send("saved")
 
     def say(self, sentence: str) -> None:
         self._send("say", sentence=sentence)
@@ -155,6 +176,11 @@ def replay(message: Message, screen: Screen) -> None:
     """Make the call that a `Relay` has sent."""
     name, arguments = message
     getattr(screen, name)(**arguments)
+
+
+def tells_of_checkpoint(message: Message) -> bool:
+    """Whether a `Relay` says by it that a checkpoint is whole."""
+    return message[0] == "saved"
 
 
 class _Meter:

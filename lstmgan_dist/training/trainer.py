@@ -166,7 +166,9 @@ class _Training:
         """The rest of the current phase; False when the runtime asked to stop before its end."""
         progress, clock, number = self.progress, self.clock, self.progress.phase
         name = f"{number + 1}/{len(self.job.phases)} {self.job.phases[number].kind}"
-        self.screen.begin_phase(number=number, name=name, done=progress.phase_step, total=clock.steps(number))
+        self.screen.begin_phase(
+            number=number, name=name, done=progress.phase_step, total=clock.steps(number), step=progress.step
+        )
         while progress.phase == number:
             report = self._round(real)
             clock.hear(self.runtime.stop_request())
@@ -229,8 +231,8 @@ class _Training:
         log.scalars(step, result.scalars, phase=self.progress.phase)
         log.histograms(step, result.histograms)
         log.samples(step, result.texts, result.real_texts)
-        figures = "  ".join(f"{name} {result.scalars[name]:.4f}" for name in _TOLD if name in result.scalars)
-        self.screen.say(f"step {step}: {figures}")
+        told = {name: result.scalars[name] for name in _TOLD if name in result.scalars}
+        self.screen.report(step=step, figures=told)
         floor, distinct_2 = self.job.guard.distinct_2_floor, result.scalars.get("samples/distinct_2", 1.0)
         if distinct_2 < floor:
             raise FailedUpdateError(f"the samples have collapsed: distinct-2 is {distinct_2:.3f}, below {floor}")
@@ -313,6 +315,7 @@ class _Training:
             # The log comes first: a resumed run must find every line up to its checkpoint.
             log.publish()
             self.run.checkpoints.save(step, sections, progress)
+            self.screen.saved()
             if self.is_reopened:
                 self.run.checkpoints.delete_after(step)
             try:

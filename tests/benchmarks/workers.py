@@ -150,7 +150,9 @@ def _on_ray(function: Any, workers: int) -> None:
         size=WorkerSize(workers, workers, 1, 0),
         timeout=60,
         listen=lambda message: None,
+        tells_of_checkpoint=lambda message: False,
         say=lambda sentence: None,
+        lost=lambda sentence: None,
         furthest=lambda: 0,
     )
 

@@ -8,7 +8,7 @@ import pytest
 from lstmgan_dist.config import load_job
 from tests.cluster.commands import CLUSTER, ROOT, commands_in, local_path, parse
 
-FILES = sorted(path for path in CLUSTER.rglob("*") if path.suffix in (".yaml", ".md", ".sbatch"))
+FILES = sorted(path for path in CLUSTER.rglob("*") if path.suffix in (".yaml", ".yml", ".md", ".sbatch"))
 COMMANDS = [(path.relative_to(ROOT).as_posix(), command) for path in FILES for command in commands_in(path)]
 README = (CLUSTER / "README.md").read_text()
 
@@ -41,7 +41,7 @@ def test_commands_that_do_not_exist_are_noticed():
 
 
 def test_every_launcher_has_three_commands_in_the_readme():
-    sections = re.split(r"^## ", README, flags=re.MULTILINE)[2:]
+    sections = re.split(r"^## ", README, flags=re.MULTILINE)[2:-1]
     assert [section.split("\n")[0] for section in sections] == [
         "This machine",
         "KubeRay: one job",
@@ -55,7 +55,7 @@ def test_every_launcher_has_three_commands_in_the_readme():
 
 
 def test_files_that_the_readme_names_exist():
-    named = set(re.findall(r"(?<![/\w])(?:cluster/)?((?:kuberay|ray-up|slurm)/[\w.-]+)", README))
+    named = set(re.findall(r"(?<![/\w])(?:cluster/)?((?:kuberay|ray-up|slurm|monitoring)/[\w.-]+)", README))
     named |= {word.removeprefix("cluster/") for word in shlex.split(README, posix=False) if word.startswith("cluster/")}
     assert {path.relative_to(CLUSTER).as_posix() for path in FILES if path.parent != CLUSTER} <= named
     for path in named:

@@ -1,6 +1,6 @@
 """The report of made-up findings: whole, self-contained, escaped, and right in a browser.
 
-Also for evaluation/report/point_labels.py: labels stay in their figure and cover no other.
+Also for evaluation/report/markup.py, and evaluation/report/point_labels.py: labels stay in their figure, and apart.
 """
 
 import json

@@ -9,6 +9,7 @@ import psutil
 from lstmgan_dist.config import Job
 from lstmgan_dist.runtime.worker_size import WorkerSize
 from lstmgan_dist.training.run import Run, prepared_corpus
+from lstmgan_dist.training.screen import tells_of_checkpoint
 from tests.waiting import wait_until
 
 
@@ -29,12 +30,15 @@ def launch(function, workers, *, cpus=0.5, timeout=60.0, heard=None, furthest=la
     from lstmgan_dist.runtime import ray_train
 
     fewest, most = workers if isinstance(workers, tuple) else (workers, workers)
+    say = (lambda sentence: None) if said is None else said.append
     result, _ = ray_train.launch(
         function,
         size=WorkerSize(fewest, most, cpus, 0),
         timeout=timeout,
         listen=(lambda message: None) if heard is None else heard,
-        say=(lambda sentence: None) if said is None else said.append,
+        tells_of_checkpoint=tells_of_checkpoint,
+        say=say,
+        lost=say,
         furthest=furthest,
     )
     return result

@@ -10,9 +10,10 @@ import time
 import psutil
 import pytest
 
+from lstmgan_dist.runtime.ray_nodes import Node
 from tests.bare_workers import train_undisturbed
 from tests.hosts import Hosts, cannot_make_hosts
-from tests.ray_nodes import RayNode, client_environment, node_environment
+from tests.ray_nodes import client_environment, node_environment
 from tests.training.comparison import final_state
 from tests.training.tiny_jobs import SENTENCES, job_of
 from tests.waiting import wait_until
@@ -64,7 +65,7 @@ class Cluster:
             where = ["--address", f"head:{PORT}"]
         arguments = [str(word) for word in (*where, "--node-ip-address", address, "--num-cpus", 1)]
         log = self.folder / f"{name}-{time.monotonic_ns()}.log"
-        self.raylets[name] = RayNode(arguments, self._nodes, within=self.hosts.within(name), log=log)
+        self.raylets[name] = Node(arguments, self._nodes, within=self.hosts.within(name), log=log)
 
     def begin(self, *words):
         """A command of the user's, begun."""

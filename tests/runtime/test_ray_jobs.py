@@ -1,18 +1,15 @@
-"""Jobs submitted to a real cluster from outside, as a person submits them; so for commands/cluster.py."""
+"""Jobs submitted to a real cluster from outside, as a person submits them; so for commands/cluster.py.
+
+What Prometheus reads of them is of runtime/ray_gauges.py.
+"""
 
 import http.server
 import json
 import re
-import secrets
 import signal
 import socket
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-import urllib.request
-from pathlib import Path
 
 import psutil
 import pytest
@@ -24,95 +21,17 @@ from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime import ray_jobs
 from lstmgan_dist.runtime.job_submission import base_name
 from lstmgan_dist.runtime.worker_size import WorkerSize
+from lstmgan_dist.training.gauges import GAUGES
 from tests.bare_workers import train_undisturbed
-from tests.ray_nodes import RayNode, answers, client_environment, free_ports, node_environment
+from tests.ray_nodes import free_ports
 from tests.training.comparison import final_state
 from tests.training.tiny_jobs import SENTENCES, job_of
 from tests.waiting import wait_until
-
-COMMAND = [sys.executable, "-m", "lstmgan_dist"]
 
 # Long enough to be killed on the way, with checkpoints and evaluations as rare as in a real run.
 RARELY = ("evaluate.every=40 steps", "checkpoint.every=10 steps", "log.every=10 steps")
 LONG = ("phases.0.steps=60", "phases.1.steps=20", "phases.2.steps=40", *RARELY)
 ENDLESS = ("phases.0.steps=1000000", *RARELY)
-
-
-class Site:
-    """A cluster, somebody outside it, and a folder that both reach."""
-
-    def __init__(self, folder, text):
-        self.folder = folder
-        self.job = folder / "job.yaml"
-        self.job.write_text(SENTENCES.replace("SOURCE", str(text)))
-        self.token = secrets.token_hex(32)
-        self.secrets = {self.token, secrets.token_hex(20), secrets.token_hex(20)}
-        of_nodes, of_user = self.secrets - {self.token}
-        gcs, dashboard, agent, client = free_ports(4)
-        self.address = f"http://127.0.0.1:{dashboard}"
-        # Sockets live below it, and their paths must be short.
-        self._temporary = tempfile.TemporaryDirectory(prefix="lj", dir="/tmp", ignore_cleanup_errors=True)
-        self.ray_folder = Path(self._temporary.name)
-        ports = ["--port", gcs, "--dashboard-port", dashboard, "--dashboard-agent-listen-port", agent]
-        where = ["--node-ip-address", "127.0.0.2", "--dashboard-host", "127.0.0.1", "--ray-client-server-port", client]
-        self._head = RayNode(
-            ["--head", *map(str, ports), *map(str, where), "--num-cpus", "3", "--temp-dir", self._temporary.name],
-            node_environment(self.token, AWS_ACCESS_KEY_ID="nodes", AWS_SECRET_ACCESS_KEY=of_nodes),
-            log=folder / "head.log",
-        )
-        self.user = client_environment(
-            self.token,
-            RAY_API_SERVER_ADDRESS=self.address,
-            AWS_ACCESS_KEY_ID="user",
-            AWS_SECRET_ACCESS_KEY=of_user,
-        )
-        wait_until(lambda: answers(self.address, self.token), seconds=150, what=self._head.log.read_text)
-
-    def end(self):
-        self._head.end()
-        self._temporary.cleanup()
-
-    def start(self, *arguments, **variables):
-        """A command of the user's, begun."""
-        return subprocess.Popen(
-            [*COMMAND, *map(str, arguments)],
-            env={**self.user, **variables},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def __call__(self, *arguments, code=0, **variables):
-        """A command of the user's, to its end, and what it printed."""
-        return self.ended(self.start(*arguments, **variables), code=code)
-
-    def ended(self, process, code=0):
-        out, error = process.communicate(timeout=240)
-        assert process.returncode == code, out + error
-        return out if code == 0 else error
-
-    def submit(self, run, settings, *more, **options):
-        return self(*self.submission(run, settings), *more, **options)
-
-    def submission(self, run, settings):
-        """The words that submit a run on two workers."""
-        sets = [word for setting in settings for word in ("--set", setting)]
-        return ["submit", self.job, "--run", run, "--workers", 2, *sets]
-
-    def jobs(self):
-        """What the cluster says of its jobs to who asks with a token."""
-        request = urllib.request.Request(f"{self.address}/api/jobs/", headers={"Authorization": f"Bearer {self.token}"})
-        with urllib.request.urlopen(request) as reply:
-            return reply.read().decode()
-
-
-@pytest.fixture(scope="module")
-def site(text, tmp_path_factory):
-    made = Site(tmp_path_factory.mktemp("site"), text)
-    try:
-        yield made
-    finally:
-        made.end()
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +60,12 @@ def run(site, text):
 
 def checkpoints(run):
     return sorted(path.parent.name for path in run.glob("checkpoints/*/manifest.json"))
+
+
+def gauge_of(line, run):
+    """Which gauge of a run a line of Prometheus' text format is about; None if it is about none."""
+    match = re.match(r"(\w+)\{(.*)\} ", line)
+    return match[1] if match and f'run="{run}"' in match[2] else None
 
 
 def driver_of(run):
@@ -187,7 +112,7 @@ def test_status_and_logs_tell_what_became_of_a_run(site, run):
 
 @pytest.mark.cluster
 def test_a_run_that_goes_on_is_not_started_twice_and_stops_with_a_checkpoint(site):
-    """Begun on a laptop, refused to the cluster, taken over by it, followed, and stopped."""
+    """Begun on a laptop, refused to the cluster, taken over by it, followed, seen by Prometheus, and stopped."""
     run = site.folder / "endless"
     name = f"{base_name(str(run))}-2"
     sets = [word for setting in ENDLESS for word in ("--set", setting)]
@@ -205,6 +130,9 @@ def test_a_run_that_goes_on_is_not_started_twice_and_stops_with_a_checkpoint(sit
     follower.send_signal(signal.SIGINT)
     assert f"{name} goes on without you" in site.ended(follower, code=130)
     wait_until(lambda: checkpoints(run)[-1] > taken_over_at, seconds=120, what="a checkpoint")
+    gauges = {f"ray_{name}" for name in GAUGES}
+    wait_until(lambda: gauges <= {gauge_of(line, run) for line in site.metrics()}, what=lambda: str(site.metrics()))
+    assert any('figure="heldout/nll"' in line for line in site.metrics())
     started = time.monotonic()
     said = site("stop")
     print(f"\nstop: {time.monotonic() - started:.1f} s")

@@ -1,5 +1,10 @@
-"""Nodes that vanish, and nodes that are about to."""
+"""Nodes that vanish, nodes that are about to, and nodes that come, under an elastic group.
 
+How a group of one size outlives them is tested with every other fault, in tests/runs/test_drill.py.
+"""
+
+import os
+import signal
 import threading
 import time
 from functools import partial
@@ -10,7 +15,12 @@ import pytest
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runs.train import train_on_worker
 from lstmgan_dist.runtime import ray_cluster
+from lstmgan_dist.runtime.ray_cluster import own_token
+from lstmgan_dist.runtime.ray_nodes import Node
 from lstmgan_dist.runtime.worker_size import WorkerSize
+from lstmgan_dist.training.run import Run
+from lstmgan_dist.training.run_log import TIMES, read_lines
+from tests.ray_nodes import node_environment
 from tests.runtime.ray_workers import Progress, launch, make_run, workers_of
 from tests.training.comparison import agree
 from tests.training.tiny_jobs import GAMES, SENTENCES, job_of, run_job
@@ -82,14 +92,11 @@ def test_nodes_that_are_still_joining_are_waited_for_and_those_that_never_come_a
     assert len(said) == 3
 
 
-@pytest.mark.parametrize(
-    ("nodes", "workers", "limit"), [(3, 2, 30), (2, (1, 2), 45)], ids=["fixed, with a spare", "elastic, without"]
-)
-def test_a_run_outlives_a_node(cluster, whole, tmp_path, capsys, nodes, workers, limit):
+def test_an_elastic_run_goes_on_without_a_node(cluster, whole, tmp_path, capsys):
     job, folder = whole
     run, said, seconds = tmp_path / "run", [], []
     url, progress = make_run(job, run), Progress(run)
-    with_nodes(cluster, nodes)
+    with_nodes(cluster, 2)
 
     def kill():
         wait_until(lambda: progress.step() > 50 and len(workers_of()) == 2)
@@ -101,39 +108,64 @@ def test_a_run_outlives_a_node(cluster, whole, tmp_path, capsys, nodes, workers,
 
     killer = threading.Thread(target=kill)
     killer.start()
-    launch(partial(train_on_worker, url, job), workers, cpus=1, said=said, furthest=progress.step)
+    launch(partial(train_on_worker, url, job), (1, 2), cpus=1, said=said, furthest=progress.step)
     killer.join()
     with capsys.disabled():
-        print(f"\nfrom the node's end to the next step: {seconds[0]:.1f} s (at most {limit} s on two quiet cores)")
+        print(f"\nfrom the node's end to the next step: {seconds[0]:.1f} s (at most 45 s on two quiet cores)")
     assert any("Starting again" in sentence for sentence in said)
     agree(folder, run, relative=1e-4)
 
 
-def test_notice_of_preemption_is_answered_with_a_checkpoint(cluster, text, tmp_path):
-    # Long enough for the notice to arrive; nothing else calls for a checkpoint.
-    rare = ("log.every=1 steps", "evaluate.every=9999 steps", "checkpoint.every=9999 steps")
-    job = job_of(SENTENCES, text, "phases=[{kind: likelihood, steps: 2500}]", *rare)
-    run_job(job, tmp_path / "whole")
-    run, said, saved = tmp_path / "run", [], []
+def test_checkpoints_are_written_for_a_newcomer_and_at_notice_of_preemption(cluster, text, tmp_path, capsys):
+    # It ends when both have been seen; nothing else calls for a checkpoint.
+    rare = ("log.every=1 steps", "evaluate.every=1000000 steps", "checkpoint.every=1000000 steps")
+    job = job_of(SENTENCES, text, "phases=[{kind: likelihood, steps: 1000000}]", *rare)
+    run, said, newcomers, grace = tmp_path / "run", [], [], 12
     url, progress = make_run(job, run), Progress(run)
-    with_nodes(cluster, 2)
-    grace = 12
+    with_nodes(cluster, 1)
+    for node in [*cluster.worker_nodes][1:]:
+        cluster.remove_node(node)
 
-    def drain():
+    def come_and_go():
+        (leaving,) = cluster.worker_nodes
         wait_until(lambda: progress.step() > 50)
-        node = node_of(cluster, workers_of()[0])
-        announce(node.node_id, grace)
-        saved.extend(wait_until(lambda: list((run / "checkpoints").glob("*/manifest.json")), seconds=grace))
-        cluster.worker_nodes.remove(node)
-        node.kill_all_processes(check_alive=False)
+        words = ["--address", cluster.address, "--num-cpus", "1"]
+        newcomers.append(Node(words, node_environment(own_token()), log=tmp_path / "newcomer.log"))
+        wait_until(lambda: len(workers_of()) == 2)
+        more_steps(progress)
+        before = checkpoints(run)
+        announce(leaving.node_id, grace)
+        wait_until(lambda: checkpoints(run) > before, seconds=grace)
+        cluster.worker_nodes.remove(leaving)
+        leaving.kill_all_processes(check_alive=False)
+        wait_until(lambda: len(workers_of()) == 1)
+        more_steps(progress)
+        os.kill(os.getpid(), signal.SIGTERM)
 
-    watcher = threading.Thread(target=drain)
-    watcher.start()
-    launch(partial(train_on_worker, url, job), 1, cpus=1, said=said, furthest=progress.step)
-    watcher.join()
-    assert int(saved[0].parent.name.removeprefix("step-")) < 2500
+    friend = threading.Thread(target=come_and_go)
+    friend.start()
+    try:
+        launch(partial(train_on_worker, url, job), (1, 2), cpus=1, said=said, furthest=progress.step)
+    finally:
+        friend.join()
+        newcomers[0].end()
+    with capsys.disabled():
+        print(f"\na newcomer, and then one node less: {' '.join(said)}")
+    assert "There is room for 2 workers: they start again, from a checkpoint of this step." in said
     assert any("Starting again" in sentence for sentence in said)
-    agree(tmp_path / "whole", run)
+    steps = [line["step"] for line in read_lines(Run.open(url).folder, TIMES)]
+    assert steps.count(1) == 1, "it never began anew, as without a checkpoint it would have"
+
+
+def more_steps(progress):
+    """Wait until the run has gone on for a while."""
+    before = progress.step()
+    wait_until(lambda: progress.step() > before + 50)
+
+
+def checkpoints(run):
+    """The steps of a run's whole checkpoints."""
+    return sorted(int(path.parent.name.removeprefix("step-")) for path in run.glob("checkpoints/*/manifest.json"))
 
 
 def announce(node_id: str, seconds: float) -> None:

@@ -1,9 +1,9 @@
-"""The same job on Ray: the same numbers, whatever the number of workers and whatever happens to them."""
+"""The same job on Ray: the same numbers, whatever the number of workers; and who is told what when work fails.
 
-import random
+That it is the same whatever happens to workers is tested by a drill, in tests/runs/test_drill.py.
+"""
+
 import shutil
-import signal
-import threading
 from functools import partial
 
 import pytest
@@ -13,11 +13,9 @@ from lstmgan_dist.runs.train import train_on_worker
 from lstmgan_dist.runtime.signals import StopRequest
 from lstmgan_dist.training.run import Run
 from lstmgan_dist.training.run_log import read_metrics
-from tests.bare_workers import train_undisturbed
-from tests.runtime.ray_workers import Progress, launch, make_run, workers_of
-from tests.training.comparison import agree, everything_in
+from tests.runtime.ray_workers import launch, make_run
+from tests.training.comparison import agree
 from tests.training.tiny_jobs import CONTINUOUS, GAMES, GUMBEL, SENTENCES, job_of, run_job
-from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
@@ -93,47 +91,7 @@ def test_the_first_worker_alone_writes(runs):
     assert len(list((runs / "moved-4" / "tensorboard").glob("*/events*"))) == 2  # one for each attempt
 
 
-# --- workers that are lost -------------------------------------------------------------------------------------------
-
-LONG = tuple(f"phases.{phase}.steps=80" for phase in range(4))
-KILLABLE = (*LONG, "log.every=1 steps", "evaluate.every=80 steps", "checkpoint.every=20 steps", "checkpoint.keep=1000")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(text, tmp_path_factory):
-    """A run of two workers to which nothing happens."""
-    job, folder = job_of(GAMES, text, *KILLABLE), tmp_path_factory.mktemp("undisturbed") / "run"
-    train_undisturbed(job, folder, workers=2)
-    return job, folder
-
-
-def test_nine_kills_and_a_hang_change_no_bit(undisturbed, local_ray, tmp_path, capsys):
-    job, whole = undisturbed
-    folder, said, seconds = tmp_path / "run", [], []
-    url, draw = make_run(job, folder), random.Random(1)
-    progress = Progress(folder)
-
-    def disturb():
-        # In every kind of phase, at whatever happens there just then; and once a worker stops without a word.
-        faults = [signal.SIGKILL] * 9 + [signal.SIGSTOP]
-        draw.shuffle(faults)
-        for fault, target in zip(faults, sorted(draw.randrange(20, 300) for _ in faults), strict=True):
-            wait_until(lambda target=target: progress.step() >= target)
-            draw.choice(workers_of()).send_signal(fault)
-            seconds.append(progress.seconds_to_next_step())
-
-    disturber = threading.Thread(target=disturb)
-    disturber.start()
-    launch(partial(train_on_worker, url, job), 2, timeout=12, said=said, furthest=progress.step)
-    disturber.join()
-    with capsys.disabled():
-        print(
-            "\nfrom fault to next step (at most 12 s on two quiet cores, after a hang 12 more):",
-            " ".join(f"{each:.1f}" for each in seconds),
-        )
-    assert len(seconds) == 10
-    assert len([sentence for sentence in said if "Starting again" in sentence]) >= 10
-    assert everything_in(folder) == everything_in(whole)
+# --- work that fails ------------------------------------------------------------------------------------------------
 
 
 def test_work_that_fails_again_and_again_at_the_same_place_is_given_up(local_ray, monkeypatch):

@@ -13,7 +13,7 @@ def messages() -> list[Message]:
 
 def test_ticks_that_come_fast_are_one_message_and_the_last_is_never_lost(messages):
     relay = Relay(messages.append)
-    relay.begin_phase(number=0, name="1/1 likelihood", done=0, total=1000)
+    relay.begin_phase(number=0, name="1/1 likelihood", done=0, total=1000, step=0)
     for done in range(1, 1001):
         relay.tick(done=done)
     relay.say("That is it.")
@@ -25,7 +25,7 @@ def test_ticks_that_come_fast_are_one_message_and_the_last_is_never_lost(message
 
 def test_a_terminal_that_replays_messages_shows_what_the_worker_told(messages):
     relay, output = Relay(messages.append), io.StringIO()
-    relay.begin_phase(number=1, name="2/3 adversarial", done=4, total=8)
+    relay.begin_phase(number=1, name="2/3 adversarial", done=4, total=8, step=12)
     relay.tick(done=5)
     relay.show(losses={"generator/cost": 0.25}, tokens_per_second=1234.5)
     relay.say("step 5: all is well")

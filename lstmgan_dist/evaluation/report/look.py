@@ -24,8 +24,8 @@ PAPER, SHADE, GRID, FAINT, INK = "#fffffe", "#f1f2f4", "#dcdee2", "#63676f", "#1
 PAPERS = {PAPER: "paper", SHADE: "shade", GRID: "grid", FAINT: "faint", INK: "ink"}
 
 # The first four are those of Okabe & Ito (2008) but for a lighter blue; each has a contrast of 3 with white and black.
-_HUES = ("#1f7fc4", "#d55e00", "#009e73", "#cc6fa3", "#7b61d1", "#a07a00")
-_MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+HUES = ("#1f7fc4", "#d55e00", "#009e73", "#cc6fa3", "#7b61d1", "#a07a00")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 _STAR = "*"
 
 STYLE: dict[Any, Any] = {
@@ -98,7 +98,7 @@ def looks(samplers: Iterable[Sampler]) -> dict[str, Look]:
             found[sampler.name] = Look(INK, _STAR)
         else:
             number = runs.setdefault(sampler.run, len(runs))
-            hue, marker = _HUES[number % len(_HUES)], _MARKERS[number % len(_MARKERS)]
+            hue, marker = HUES[number % len(HUES)], MARKERS[number % len(MARKERS)]
             found[sampler.name] = Look(hue, marker, hollow=sampler.kind == "likelihood start")
     return found
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from importlib.resources import files
 
 from lstmgan_dist.evaluation.findings import (
     ContestFindings,
@@ -20,6 +19,7 @@ from lstmgan_dist.evaluation.findings import (
 from lstmgan_dist.evaluation.metrics import METRICS
 from lstmgan_dist.evaluation.report.drawings import draw_figures, nearest_to_one
 from lstmgan_dist.evaluation.report.look import Look, looks, to_svg
+from lstmgan_dist.evaluation.report.markup import Html, document, scrolling_table, tag
 
 _SUMMARY_SAMPLES = 3
 # Nearest training sentences are shown for so many texts of a sampler, those with most copied first.
@@ -54,17 +54,13 @@ _LEARNING = ("learning", "learning_bleu")
 _COVERAGE = ("coverage_found", "coverage_real")
 
 
-class _Html(str):
-    """Text that is markup already."""
-
-
 def report_html(findings: ContestFindings) -> str:
     """The whole report, the same for the same findings; light or dark as the reader's system is."""
     seen = looks(findings.samplers)
     figures = {name: _drawing(name, to_svg(figure, name)) for name, figure in draw_figures(findings).items()}
     others = [name for name in figures if name not in ("frontier", *_LEARNING, *_COVERAGE)]
     sections = [
-        ("frontier", "The frontier", [figures.get("frontier", _Html()), _figures_of(figures, others)]),
+        ("frontier", "The frontier", [figures.get("frontier", Html()), _figures_of(figures, others)]),
         ("figures", "All figures", _table(findings, seen)),
         ("learning", "Learning curves", [_figures_of(figures, _LEARNING)]),
         ("samples", "Samples", _samples(findings, seen)),
@@ -75,40 +71,23 @@ def report_html(findings: ContestFindings) -> str:
     ]
     sections = [(name, title, content) for name, title, content in sections if any(content)]
     title = f"{' and '.join(_subjects(findings))}: quality and diversity"
-    body = _tag(
-        "body",
-        _tag(
+    return document(
+        title,
+        tag(
             "header",
-            _tag("p", "Quality and diversity of generated text", class_="kicker"),
-            _tag("h1", _and(_subjects(findings))),
-            _tag("p", _compared(findings), class_="faint"),
-            _tag("nav", *(_tag("a", title, href=f"#{name}") for name, title, _ in sections)),
+            tag("p", "Quality and diversity of generated text", class_="kicker"),
+            tag("h1", _and(_subjects(findings))),
+            tag("p", _compared(findings), class_="faint"),
+            tag("nav", *(tag("a", title, href=f"#{name}") for name, title, _ in sections)),
         ),
-        _tag(
+        tag(
             "main",
-            _tag("section", *_summary(findings, seen), class_="summary", aria_label="In short"),
+            tag("section", *_summary(findings, seen), class_="summary", aria_label="In short"),
             _warnings(findings.warnings),
-            _tag("section", *_verdicts(findings, seen), class_="cards", aria_label="Verdicts"),
-            *(_tag("section", _tag("h2", title), *content, id=name) for name, title, content in sections),
+            tag("section", *_verdicts(findings, seen), class_="cards", aria_label="Verdicts"),
+            *(tag("section", tag("h2", title), *content, id=name) for name, title, content in sections),
         ),
     )
-    head = _tag(
-        "head",
-        _Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-        _Html('<meta name="color-scheme" content="light dark">'),
-        _tag("title", title),
-        _tag("style", _Html(files("lstmgan_dist.evaluation.report").joinpath("page.css").read_text("utf-8"))),
-    )
-    return f"<!DOCTYPE html>\n{_tag('html', head, body, lang='en')}\n"
-
-
-def _tag(name: str, *content: str, **attributes: object) -> _Html:
-    """An element; whatever is not markup yet is escaped. class_ is written class, aria_label aria-label."""
-    written = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"' for key, value in attributes.items()
-    )
-    inside = "".join(part if isinstance(part, _Html) else html.escape(part) for part in content)
-    return _Html(f"<{name}{written}>{inside}</{name}>")
 
 
 def _and(words: Sequence[str]) -> str:
@@ -142,93 +121,86 @@ def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "−")
 
 
-def _named(sampler: str, seen: dict[str, Look]) -> _Html:
+def _named(sampler: str, seen: dict[str, Look]) -> Html:
     """The name after a swatch that looks as in the figures."""
     look = seen[sampler]
     corners = " ".join(f"{x * 0.42:.2f},{-y * 0.42:.2f}" for x, y in look.outline())
     colour = "var(--ink)" if look.marker == "*" else look.colour
-    line = _tag(
-        "path", d="M-1,0H1", stroke=colour, stroke_width=0.14, stroke_dasharray="0.5 0.25" if look.hollow else 0
-    )
+    line = tag("path", d="M-1,0H1", stroke=colour, stroke_width=0.14, stroke_dasharray="0.5 0.25" if look.hollow else 0)
     fill = "var(--paper)" if look.hollow else colour
-    marker = _tag("polygon", points=corners, fill=fill, stroke=colour, stroke_width=0.13)
+    marker = tag("polygon", points=corners, fill=fill, stroke=colour, stroke_width=0.13)
     parts = [marker] if look.marker == "*" else [line, marker]
-    return _Html(_tag("svg", *parts, class_="swatch", viewBox="-1 -0.5 2 1", aria_hidden="true") + html.escape(sampler))
+    return Html(tag("svg", *parts, class_="swatch", viewBox="-1 -0.5 2 1", aria_hidden="true") + html.escape(sampler))
 
 
-def _drawing(name: str, svg: str) -> _Html:
+def _drawing(name: str, svg: str) -> Html:
     caption = _READING if name == "frontier" else _CAPTIONS[name]
-    return _tag("figure", _Html(svg), _tag("figcaption", caption), class_="wide" if name == "frontier" else "small")
+    return tag("figure", Html(svg), tag("figcaption", caption), class_="wide" if name == "frontier" else "small")
 
 
-def _figures_of(figures: dict[str, _Html], names: Sequence[str]) -> _Html:
+def _figures_of(figures: dict[str, Html], names: Sequence[str]) -> Html:
     shown = [figures[name] for name in names if name in figures]
-    return _tag("div", *shown, class_="figures") if shown else _Html()
+    return tag("div", *shown, class_="figures") if shown else Html()
 
 
-def _definitions(pairs: Iterable[tuple[str, str]]) -> _Html:
-    return _tag("dl", *(part for term, meaning in pairs for part in (_tag("dt", term), _tag("dd", meaning))))
+def _definitions(pairs: Iterable[tuple[str, str]]) -> Html:
+    return tag("dl", *(part for term, meaning in pairs for part in (tag("dt", term), tag("dd", meaning))))
 
 
-def _scrolling(*content: str, name: str) -> _Html:
-    # A region that scrolls must be reachable by keyboard.
-    return _tag("div", _tag("table", *content), class_="scroll", tabindex=0, role="region", aria_label=name)
-
-
-def _warnings(warnings: Sequence[str]) -> _Html:
+def _warnings(warnings: Sequence[str]) -> Html:
     if not warnings:
-        return _Html()
-    items = _tag("ul", *(_tag("li", warning) for warning in warnings))
-    return _tag("section", _tag("strong", "To bear in mind"), items, class_="warnings")
+        return Html()
+    items = tag("ul", *(tag("li", warning) for warning in warnings))
+    return tag("section", tag("strong", "To bear in mind"), items, class_="warnings")
 
 
-def _summary(findings: ContestFindings, seen: dict[str, Look]) -> list[_Html]:
+def _summary(findings: ContestFindings, seen: dict[str, Look]) -> list[Html]:
     """What there is to know in sentences, and a few texts to hear for oneself."""
     sentences = [*(verdict.sentence for verdict in findings.verdicts), *findings.chosen.values()]
     shown = [
         replace(examples, examples=examples.examples[:_SUMMARY_SAMPLES])
         for examples in nearest_to_one(findings.examples).values()
     ]
-    columns = _tag("div", *(_column(examples, seen, heat=True) for examples in shown), class_="columns")
-    return [_tag("ul", *(_tag("li", sentence) for sentence in sentences))] * bool(sentences) + [columns] * bool(shown)
+    columns = tag("div", *(_column(examples, seen, heat=True) for examples in shown), class_="columns")
+    return [tag("ul", *(tag("li", sentence) for sentence in sentences))] * bool(sentences) + [columns] * bool(shown)
 
 
-def _verdicts(findings: ContestFindings, seen: dict[str, Look]) -> list[_Html]:
+def _verdicts(findings: ContestFindings, seen: dict[str, Look]) -> list[Html]:
     reach = max((abs(end) for v in findings.verdicts if v.margin for end in (v.margin.low, v.margin.high)), default=0)
     return [_verdict(verdict, seen, reach or 1) for verdict in findings.verdicts]
 
 
-def _verdict(verdict: Verdict, seen: dict[str, Look], reach: float) -> _Html:
+def _verdict(verdict: Verdict, seen: dict[str, Look], reach: float) -> Html:
     """A card. reach: nats at the ends of the scale that all cards have."""
     # The sentence stands in the summary.
     parts = [
-        _tag(
+        tag(
             "p",
-            _tag("span", _named(verdict.sampler, seen)),
-            _tag("span", "beside ", _named(verdict.reference, seen)),
+            tag("span", _named(verdict.sampler, seen)),
+            tag("span", "beside ", _named(verdict.reference, seen)),
             class_="who",
         ),
-        _tag("p", verdict.word, class_="word"),
+        tag("p", verdict.word, class_="word"),
     ]
     if margin := verdict.margin:
         said = f"{_signed(margin.value)} nats/token"
         interval = f" [{_signed(margin.low)}, {_signed(margin.high)}] {_BASES[verdict.basis]}"
-        parts.append(_tag("div", _tag("strong", said), _tag("small", interval), class_="margin"))
+        parts.append(tag("div", tag("strong", said), tag("small", interval), class_="margin"))
         parts.append(_scale(margin, reach))
     tone = verdict.word if verdict.word in ("better", "worse") else "undecided"
-    return _tag("article", *parts, class_=f"card {tone}")
+    return tag("article", *parts, class_=f"card {tone}")
 
 
-def _scale(margin: Estimate, reach: float) -> _Html:
+def _scale(margin: Estimate, reach: float) -> Html:
     """The margin and its interval about zero."""
     low, value, high = (f"{150 + 140 * nats / reach:.1f}" for nats in (margin.low, margin.value, margin.high))
-    return _tag(
+    return tag(
         "svg",
-        _tag("path", d="M2,12H298M150,4V20", stroke="var(--faint)", stroke_width=1),
-        _tag("path", d=f"M{low},12H{high}", stroke="var(--tone)", stroke_width=6, stroke_opacity=0.45),
-        _tag("circle", cx=value, cy=12, r=5, fill="var(--tone)"),
+        tag("path", d="M2,12H298M150,4V20", stroke="var(--faint)", stroke_width=1),
+        tag("path", d=f"M{low},12H{high}", stroke="var(--tone)", stroke_width=6, stroke_opacity=0.45),
+        tag("circle", cx=value, cy=12, r=5, fill="var(--tone)"),
         *(
-            _tag("text", word, x=x, y=32, fill="var(--faint)", font_size=11, text_anchor=anchor)
+            tag("text", word, x=x, y=32, fill="var(--faint)", font_size=11, text_anchor=anchor)
             for word, x, anchor in (
                 (f"worse, {_signed(-reach)}", 2, "start"),
                 ("0 nats/token", 150, "middle"),
@@ -241,7 +213,7 @@ def _scale(margin: Estimate, reach: float) -> _Html:
     )
 
 
-def _table(findings: ContestFindings, seen: dict[str, Look]) -> list[_Html]:
+def _table(findings: ContestFindings, seen: dict[str, Look]) -> list[Html]:
     """Every figure of every place; the best of a column is marked, real text aside."""
     names = [name for name in METRICS if any(name in place.figures for place in findings.places)]
     if not names:
@@ -250,24 +222,24 @@ def _table(findings: ContestFindings, seen: dict[str, Look]) -> list[_Html]:
     groups = []
     for sampler in findings.samplers:
         places = [place for place in findings.places if place.sampler == sampler.name]
-        title = _tag("th", _tag("span", _named(sampler.name, seen)), colspan=len(names) + 1, scope="rowgroup")
+        title = tag("th", tag("span", _named(sampler.name, seen)), colspan=len(names) + 1, scope="rowgroup")
         rows = [_row(place, names, best) for place in sorted(places, key=lambda place: place.temperature or 0)]
-        groups += [_tag("tbody", _tag("tr", title, class_="sampler"), *rows)] if rows else []
-    header = [_tag("th", "temperature", scope="col"), *(_heading(name) for name in names)]
-    explained = _tag(
+        groups += [tag("tbody", tag("tr", title, class_="sampler"), *rows)] if rows else []
+    header = [tag("th", "temperature", scope="col"), *(_heading(name) for name in names)]
+    explained = tag(
         "p",
         "An arrow says which way is better. The best figure of a column, real text aside, is ",
-        _tag("span", "marked", class_="key"),
+        tag("span", "marked", class_="key"),
         "; a best is no verdict, for intervals overlap and each temperature buys one figure with another.",
     )
-    return [explained, _scrolling(_tag("thead", _tag("tr", *header)), *groups, name="All figures")]
+    return [explained, scrolling_table(tag("thead", tag("tr", *header)), *groups, name="All figures")]
 
 
-def _heading(name: str) -> _Html:
+def _heading(name: str) -> Html:
     metric = METRICS[name]
     arrow = {"low": "↓", "high": "↑", None: ""}[metric.better]
     below = " ".join(filter(None, (metric.unit, arrow)))
-    return _tag("th", metric.label, *([_tag("small", below)] if below else []), scope="col")
+    return tag("th", metric.label, *([tag("small", below)] if below else []), scope="col")
 
 
 def _best(name: str, places: Sequence[Place]) -> float | None:
@@ -276,16 +248,16 @@ def _best(name: str, places: Sequence[Place]) -> float | None:
     return better(values) if better and values else None
 
 
-def _row(place: Place, names: Sequence[str], best: dict[str, float | None]) -> _Html:
+def _row(place: Place, names: Sequence[str], best: dict[str, float | None]) -> Html:
     cells = []
     for name in names:
         if estimate := place.figures.get(name):
             is_best = place.temperature is not None and estimate.value == best[name]
-            cells.append(_tag("td", *_cell(name, estimate), **({"class_": "best"} if is_best else {})))
+            cells.append(tag("td", *_cell(name, estimate), **({"class_": "best"} if is_best else {})))
         else:
-            cells.append(_tag("td", "–"))
+            cells.append(tag("td", "–"))
     heat = "–" if place.temperature is None else f"{place.temperature:g}"
-    return _tag("tr", _tag("th", heat, scope="row"), *cells)
+    return tag("tr", tag("th", heat, scope="row"), *cells)
 
 
 def _cell(name: str, estimate: Estimate) -> list[str]:
@@ -295,10 +267,10 @@ def _cell(name: str, estimate: Estimate) -> list[str]:
         return [value]
     above, below = estimate.high - estimate.value, estimate.value - estimate.low
     even = abs(above - below) <= 0.1 * (above + below)
-    return [value, _tag("small", f"± {_number((above + below) / 2, decimals)}" if even else f"{low}–{high}")]
+    return [value, tag("small", f"± {_number((above + below) / 2, decimals)}" if even else f"{low}–{high}")]
 
 
-def _samples(findings: ContestFindings, seen: dict[str, Look]) -> list[_Html]:
+def _samples(findings: ContestFindings, seen: dict[str, Look]) -> list[Html]:
     """A section a temperature, samplers side by side and real text last; the one nearest 1 is open."""
     heats = _heats(findings.examples)
     real = [examples for examples in findings.examples if examples.temperature is None]
@@ -306,34 +278,32 @@ def _samples(findings: ContestFindings, seen: dict[str, Look]) -> list[_Html]:
     sections = []
     for heat in heats:
         shown = [examples for examples in findings.examples if examples.temperature == heat] + real
-        columns = _tag("div", *(_column(examples, seen) for examples in shown), class_="columns")
+        columns = tag("div", *(_column(examples, seen) for examples in shown), class_="columns")
         attributes = {"open": ""} if heat == opened else {}
-        sections.append(_tag("details", _tag("summary", f"Temperature {heat:g}"), columns, **attributes))
+        sections.append(tag("details", tag("summary", f"Temperature {heat:g}"), columns, **attributes))
     return sections
 
 
-def _column(examples: Examples, seen: dict[str, Look], *, heat: bool = False) -> _Html:
+def _column(examples: Examples, seen: dict[str, Look], *, heat: bool = False) -> Html:
     """Texts of one sampler. heat: its name is followed by the temperature."""
-    items = [
-        _tag("li", _tag("p", example.text or "(an empty text)"), *_origin(example)) for example in examples.examples
-    ]
+    items = [tag("li", tag("p", example.text or "(an empty text)"), *_origin(example)) for example in examples.examples]
     at = f", temperature {examples.temperature:g}" if heat and examples.temperature is not None else ""
-    return _tag("section", _tag("h3", _named(examples.sampler, seen), at), _tag("ul", *items))
+    return tag("section", tag("h3", _named(examples.sampler, seen), at), tag("ul", *items))
 
 
-def _origin(example: Example) -> list[_Html]:
+def _origin(example: Example) -> list[Html]:
     """What is to be said of how much of a text is copied; nothing of real text."""
     if not example.nearest:
         return []
     if example.is_copy:
-        return [_tag("small", _tag("span", "A copy", class_="copy"), " of a training sentence")]
-    return [_tag("small", f"{example.longest_copied} of {example.tokens} tokens copied in a row")]
+        return [tag("small", tag("span", "A copy", class_="copy"), " of a training sentence")]
+    return [tag("small", f"{example.longest_copied} of {example.tokens} tokens copied in a row")]
 
 
-def _nearest(findings: ContestFindings, seen: dict[str, Look]) -> list[_Html]:
-    header = _tag(
-        "tr", *(_tag("th", title, class_="text", scope="col") for title in ("sample", "nearest training sentence")),
-        _tag("th", "longest stretch copied", _tag("small", "tokens of the sample"), scope="col"),
+def _nearest(findings: ContestFindings, seen: dict[str, Look]) -> list[Html]:
+    header = tag(
+        "tr", *(tag("th", title, class_="text", scope="col") for title in ("sample", "nearest training sentence")),
+        tag("th", "longest stretch copied", tag("small", "tokens of the sample"), scope="col"),
     )  # fmt: skip
     sections = []
     generated = [examples for examples in findings.examples if examples.temperature is not None]
@@ -341,47 +311,47 @@ def _nearest(findings: ContestFindings, seen: dict[str, Look]) -> list[_Html]:
         known = [example for example in examples.examples if example.nearest]
         known.sort(key=lambda example: example.longest_copied / max(example.tokens, 1), reverse=True)
         rows = [
-            _tag(
+            tag(
                 "tr",
-                _tag("td", example.text or "(an empty text)", class_="text"),
-                _tag("td", *(_origin(example) if example.is_copy else [example.nearest]), class_="text"),
-                _tag("td", f"{example.longest_copied} of {example.tokens}"),
+                tag("td", example.text or "(an empty text)", class_="text"),
+                tag("td", *(_origin(example) if example.is_copy else [example.nearest]), class_="text"),
+                tag("td", f"{example.longest_copied} of {example.tokens}"),
             )
             for example in known[:_NEAREST_SHOWN]
         ]
         if rows:
-            summary = _tag("summary", _named(examples.sampler, seen), f", temperature {examples.temperature:g}")
-            table = _scrolling(_tag("thead", header), _tag("tbody", *rows), name=f"Nearest to {examples.sampler}")
-            sections.append(_tag("details", summary, table))
+            summary = tag("summary", _named(examples.sampler, seen), f", temperature {examples.temperature:g}")
+            table = scrolling_table(tag("thead", header), tag("tbody", *rows), name=f"Nearest to {examples.sampler}")
+            sections.append(tag("details", summary, table))
     explained = "The samples with the longest literal stretches of training text, beside the sentence most like each."
-    return [_tag("p", explained), *sections] if sections else []
+    return [tag("p", explained), *sections] if sections else []
 
 
-def _coverage(findings: ContestFindings, seen: dict[str, Look]) -> list[_Html]:
+def _coverage(findings: ContestFindings, seen: dict[str, Look]) -> list[Html]:
     if not findings.coverage:
         return []
     longest = max(len(coverage.real_found) for coverage in findings.coverage)
     titles = ("real n-grams found", "generated n-grams that are real")
-    header = _tag("tr", _tag("th", "temperature", scope="col"), *(
-        _tag("th", f"n = {n}", _tag("small", title), scope="col") for title in titles for n in range(1, longest + 1)
+    header = tag("tr", tag("th", "temperature", scope="col"), *(
+        tag("th", f"n = {n}", tag("small", title), scope="col") for title in titles for n in range(1, longest + 1)
     ))  # fmt: skip
     groups = []
     for sampler in dict.fromkeys(coverage.sampler for coverage in findings.coverage):
         found = [coverage for coverage in findings.coverage if coverage.sampler == sampler]
-        title = _tag("th", _tag("span", _named(sampler, seen)), colspan=2 * longest + 1, scope="rowgroup")
+        title = tag("th", tag("span", _named(sampler, seen)), colspan=2 * longest + 1, scope="rowgroup")
         rows = [_coverage_row(coverage) for coverage in sorted(found, key=lambda one: one.temperature or 0)]
-        groups.append(_tag("tbody", _tag("tr", title, class_="sampler"), *rows))
-    table = _scrolling(_tag("thead", header), *groups, name="Coverage of n-grams")
-    return [_tag("details", _tag("summary", "At every temperature"), table)]
+        groups.append(tag("tbody", tag("tr", title, class_="sampler"), *rows))
+    table = scrolling_table(tag("thead", header), *groups, name="Coverage of n-grams")
+    return [tag("details", tag("summary", "At every temperature"), table)]
 
 
-def _coverage_row(coverage: Coverage) -> _Html:
+def _coverage_row(coverage: Coverage) -> Html:
     heat = "–" if coverage.temperature is None else f"{coverage.temperature:g}"
     shares = (*coverage.real_found, *coverage.generated_real)
-    return _tag("tr", _tag("th", heat, scope="row"), *(_tag("td", _number(share)) for share in shares))
+    return tag("tr", tag("th", heat, scope="row"), *(tag("td", _number(share)) for share in shares))
 
 
-def _addresses(samplers: Iterable[Sampler], seen: dict[str, Look]) -> Iterable[tuple[_Html, str]]:
+def _addresses(samplers: Iterable[Sampler], seen: dict[str, Look]) -> Iterable[tuple[Html, str]]:
     for sampler in samplers:
         where = f", step {sampler.step:,} of {sampler.run}" if sampler.run else ""
         yield _named(sampler.name, seen), f"{sampler.kind}{where}"
