@@ -26,6 +26,7 @@ test: .venv/.installed ## run every test but the benchmarks
 real: .venv/.installed ## run the tests on real servers and schedulers of Debian's, which root gets installed
 	@$(install_real)
 	$(BIN)/python -m pytest -m real $(ARGS); code=$$?; [ $$code = 0 -o $$code = 5 ]
+	$(BIN)/python -m pytest --real-s3 tests/test_storage_s3.py tests/training/test_s3_runs.py $(ARGS); code=$$?; [ $$code = 0 -o $$code = 5 ]
 
 quick: .venv/.installed ## run the tests that need neither a server nor much computing: a minute
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not cluster and not real" $(ARGS)
@@ -51,7 +52,7 @@ clean: ## remove the environments and every cache; runs/ stays
 	rm -rf .venv .venv-bench .pytest_cache .ruff_cache .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-REAL_PACKAGES := slurmctld slurmd slurm-client openssh-server openssh-client rsync iproute2 prometheus
+REAL_PACKAGES := slurmctld slurmd slurm-client openssh-server openssh-client rsync iproute2 prometheus radosgw ceph-mon ceph-osd
 
 define install_real
 if dpkg --status $(REAL_PACKAGES) > /dev/null 2>&1; then exit 0; fi; \

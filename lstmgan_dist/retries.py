@@ -50,17 +50,17 @@ _NOT_WHOLE = {
     "ServerDisconnectedError": _BREAKS,
 }
 
+# Something else has arrived at the storage than what was sent.
+_SPOILED_CODES = {"BadDigest", "IncompleteBody", "XAmzContentSHA256Mismatch"}
+
 # Codes of what passes that come with a status of their own.
-_PASSING_CODES = {
-    "BadDigest",
-    "IncompleteBody",
+_PASSING_CODES = _SPOILED_CODES | {
     "OperationAborted",
     "RequestTimeout",
     "SlowDown",
     "Throttling",
     "ThrottlingException",
     "TooManyRequests",
-    "XAmzContentSHA256Mismatch",
 }
 
 
@@ -154,8 +154,10 @@ class Patience:
                 status in (429, 500) or 502 <= status <= 504 or status > 505 or code in _PASSING_CODES
             ):
                 return None
+            if code in _SPOILED_CODES:
+                return f"what arrives at the storage does not match its checksum ({code})"
             named = f"{status} {code}" if code not in ("", str(status)) else str(status)
-            return f"the storage answers {named}: {error.get('Message', '')}".rstrip(".: ")
+            return f"the storage answers {named}: {error.get('Message') or ''}".rstrip(".: ")
         from botocore import exceptions
 
         server = _host(self._settings.endpoint or getattr(exception, "kwargs", {}).get("endpoint_url", ""))

@@ -84,7 +84,7 @@ def _reported(error: Exception, address: str, filesystem: Any) -> OSError | None
         return None
     number = error.errno if isinstance(error, OSError) and error.errno else errno.EIO
     answer = f"the storage answers {code}: {message}" if code else message
-    return OSError(number, answer.strip().rstrip("."), address)
+    return OSError(number, answer.rstrip(".: "), address)
 
 
 def _reason(error: BaseException) -> tuple[str, str]:
@@ -93,7 +93,7 @@ def _reason(error: BaseException) -> tuple[str, str]:
     while found is not None:
         response = getattr(found, "response", None)
         if isinstance(response, dict):
-            return str(response["Error"].get("Code", "")), str(response["Error"].get("Message", ""))
+            return str(response["Error"].get("Code", "")), str(response["Error"].get("Message") or "")
         if type(found).__name__ in _MEANINGS:
             return type(found).__name__, str(found)
         if type(found).__module__.startswith("gcsfs") and getattr(found, "code", None):

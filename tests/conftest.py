@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from lstmgan_dist.runtime.ray_cluster import connected, own_token
-from tests.ray_site import Site
+from tests.cluster.real_ceph import cannot_run_ceph, ceph_gateway
 from tests.servers import s3_server
 from tests.toy_text import toy_sentences
 
@@ -20,6 +20,10 @@ os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": own_token()}
 
 # A shell's background jobs ignore Ctrl-C, and so would the commands that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--real-s3", action="store_true", help="S3 is a gateway of Debian's Ceph, not a stand-in")
 
 
 @pytest.fixture(scope="session")
@@ -38,9 +42,12 @@ def local_ray():
 
 
 @pytest.fixture(scope="session")
-def shared_s3_server():
+def shared_s3_server(request):
     """One process that is an S3 server; ask for `server`, and be alone in a bucket of it."""
-    with s3_server() as server:
+    is_real = request.config.getoption("--real-s3")
+    if is_real and (reason := cannot_run_ceph()):
+        pytest.skip(reason)
+    with ceph_gateway() if is_real else s3_server() as server:
         yield server
 
 
@@ -52,8 +59,11 @@ def server(shared_s3_server, request):
 
 
 @pytest.fixture(scope="session")
-def strict_server():
+def strict_server(request):
     """An S3 server that checks credentials, as real ones do."""
+    if request.config.getoption("--real-s3"):
+        yield request.getfixturevalue("shared_s3_server")
+        return
     with s3_server(checks_credentials=True) as server:
         yield server
 
@@ -61,6 +71,8 @@ def strict_server():
 @pytest.fixture(scope="module")
 def site(text, tmp_path_factory):
     """A cluster of one node, and somebody outside it who submits jobs to it."""
+    from tests.ray_site import Site  # which imports torch
+
     made = Site(tmp_path_factory.mktemp("site"), text)
     try:
         yield made

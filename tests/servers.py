@@ -55,6 +55,7 @@ Fault = Literal[
     "expired",
     "skewed",
     "full",
+    "late",
 ]
 
 
@@ -144,20 +145,9 @@ def s3_server(*, checks_credentials: bool = False) -> Iterator[S3Server]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    environment = {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "test-key",
-        "AWS_SECRET_ACCESS_KEY": "test-secret",
-        "AWS_REGION": "us-east-1",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        # Nobody's own profile, and no minute spent on asking the cloud for a machine's identity.
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-    server = S3Server(endpoint, environment, pid=process.pid)
+    server = S3Server(endpoint, client_environment(endpoint, "test-key", "test-secret"), pid=process.pid)
     try:
-        _wait_for(port, process)
+        wait_for(port, process)
         server.client().create_bucket(Bucket=server.bucket)
         if checks_credentials:
             server = S3Server(endpoint, server.add_user("owner", ALL_ACCESS), pid=process.pid)
@@ -165,6 +155,21 @@ def s3_server(*, checks_credentials: bool = False) -> Iterator[S3Server]:
     finally:
         process.kill()
         process.wait()
+
+
+def client_environment(endpoint: str, key: str, secret: str) -> dict[str, str]:
+    """The environment of a client of a server on this machine."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        # Nobody's own profile, and no minute spent on asking the cloud for a machine's identity.
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
 
 
 @dataclass(frozen=True)
@@ -198,6 +203,7 @@ class Faults:
         self.ended = threading.Event()
         self.injected: Counter[Fault] = Counter()
         self.requests = 0
+        self.listings: dict[str, tuple[float, tuple[int, dict[str, str], bytes]]] = {}
         self._draw = random.Random(seed)
         self._lock = threading.Lock()
 
@@ -228,7 +234,8 @@ def faulty_proxy(
     and "cut" in the middle of the answer. What is asked for comes half, with a length that fits, by "short", and with
     its last bit turned by "flip". "page" answers as a login page would, "spoil" has another object stored than was
     sent, and "drip" sends an answer without an end, ten bytes a second. "moved" sends the client to the same address
-    once more; "expired" and "skewed" refuse its credentials, and "full" has no room.
+    once more; "expired" and "skewed" refuse its credentials, and "full" has no room. "late" lists what was there up to
+    `hold_s` seconds ago.
     """
     faults = Faults(share, seed, kinds, hold_s)
     address = urlsplit(target.endpoint)
@@ -290,7 +297,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             if fault == "spoil" and self.command == "PUT" and body:
                 body = body[:-1] + bytes([body[-1] ^ 1])
-            status, headers, content = self._forward(body)
+            is_late = fault == "late" and self.command == "GET" and "list-type=2" in self.path
+            status, headers, content = self._late_listing() if is_late else self._forward(body)
             if fault == "lost":
                 self._reset()
             else:
@@ -312,6 +320,12 @@ class _Handler(BaseHTTPRequestHandler):
             parts += [mark, self.rfile.read(int(mark.split(b";")[0], 16) + 2)]
             if not int(mark.split(b";")[0], 16):
                 return b"".join(parts)
+
+    def _late_listing(self) -> tuple[int, dict[str, str], bytes]:
+        now, listings = time.monotonic(), self.faults.listings
+        if self.path not in listings or now - listings[self.path][0] > self.faults.hold_s:
+            listings[self.path] = now, self._forward(b"")
+        return listings[self.path][1]
 
     def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection(*self.target, timeout=60)
@@ -389,7 +403,8 @@ _ERRORS: dict[Fault | None, tuple[int, bytes]] = {
 }
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a server that was started listens."""
     end = time.monotonic() + 60
     while time.monotonic() < end:
         assert process.poll() is None, f"the S3 server ended with {process.returncode}"

@@ -437,7 +437,8 @@ def test_an_address_that_nobody_listens_at_is_found_out(server):
 
 
 def test_settings_of_the_job_win_over_the_environment(server, tmp_path, monkeypatch):
-    (tmp_path / "credentials").write_text("[mine]\naws_access_key_id = key\naws_secret_access_key = secret\n")
+    key, secret = (server.environment[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
+    (tmp_path / "credentials").write_text(f"[mine]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n")
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")

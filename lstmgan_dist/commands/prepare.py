@@ -102,14 +102,18 @@ def prepare(
         },
         {"kind": tokenizer, "lower": lower, "vocabulary_size": vocabulary_size, "min_count": min_count},
     )
+    _make(settings, out, address)
 
+
+def _make(settings: Corpus, out: str, address: str | None) -> None:
+    """Make the corpus, and say what it is and what speaks against it."""
     from lstmgan_dist.corpus.doubts import doubts
     from lstmgan_dist.corpus.prepare import prepare as prepare_text
     from lstmgan_dist.evaluation.synthetic import is_synthetic, prepare_synthetic
     from lstmgan_dist.runs.inspection import describe_corpus
 
-    folder = _vacant_folder(out)
-    if len(sources) == 1 and is_synthetic(sources[0]) and not heldout:
+    folder, sources = _vacant_folder(out), settings.sources
+    if len(sources) == 1 and is_synthetic(sources[0]) and not settings.heldout_sources:
         with preparation_bar() as report:
             corpus = prepare_synthetic(sources[0], folder, report=report)
     else:

@@ -23,8 +23,6 @@ from lstmgan_dist.commands.terminal import preparation_bar, stdout_console, warn
 from lstmgan_dist.runtime.worker_size import WorkerSize
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from lstmgan_dist.corpus.manifest import PreparedCorpus
     from lstmgan_dist.runtime.signals import StopSignal
     from lstmgan_dist.training.run import Run
@@ -70,31 +68,11 @@ def train(
     size.check_lanes(settings.batch.lanes)
 
     start, corpus = _checked(settings, url)
-    console = stdout_console()
     if dry_run:
-        _show_plan(url, settings, corpus, console, is_full=full)
+        _show_plan(url, settings, corpus, is_full=full)
     _say_doubts(settings, corpus, address)
-    if dry_run:
-        return
-
-    from lstmgan_dist.storage import Folder
-    from lstmgan_dist.training.lease import taken
-    from lstmgan_dist.training.run import Run
-    from lstmgan_dist.training.screen import Terminal
-
-    with Terminal(console) as screen, ExitStack() as meanwhile:
-        if size.most:
-            from lstmgan_dist.runtime.ray_cluster import connected_for
-
-            granted = connected_for(size, device=settings.device, address=address, say=screen.say)
-            size = meanwhile.enter_context(granted)
-        lease = meanwhile.enter_context(taken(Folder(url, settings.storage), say=screen.say, take_over=take_over))
-        write_start = start.copy_to if start else None
-        opened = Run.create_or_resume(
-            url, settings, corpus, lease_number=lease, say=screen.say, write_start=write_start
-        )
-        outcome = _train(opened, lease, corpus, screen, size, timeout)
-    _say_where_to_look(opened, corpus, outcome)
+    if not dry_run:
+        _train(settings, url, start, corpus, size, address, timeout=timeout, take_over=take_over)
 
 
 def _checked(settings: config.Job, url: str) -> tuple[Start | None, PreparedCorpus]:
@@ -128,6 +106,38 @@ def _say_doubts(settings: config.Job, corpus: PreparedCorpus, address: str | Non
 
 
 def _train(
+    settings: config.Job,
+    url: str,
+    start: Start | None,
+    corpus: PreparedCorpus,
+    size: WorkerSize,
+    address: str | None,
+    *,
+    timeout: float,
+    take_over: bool,
+) -> None:
+    """Take the run, create or resume it, and train it; then say where to look."""
+    from lstmgan_dist.storage import Folder
+    from lstmgan_dist.training.lease import taken
+    from lstmgan_dist.training.run import Run
+    from lstmgan_dist.training.screen import Terminal
+
+    with Terminal(stdout_console()) as screen, ExitStack() as meanwhile:
+        if size.most:
+            from lstmgan_dist.runtime.ray_cluster import connected_for
+
+            granted = connected_for(size, device=settings.device, address=address, say=screen.say)
+            size = meanwhile.enter_context(granted)
+        lease = meanwhile.enter_context(taken(Folder(url, settings.storage), say=screen.say, take_over=take_over))
+        write_start = start.copy_to if start else None
+        opened = Run.create_or_resume(
+            url, settings, corpus, lease_number=lease, say=screen.say, write_start=write_start
+        )
+        outcome = _train_to_the_end(opened, lease, corpus, screen, size, timeout)
+    _say_where_to_look(opened, corpus, outcome)
+
+
+def _train_to_the_end(
     opened: Run, lease: int, corpus: PreparedCorpus, screen: Terminal, size: WorkerSize, timeout: float
 ) -> Outcome:
     """Train to the end of the job; whoever stops it is told what was saved."""
@@ -157,14 +167,14 @@ def _corpus(settings: config.Job, url: str, start: Start | None) -> PreparedCorp
         return prepared_corpus(settings.corpus, url, report, settings.storage, tokenizer=tokenizer)
 
 
-def _show_plan(url: str, settings: config.Job, corpus: PreparedCorpus, console: Console, *, is_full: bool) -> None:
+def _show_plan(url: str, settings: config.Job, corpus: PreparedCorpus, *, is_full: bool) -> None:
     from lstmgan_dist.training.plan import plan
     from lstmgan_dist.training.run import what_is_there
 
     lines = [plan(settings, corpus), what_is_there(url, settings)]
     if is_full:
         lines.append(f"\n{config.dump_job(settings)}")
-    console.print("\n".join(lines), markup=False, highlight=False)
+    stdout_console().print("\n".join(lines), markup=False, highlight=False)
 
 
 def _train_here(run: Run, corpus: PreparedCorpus, screen: Terminal) -> tuple[Outcome, StopSignal]:

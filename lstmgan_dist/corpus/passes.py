@@ -66,7 +66,7 @@ def count(settings: Corpus, purpose: Purpose, cut: Cut | None, number: int, chun
 
 
 @dataclass(frozen=True)
-class Part:
+class EncodedPart:
     """The tokens of one split from one chunk. characters: of the text, and one for every end mark."""
 
     encoded: Encoded
@@ -78,7 +78,7 @@ class Part:
 class EncodedChunk:
     """What became of a chunk: the tokens of each split, and what was wrong."""
 
-    parts: Mapping[str, Part]
+    parts: Mapping[str, EncodedPart]
     findings: Findings
 
 
@@ -87,7 +87,7 @@ def encode(
 ) -> EncodedChunk:
     """The tokens of a chunk by split, none longer than allowed."""
     rows = clean(chunk, settings)
-    parts: dict[str, Part] = {}
+    parts: dict[str, EncodedPart] = {}
     for name, part in split(rows, number, settings, purpose, cut).items():
         encoded = tokenizer.encode_rows(part.texts, last_ends=part.ends)
         characters_N = character_counts(part.texts)
@@ -95,7 +95,7 @@ def encode(
             encoded, characters_N = _limited(encoded, characters_N, part, rows, settings)
         ends = len(characters_N) - (not part.ends)
         unknown = 0 if tokenizer.unknown_id is None else np.count_nonzero(encoded.tokens_T == tokenizer.unknown_id)
-        parts[name] = Part(encoded, int(characters_N.sum()) + ends, int(unknown))
+        parts[name] = EncodedPart(encoded, int(characters_N.sum()) + ends, int(unknown))
     return EncodedChunk(parts, rows.findings)
 
 

@@ -1,4 +1,4 @@
-"""What is said of a sampler beside another: the word of their margin, and a sentence for people."""
+"""What is said of a sampler beside another: the word of their margin, which frontier.py decides, and a sentence."""
 
 from __future__ import annotations
 

@@ -112,8 +112,8 @@ def hold_drill(
     with tempfile.TemporaryDirectory(prefix="lg", dir="/tmp", ignore_cleanup_errors=True) as temporary:
         cluster, disk = SmallCluster(nodes, folder / "logs", Path(temporary)), _Disk(folder)
 
-        def training(name: str) -> _Training:
-            return _Training(cluster, job_file, disk.mount / name, workers, folder / "logs" / f"{name}.log")
+        def training(name: str) -> _RestartedTraining:
+            return _RestartedTraining(cluster, job_file, disk.mount / name, workers, folder / "logs" / f"{name}.log")
 
         try:
             say(f"Starting a cluster of {nodes} nodes, and on it the undisturbed run.")
@@ -137,7 +137,7 @@ class _Drill:
         found: DrillFindings,
         cluster: SmallCluster,
         disk: _Disk,
-        training: Callable[[str], _Training],
+        training: Callable[[str], _RestartedTraining],
         seconds: float,
         draw: random.Random,
         say: Callable[[str], None],
@@ -184,7 +184,7 @@ class _Drill:
     def _due(self) -> float:
         return self._now() + self._draw.uniform(0, _MOST_SECONDS_OF_PEACE)
 
-    def _disturb(self, training: _Training, name: str) -> Fault | None:
+    def _disturb(self, training: _RestartedTraining, name: str) -> Fault | None:
         kind = next(self._deck)
         step, second = training.furthest, self._now()
         if not FAULTS[kind](_Scene(self._cluster, training, self._disk, self._draw)):
@@ -228,7 +228,7 @@ class _Disk:
         os.replace(link, self.mount)
 
 
-class _Training:
+class _RestartedTraining:
     """A run on the cluster, begun again whenever its driver has ended too early."""
 
     def __init__(self, cluster: SmallCluster, job_file: Path, run: Path, workers: int, log: Path) -> None:
@@ -278,7 +278,7 @@ class _Scene:
     """Where a fault happens."""
 
     cluster: SmallCluster
-    training: _Training
+    training: _RestartedTraining
     disk: _Disk
     draw: random.Random
 

@@ -19,7 +19,7 @@ GAUGES = {
 }
 
 
-class Reading(NamedTuple):
+class GaugeReading(NamedTuple):
     """The value of a gauge; figure: which loss or evaluation, where there are several."""
 
     name: str
@@ -61,18 +61,18 @@ class RunGauges:
         """Workers were lost."""
         self._restarts += 1
 
-    def readings(self) -> list[Reading]:
+    def readings(self) -> list[GaugeReading]:
         """What is known now."""
         known = [
-            Reading("lstmgan_step", self._step),
-            Reading("lstmgan_phase", self._phase),
-            Reading("lstmgan_phase_share", self._done / self._total),
-            Reading("lstmgan_restarts", self._restarts),
-            *(Reading("lstmgan_loss", value, figure) for figure, value in self._losses.items()),
-            *(Reading("lstmgan_evaluation", value, figure) for figure, value in self._evaluation.items()),
+            GaugeReading("lstmgan_step", self._step),
+            GaugeReading("lstmgan_phase", self._phase),
+            GaugeReading("lstmgan_phase_share", self._done / self._total),
+            GaugeReading("lstmgan_restarts", self._restarts),
+            *(GaugeReading("lstmgan_loss", value, figure) for figure, value in self._losses.items()),
+            *(GaugeReading("lstmgan_evaluation", value, figure) for figure, value in self._evaluation.items()),
         ]
         if self._tokens_per_second is not None:
-            known.append(Reading("lstmgan_tokens_per_second", self._tokens_per_second))
+            known.append(GaugeReading("lstmgan_tokens_per_second", self._tokens_per_second))
         if self._checkpoint_time is not None:
-            known.append(Reading("lstmgan_checkpoint_time_seconds", self._checkpoint_time))
+            known.append(GaugeReading("lstmgan_checkpoint_time_seconds", self._checkpoint_time))
         return known

@@ -48,12 +48,14 @@ PODS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "shared_folder"), VARIANTS)
 def test_manifests_fit_the_definitions(name, shared_folder):
     for manifest in manifests(name, shared_folder=shared_folder):
         check(manifest)
 
 
+@pytest.mark.slow
 def test_mistakes_do_not_fit_the_definitions():
     good = manifests("rayjob.yaml")[0]
     for change in (

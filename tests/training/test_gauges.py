@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from lstmgan_dist.training.gauges import GAUGES, Reading, RunGauges
+from lstmgan_dist.training.gauges import GAUGES, GaugeReading, RunGauges
 
 
 @pytest.fixture
@@ -16,20 +16,20 @@ def gauges():
 
 def test_before_anything_is_measured_only_its_place_is_known(gauges):
     assert set(gauges.readings()) == {
-        Reading("lstmgan_step", 110),
-        Reading("lstmgan_phase", 3),
-        Reading("lstmgan_phase_share", 0.25),
-        Reading("lstmgan_restarts", 0),
+        GaugeReading("lstmgan_step", 110),
+        GaugeReading("lstmgan_phase", 3),
+        GaugeReading("lstmgan_phase_share", 0.25),
+        GaugeReading("lstmgan_restarts", 0),
     }
 
 
 def test_steps_are_counted_over_phases_and_fall_with_a_restart(gauges):
     gauges.tick(done=30)
-    assert Reading("lstmgan_step", 130) in gauges.readings()
-    assert Reading("lstmgan_phase_share", 0.75) in gauges.readings()
+    assert GaugeReading("lstmgan_step", 130) in gauges.readings()
+    assert GaugeReading("lstmgan_phase_share", 0.75) in gauges.readings()
     gauges.restarted()
     gauges.begin_phase(number=2, name="3/4 adversarial", done=20, total=40, step=120)
-    assert {Reading("lstmgan_step", 120), Reading("lstmgan_restarts", 1)} <= set(gauges.readings())
+    assert {GaugeReading("lstmgan_step", 120), GaugeReading("lstmgan_restarts", 1)} <= set(gauges.readings())
 
 
 def test_the_latest_figures_are_those_that_count(gauges):

@@ -111,6 +111,19 @@ def test_a_corpus_is_prepared_on_s3_and_from_it(server, text, tmp_path):
         assert on_s3[name] == local[name] == (tmp_path / "toy" / name).read_bytes()
 
 
+def test_listings_that_come_late_cost_nothing_but_checkpoints_that_stay(server, text, tmp_path):
+    job = job_of(ALL_PHASES, text)
+    run_job(job, tmp_path / "whole")
+    with faulty_proxy(server, share=1, kinds=["late"], hold_s=20) as proxy, proxy.as_environment():
+        _, outcome = run_job(job, f"{server.url}/runs/late")
+        assert outcome.finished
+        assert proxy.faults.listings
+    whole, late = results(everything_in(tmp_path / "whole")), results_on(server, "late")
+    last = max(name.split("/")[1] for name in whole if name.startswith("checkpoints/"))
+    compared = [name for name in whole if last in name or not name.startswith("checkpoints/")]
+    assert {name: late[name] for name in compared} == {name: whole[name] for name in compared}
+
+
 def test_a_storage_that_fails_for_good_stops_the_run_and_a_later_command_resumes_it(server, text, tmp_path):
     (tmp_path / "job.yaml").write_text(ALL_PHASES.replace("SOURCE", str(text)))
     longer = ["--set", "phases.0.steps=100", "--set", "checkpoint.every=20 steps"]
