@@ -24,6 +24,11 @@ def scheme_of(address: str) -> str:
     return kind if colon and kind in WITHOUT_FILE else "file"
 
 
+def is_remote(address: str) -> bool:
+    """Whether it leads to a storage that other machines reach as this one does."""
+    return scheme_of(address) not in ("file", *WITHOUT_FILE)
+
+
 def path_of(address: str) -> str:
     """The path of a file's address, which may be written as a URL."""
     assert scheme_of(address) == "file", address

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lstmgan_dist import config
+from lstmgan_dist.addresses import is_remote
 from lstmgan_dist.commands.options import (
     CpusPerWorker,
     GpusPerWorker,
@@ -20,6 +21,7 @@ from lstmgan_dist.commands.options import (
     wanted_size,
 )
 from lstmgan_dist.commands.terminal import preparation_bar, stdout_console, warn
+from lstmgan_dist.commands.workers import readers
 from lstmgan_dist.runtime.worker_size import WorkerSize
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ def train(
     size = wanted_size(workers, cpus=cpus_per_worker, gpus=gpus_per_worker, address=address)
     size.check_lanes(settings.batch.lanes)
 
-    start, corpus = _checked(settings, url)
+    start, corpus = _checked(settings, url, address)
     if dry_run:
         _show_plan(url, settings, corpus, is_full=full)
     _say_doubts(settings, corpus, address)
@@ -75,7 +77,7 @@ def train(
         _train(settings, url, start, corpus, size, address, timeout=timeout, take_over=take_over)
 
 
-def _checked(settings: config.Job, url: str) -> tuple[Start | None, PreparedCorpus]:
+def _checked(settings: config.Job, url: str, address: str | None) -> tuple[Start | None, PreparedCorpus]:
     """What the run starts from, and its text, once everything fits."""
     from lstmgan_dist.storage import Folder
     from lstmgan_dist.training.run import check_fit, check_place
@@ -84,7 +86,7 @@ def _checked(settings: config.Job, url: str) -> tuple[Start | None, PreparedCorp
     Folder(url, settings.storage).check_writable()
     check_place(url, settings.storage)
     start = start_from(settings, url, say=warn)
-    corpus = _corpus(settings, url, start)
+    corpus = _corpus(settings, url, start, address)
     check_fit(settings, corpus)
     if start:
         start.check(settings, corpus)
@@ -158,13 +160,16 @@ def _train_to_the_end(
     return outcome
 
 
-def _corpus(settings: config.Job, url: str, start: Start | None) -> PreparedCorpus:
+def _corpus(settings: config.Job, url: str, start: Start | None, address: str | None) -> PreparedCorpus:
     from lstmgan_dist.training.run import prepared_corpus
     from lstmgan_dist.training.start import tokenizer_of
 
     tokenizer = tokenizer_of(settings, url, start)
+    # The cluster reads what its nodes reach as this machine does; a file may be on this one alone.
+    sources = (*settings.corpus.sources, *settings.corpus.heldout_sources)
+    who = partial(readers, address if all(map(is_remote, sources)) else None)
     with preparation_bar() as report:
-        return prepared_corpus(settings.corpus, url, report, settings.storage, tokenizer=tokenizer)
+        return prepared_corpus(settings.corpus, url, report, settings.storage, tokenizer=tokenizer, readers=who)
 
 
 def _show_plan(url: str, settings: config.Job, corpus: PreparedCorpus, *, is_full: bool) -> None:

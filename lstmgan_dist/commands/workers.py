@@ -24,9 +24,10 @@ def readers(address: str | None) -> Iterator[ReadingWorkers]:
     if address is None:
         yield LOCAL_THREADS
         return
-    from lstmgan_dist.runtime.ray_cluster import connected
+    from lstmgan_dist.runtime.ray_cluster import await_room, connected
 
     with connected(address):
+        await_room(WorkerSize(1, 1, 1, 0), say=warn)
         from lstmgan_dist.runtime.ray_tasks import RayTasks
 
         yield RayTasks()

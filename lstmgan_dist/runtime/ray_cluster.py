@@ -50,7 +50,7 @@ def _most_resources() -> dict[str, float]:
     return {name: max(now.get(name, 0.0), limit.get(name, 0.0)) for name in {*now, *limit}}
 
 
-def await_room(size: WorkerSize, *, say: Callable[[str], None], seconds: float) -> None:
+def await_room(size: WorkerSize, *, say: Callable[[str], None], seconds: float = _SECONDS_FOR_NODES) -> None:
     """Wait until the cluster has room for so many workers, or says that it grows on demand so far.
 
     Nodes that start together with the job are waited for: `seconds` for the fewest workers, and then a little for more.
@@ -146,7 +146,7 @@ def connected_for(
     cpus, gpus = size.cpus, size.gpus
     if cpus is None:
         cpus = 1 if address else max(1, cores // size.most)
-    seconds = _SECONDS_FOR_NODES if address else 0.0
+    seconds = _SECONDS_FOR_NODES if address else 0.0  # a Ray of our own is whole at once
     with connected(address, cpus=max(cores, math.ceil(size.most * cpus))):
         await_room(replace(size, cpus=cpus, gpus=gpus or 0), say=say, seconds=seconds)
         if gpus is None:

@@ -15,8 +15,9 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 
-from lstmgan_dist.addresses import WITHOUT_FILE, path_of, scheme_of
+from lstmgan_dist.addresses import WITHOUT_FILE, is_remote, path_of, scheme_of
 from lstmgan_dist.config import Changes, Job, changes, dump_job, parse_job
 from lstmgan_dist.corpus.manifest import PreparedCorpus, is_prepared, open_corpus
 from lstmgan_dist.corpus.order import SentenceOrder, TextOrder
@@ -27,6 +28,7 @@ from lstmgan_dist.corpus.stream import batches_per_epoch
 from lstmgan_dist.corpus.tokenizer import Tokenizer
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.synthetic import is_synthetic, prepare_synthetic, synthetic_key
+from lstmgan_dist.runtime.tasks import LOCAL_THREADS, ReadingWorkers
 from lstmgan_dist.storage import BY_ENVIRONMENT, WRITE_PROBE, Folder, matching_files
 from lstmgan_dist.storage_settings import Storage
 from lstmgan_dist.training import lease
@@ -55,7 +57,7 @@ class Run:
 
     @classmethod
     def open(cls, url: str, storage: Storage = BY_ENVIRONMENT) -> Run:
-        """The run at an address.
+        """The run at an address; once it is found, its storage is given as much time as its job says.
 
         Raises:
             UserError: if there is none.
@@ -63,7 +65,10 @@ class Run:
         folder = Folder(url, storage)
         if not folder.exists(JOB):
             raise UserError(f"{url} is not a run: it has no {JOB}. A run is the folder that lstmgan train writes.")
-        return cls(folder, parse_job(folder.read(JOB).decode(), name=folder.path(JOB)))
+        job = parse_job(folder.read(JOB).decode(), name=folder.path(JOB))
+        # Where it is reached is this machine's to say: a cluster may have other addresses and profiles.
+        patient = storage.model_copy(update=job.storage.model_dump(include={"timeout", "patience"}))
+        return cls(Folder(url, patient), job)
 
     @classmethod
     def create_or_resume(
@@ -132,7 +137,7 @@ class Run:
     @property
     def storage(self) -> Storage:
         """How its corpus is reached, and what is made of it: as its job says, or as a run behind a URL was itself."""
-        return self.folder.storage if _is_remote(self.folder.url) else self.job.storage
+        return self.folder.storage if is_remote(self.folder.url) else self.job.storage
 
     def _corpus_record(self) -> dict[str, str]:
         return json.loads(self.folder.read(CORPUS))
@@ -140,8 +145,9 @@ class Run:
     def corpus_url(self) -> str:
         """Where the run's corpus is."""
         url = self._corpus_record()["url"]
-        is_remote = _is_remote(url) or _is_remote(self.folder.url)
-        return url if is_remote else posixpath.normpath(posixpath.join(path_of(self.folder.url), path_of(url)))
+        if is_remote(url) or is_remote(self.folder.url):
+            return url
+        return posixpath.normpath(posixpath.join(path_of(self.folder.url), path_of(url)))
 
     def corpus(self) -> PreparedCorpus:
         """The corpus that the run was trained on.
@@ -300,10 +306,11 @@ def prepared_corpus(
     storage: Storage = BY_ENVIRONMENT,
     *,
     tokenizer: Tokenizer | None = None,
+    readers: Callable[[], AbstractContextManager[ReadingWorkers]] = lambda: nullcontext(LOCAL_THREADS),
 ) -> PreparedCorpus:
     """The job's corpus: the prepared one that the source names, or one made now, in a cache beside the run.
 
-    tokenizer: the vocabulary of a corpus that is made now; None: that of its text.
+    tokenizer: the vocabulary of a corpus that is made now; None: that of its text. readers: gives those who make it.
     """
     only = settings.sources[0] if len(settings.sources) == 1 else None
     if only and scheme_of(only) not in WITHOUT_FILE:
@@ -317,7 +324,8 @@ def prepared_corpus(
     folder = caches / content_key(settings, storage, tokenizer=tokenizer)
     if is_prepared(folder):
         return open_corpus(folder)
-    return prepare(settings, folder, report=report, tokenizer=tokenizer)
+    with readers() as workers:
+        return prepare(settings, folder, report=report, tokenizer=tokenizer, workers=workers)
 
 
 def start_of(folder: Folder) -> dict[str, bytes]:
@@ -328,8 +336,4 @@ def start_of(folder: Folder) -> dict[str, bytes]:
 
 def _relative(url: str, start: str) -> str:
     """A local corpus is named from its run, so that both can be moved together."""
-    return url if _is_remote(url) or _is_remote(start) else posixpath.relpath(path_of(url), path_of(start))
-
-
-def _is_remote(url: str) -> bool:
-    return scheme_of(url) != "file"
+    return url if is_remote(url) or is_remote(start) else posixpath.relpath(path_of(url), path_of(start))

@@ -147,6 +147,13 @@ def test_bits_per_character_are_of_text_that_is_spelt_out(template, text, tmp_pa
     assert figures.to_json()["bits_per_character"] is None
 
 
+def test_the_storage_of_a_run_is_given_as_much_time_as_its_job_says_but_reached_as_this_machine_does(text, tmp_path):
+    settings = ("storage.patience=7", "storage.timeout=3", "storage.region=mars-1")
+    run_job(job_of(SENTENCES, text, *settings), tmp_path / "run")
+    storage = Run.open(str(tmp_path / "run")).folder.storage
+    assert (storage.patience, storage.timeout, storage.region) == (7, 3, None)
+
+
 def test_a_damaged_job_file_is_named(text, tmp_path):
     run_job(job_of(SENTENCES, text, "phases=[{kind: likelihood, steps: 1}]"), tmp_path)
     (tmp_path / "job.yaml").write_text("name: [")
