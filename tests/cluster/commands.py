@@ -1,4 +1,4 @@
-"""Every `lstmgan` command that a file of cluster/ tells a reader or a machine to run, parsed by the real program."""
+"""The commands that the files of cluster/ tell a reader or a machine to run: ours are parsed, others' can be typed."""
 
 from __future__ import annotations
 
@@ -35,6 +35,32 @@ def commands_in(path: Path) -> list[str]:
     indented = " {4}" if path.suffix == ".md" else "# {3}"
     lines = re.findall(rf"^{indented}(lstmgan [a-z].*)$", text, flags=re.MULTILINE)
     return [*lines, *re.findall(r"`(lstmgan [a-z]+ [^`]+)`", text)]
+
+
+def shown_in_readme() -> list[str]:
+    """Every line of the blocks of cluster/README.md, and what stands in backticks with an argument."""
+    text = (CLUSTER / "README.md").read_text()
+    return [*re.findall(r"^ {4}(\S.*)$", text, flags=re.MULTILINE), *re.findall(r"`([a-z]+ [^`]+)`", text)]
+
+
+def from_readme(part: str, **replaced: object) -> tuple[dict[str, str], list[str]]:
+    """The first command of cluster/README.md that holds a part: its variables, and its words.
+
+    replaced: what a reader puts in the place of words, each under its own name: `job` for jobs/quickstart.yaml, `run`
+    for /shared/runs/quickstart, `file` for what lies in cluster/; and whatever else is a word, as `_3` for 3.
+    """
+    command = next(line for line in shown_in_readme() if part in line)
+    words = shlex.split(command)
+    variables = dict(word.split("=", 1) for word in words if re.match(r"[A-Z_]+=", word))
+    names = {"jobs/quickstart.yaml": "job", "/shared/runs/quickstart": "run", "JOBID": "job_id"}
+
+    def put(word: str) -> str:
+        if match := re.fullmatch(r"(--[\w.]+=)?cluster/.*", word):
+            return f"{match[1] or ''}{replaced['file']}"
+        name = names.get(word, f"_{word.lstrip('-').replace('-', '_').replace('=', '_')}")
+        return str(replaced.get(name, word))
+
+    return variables, [put(word) for word in words[len(variables) :]]
 
 
 def local_path(job: str) -> Path:

@@ -127,8 +127,8 @@ class Slurm:
         return dict(zip(lines[::2], (state.rstrip("*") for state in lines[1::2]), strict=True))
 
     def submit(self, *arguments, **environment):
-        """Put the script of cluster/slurm into the queue; the job's number."""
-        return int(re.findall(r"\d+", self("sbatch", *arguments, **environment))[0])
+        """Type a command that puts a job into the queue; its number."""
+        return int(re.findall(r"\d+", self(*arguments, **environment))[0])
 
     def job(self, number):
         """What Slurm says of a job: JobState, Restarts, Reason …"""

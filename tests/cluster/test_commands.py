@@ -2,11 +2,12 @@
 
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
 from lstmgan_dist.config import load_job
-from tests.cluster.commands import CLUSTER, ROOT, commands_in, local_path, parse
+from tests.cluster.commands import CLUSTER, ROOT, commands_in, local_path, parse, shown_in_readme
 
 FILES = sorted(path for path in CLUSTER.rglob("*") if path.suffix in (".yaml", ".yml", ".md", ".sbatch"))
 COMMANDS = [(path.relative_to(ROOT).as_posix(), command) for path in FILES for command in commands_in(path)]
@@ -52,6 +53,22 @@ def test_every_launcher_has_three_commands_in_the_readme():
     for section in sections:
         blocks = re.findall(r"(?:^    .+\n)+", section, flags=re.MULTILINE)
         assert any(block.count("\n") == 3 for block in blocks), section
+
+
+# There is nothing to run these on, or ours are parsed above; and the last two want GPUs.
+NOT_TYPED = ("lstmgan", "export", "pip", "docker", "kubectl", "sed", "sbatch cluster/", "sbatch --nodes=4 --gpus")
+
+
+def test_what_is_not_ours_is_typed_on_the_real_program():
+    typed = [
+        part
+        for path in Path(__file__).parent.glob("test_real_*.py")
+        for part in re.findall(r'"((?:ray|sbatch|scancel|prometheus) [^"]+)"', path.read_text())
+    ]
+    lines = {line for line in shown_in_readme() if len(line.split()) > 2 or "JOBID" in line}
+    wanted = {line for line in lines if not line.startswith(NOT_TYPED)}
+    assert len(wanted) >= 8
+    assert {line for line in wanted if not any(part in line for part in typed)} == set()
 
 
 def test_files_that_the_readme_names_exist():

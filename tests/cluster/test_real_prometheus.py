@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from tests.cluster.commands import CLUSTER
+from tests.cluster.commands import CLUSTER, from_readme
 from tests.ray_nodes import free_ports
 from tests.waiting import wait_until
 
@@ -29,9 +29,10 @@ def prometheus(site, tmp_path_factory):
     config.write_text((MONITORING / "prometheus.yml").read_text().replace("http://localhost:8265", site.address))
     subprocess.run(["promtool", "check", "config", config], check=True, capture_output=True)
     address = f"127.0.0.1:{free_ports(1)[0]}"
-    places = [f"--config.file={config}", f"--storage.tsdb.path={folder}/data", f"--web.listen-address={address}"]
+    _, command = from_readme("prometheus --config", file=config)
+    places = [f"--storage.tsdb.path={folder}/data", f"--web.listen-address={address}"]
     with open(folder / "log", "wb") as log:
-        process = subprocess.Popen(["prometheus", *places], stdout=log, stderr=log)
+        process = subprocess.Popen([*command, *places], stdout=log, stderr=log)
     try:
         yield f"http://{address}"
     finally:

@@ -5,7 +5,7 @@ import pytest
 from lstmgan_dist.training.run import Run
 from lstmgan_dist.training.run_log import read_metrics
 from tests.bare_workers import train_undisturbed
-from tests.cluster.commands import CLUSTER
+from tests.cluster.commands import CLUSTER, from_readme
 from tests.cluster.real_slurm import Slurm, cannot_run_slurm
 from tests.training.comparison import final_state
 from tests.training.tiny_jobs import SENTENCES, job_of
@@ -34,11 +34,11 @@ def slurm(tmp_path_factory, text):
         made.end()
 
 
-def submit(slurm, name, *options, **environment):
-    """The number of a job that trains the run of this name, without GPUs, for these hosts have none."""
-    sets = [word for setting in SETTINGS for word in ("--set", setting)]
-    sizes = ("--gpus-per-node=0", "--cpus-per-task=1", *options)
-    return slurm.submit(*sizes, SCRIPT, "job.yaml", slurm.folder / name, *sets, **environment)
+def submit(slurm, name, *options, shown="sbatch --gpus-per-node=0", settings=SETTINGS, **environment):
+    """The number of a job that trains the run of this name, by a command of the README, as these hosts need it."""
+    variables, words = from_readme(shown, file=SCRIPT, job="job.yaml", run=slurm.folder / name, _nodes_4="--nodes=2")
+    sets = [word for setting in settings for word in ("--set", setting)]
+    return slurm.submit(*words[:1], "--cpus-per-task=1", *options, *words[1:], *sets, **{**variables, **environment})
 
 
 def checkpoints(slurm, name):
@@ -46,7 +46,7 @@ def checkpoints(slurm, name):
 
 
 def await_checkpoint_after(slurm, name, before):
-    wait_until(lambda: checkpoints(slurm, name)[-1:] > before, seconds=150, what="a checkpoint")
+    wait_until(lambda: checkpoints(slurm, name)[-1:] > before, seconds=300, what="a checkpoint")
     return checkpoints(slurm, name)[-1:]
 
 
@@ -85,23 +85,32 @@ def test_a_job_put_back_by_its_time_limit_and_by_the_loss_of_a_host_equals_the_u
     assert "scripts.py" not in log, "Ray's own words are in a file of their own"
 
 
-def test_a_cancelled_job_is_not_put_back(slurm):
-    number = submit(slurm, "cancelled")
-    await_checkpoint_after(slurm, "cancelled", [])
-    slurm("scancel", number)
-    await_state(slurm, number, "CANCELLED")
+@pytest.mark.parametrize(
+    ("shown", "state"), [("scancel JOBID", "CANCELLED"), ("scancel --batch", "FAILED")], ids=["at once", "saved first"]
+)
+def test_a_cancelled_job_is_not_put_back(slurm, shown, state):
+    name = f"cancelled-{state}"
+    number = submit(slurm, name)
+    await_checkpoint_after(slurm, name, [])
+    slurm(*from_readme(shown, job_id=number)[1])
+    await_state(slurm, number, state)
     assert slurm.job(number)["Restarts"] == "0"
+    said = "Stopped after step" in (slurm.folder / f"lstmgan-{number}.log").read_text()
+    assert said or state == "CANCELLED", "a checkpoint was written"
 
 
 def test_a_range_of_workers_goes_on_without_a_lost_host(slurm):
     name = "elastic"
-    number = submit(slurm, name, "--no-kill", LSTMGAN_WORKERS="1..2")
+    settings = ("phases.0.steps=600", *SETTINGS[1:])
+    number = submit(slurm, name, "--gpus-per-node=0", shown="sbatch --nodes=4 --no-kill", settings=settings)
     await_checkpoint_after(slurm, name, [])
     slurm.kill("two")
     await_state(slurm, number, "COMPLETED")
     assert slurm.job(number)["Restarts"] == "0"
-    assert read_metrics(Run.open(str(slurm.folder / name)).folder)[-1]["step"] == 3040
+    run = Run.open(str(slurm.folder / name))
+    assert read_metrics(run.folder)[-1]["step"] == 640
     slurm.boot("two")
+    assert slurm(*from_readme("lstmgan generate /shared", run=slurm.folder / name)[1]).strip()
 
 
 def test_hosts_without_a_default_route_are_told_what_to_name(slurm):
