@@ -34,6 +34,8 @@ MESSAGE = 20e-6  # s for a message between two machines, whatever its size: TCP 
 SUSTAINED = 10e12  # FLOP/s of a GPU at matrix products of these sizes
 POSITION = 15e-6  # s that one position of an LSTM takes at least, for it waits for the position before
 STORAGE = 100e6  # bytes/s of one stream to an object store
+H100 = 100e12  # FLOP/s of one at the large products of language models, in TF32
+NVLINK, PORT = 3.6e12, 400e9  # bit/s of one, within a machine of eight and to the other machines
 _FLOAT, _TOKEN, _OFFSET = 4, 2, 4  # bytes: a parameter, a token id below 65,536, a row's place in its block
 
 
@@ -182,7 +184,7 @@ def size(network: nn.Module) -> int:
 
 def tables() -> str:
     """Everything that SCALING.md shows and this program computes."""
-    return "\n\n".join((update_table(), checkpoint_table(), efficiency_table(), remedy_table()))
+    return "\n\n".join((update_table(), checkpoint_table(), efficiency_table(), remedy_table(), large_table()))
 
 
 def update_table() -> str:
@@ -251,6 +253,46 @@ def remedy_table() -> str:
             cells = [efficiency(step, WORKERS[-1], NETWORKS[0], remedy) for remedy in REMEDIES.values()]
             rows.append((name, kind, *(f"{cell:.0%}" for cell in cells)))
     return _table(["recipe", "phase", *REMEDIES], rows)
+
+
+# What language models of the size of WikiText-103 need: units, and words or pieces of words.
+LARGE = {
+    "2,048 units, 267,735 words": (2048, 267_735),
+    "4,096 units, 267,735 words": (4096, 267_735),
+    "4,096 units, 32,000 pieces (BPE)": (4096, 32_000),
+}
+
+
+def large_table() -> str:
+    """Likelihood of large models on 8 and on 8 × 8 H100: 128 rows of 100 tokens a GPU, embeddings of 1,024, tied."""
+    rows = []
+    for name, (units, vocabulary) in LARGE.items():
+        sizes = (f"generator={{embedding: 1024, hidden: {units}}}", "corpus.tokenizer={kind: word}")
+        job = load_job(JOBS / "char_lm.yaml", sizes)
+        with torch.device("meta"):
+            parameters = size(build_generator(job, vocabulary))
+        tokens = job.batch.size * job.corpus.max_length
+        operations = 3 * tokens * job.generator.operations(vocabulary)
+        computing = operations / H100 + 3 * job.corpus.max_length * job.generator.depth * POSITION
+        update = Update(parameters, Work(operations, 0, 1), job.batch.size, tokens)
+        cells = []
+        for workers, bits in ((8, NVLINK), (64, PORT)):
+            for remedy in (Remedy(), REMEDIES["`compression: bf16`"]):
+                cells.append(computing / (computing + communication(update, workers, bits, remedy)))
+        weights = (2 + _MOMENTS) * _FLOAT * parameters
+        logits = 2 * _FLOAT * tokens * vocabulary
+        rows.append(
+            (
+                name,
+                f"{parameters / 1e6:.0f} M",
+                f"{weights / 1e9:.1f} GB",
+                f"{logits / 1e9:.1f} GB",
+                f"{computing * 1e3:.0f} ms",
+                *(f"{cell:.0%}" for cell in cells),
+            )
+        )
+    head = ["model", "parameters", "with Adam", "logits", "computes", "8 GPUs", "in bf16", "8 × 8", "in bf16"]
+    return _table(head, rows)
 
 
 def _table(head: list[str], rows: list[tuple[str, ...]]) -> str:
