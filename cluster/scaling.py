@@ -35,23 +35,28 @@ SUSTAINED = 10e12  # FLOP/s of a GPU at matrix products of these sizes
 POSITION = 15e-6  # s that one position of an LSTM takes at least, for it waits for the position before
 STORAGE = 100e6  # bytes/s of one stream to an object store
 H100 = 100e12  # FLOP/s of one at the large products of language models, in TF32
+START = 20.0  # s from the submission of a run to its first step: Ray's processes, PyTorch, the text
 NVLINK, PORT = 3.6e12, 400e9  # bit/s of one, within a machine of eight and to the other machines
 _FLOAT, _TOKEN, _OFFSET = 4, 2, 4  # bytes: a parameter, a token id below 65,536, a row's place in its block
 
 
 @dataclass(frozen=True)
 class Text:
-    """vocabulary: tokens. length: mean tokens of a sequence, end mark included; None: a whole stretch of max_length."""
+    """vocabulary: tokens. length: mean tokens of a sequence, end mark included; None: a whole stretch of max_length.
+
+    sequences: to train on, where it is known.
+    """
 
     vocabulary: int
     length: float | None
+    sequences: int = 0
 
 
 # As `lstmgan prepare` counts them with the recipes' settings.
 TEXTS = {
-    "builtin:python-docs": Text(5000, 15.06),
+    "builtin:python-docs": Text(5000, 15.06, 10_156),
     "oracle:length=20,seed=1": Text(5002, 21.0),
-    "train.txt": Text(2585, 12.56),  # COCO captions, 10,000 of them
+    "train.txt": Text(2585, 12.56, 10_000),  # COCO captions, 10,000 of them
     "input.txt": Text(67, None),  # tinyshakespeare
 }
 
@@ -184,7 +189,8 @@ def size(network: nn.Module) -> int:
 
 def tables() -> str:
     """Everything that SCALING.md shows and this program computes."""
-    return "\n\n".join((update_table(), checkpoint_table(), efficiency_table(), remedy_table(), large_table()))
+    made = (update_table(), checkpoint_table(), efficiency_table(), remedy_table(), large_table(), sweep_table())
+    return "\n\n".join(made)
 
 
 def update_table() -> str:
@@ -293,6 +299,28 @@ def large_table() -> str:
         )
     head = ["model", "parameters", "with Adam", "logits", "computes", "8 GPUs", "in bf16", "8 × 8", "in bf16"]
     return _table(head, rows)
+
+
+SWEEP_RUNS, SWEEP_GPUS, SHARES = 1000, 64, (1, 4, 16)
+
+
+def sweep_table() -> str:
+    """A thousand runs of one worker each, some at a time on a GPU, where they wait beside each other."""
+    rows = []
+    for name in ("quickstart", "lstm_gan", "coco_scratchgan"):
+        job = load_job(JOBS / f"{name}.yaml")
+        steps, alone, busy = 0, 0.0, 0.0
+        for phase, (_, updates) in zip(job.phases, phases(job), strict=True):
+            batches = TEXTS[job.corpus.sources[0]].sequences / job.batch.size
+            taken = phase.steps or round((phase.epochs or 0) * batches)
+            steps += taken
+            alone += taken * sum(count * update.seconds for count, _, update in updates)
+            busy += taken * sum(count * update.work.operations / SUSTAINED for count, _, update in updates)
+        hours = [
+            math.ceil(SWEEP_RUNS / (SWEEP_GPUS * share)) * (START + max(alone, share * busy)) / 60 for share in SHARES
+        ]
+        rows.append((name, f"{steps:,}", f"{alone:.1f} s", f"{busy:.1f} s", *(f"{each:.1f} min" for each in hours)))
+    return _table(["recipe", "steps", "computes", "busy", *(f"{share} a GPU" for share in SHARES)], rows)
 
 
 def _table(head: list[str], rows: list[tuple[str, ...]]) -> str:

@@ -31,7 +31,8 @@ TEXT = (CLUSTER / "SCALING.md").read_text()
 @pytest.mark.parametrize(
     "name",
     cases(
-        ["update_table", "checkpoint_table", "efficiency_table", "remedy_table", "large_table"], quick=["remedy_table"]
+        ["update_table", "checkpoint_table", "efficiency_table", "remedy_table", "large_table", "sweep_table"],
+        quick=["remedy_table"],
     ),
 )
 def test_the_tables_are_what_the_script_computes(name):
@@ -50,6 +51,7 @@ def test_the_assumptions_are_those_of_the_script():
         f"{scaling.SUSTAINED / 1e12:.0f} TFLOP/s",
         f"{scaling.POSITION * 1e6:.0f} µs",
         f"{scaling.STORAGE / 1e6:.0f} MB/s",
+        f"starts for {scaling.START:.0f} s",
         f"{scaling.H100 / 1e12:.0f} TFLOP/s a GPU",
         f"{scaling.NVLINK / 1e12:.1f} Tbit/s",
         f"{scaling.PORT / 1e9:.0f} Gbit/s",
