@@ -51,6 +51,10 @@ class Node:
         self.log = Path(log)
         self.pid = self._process.pid
 
+    def is_up(self) -> bool:
+        """Whether it has joined its cluster."""
+        return "Ray runtime started" in self.log.read_text(errors="replace")
+
     def has_ended(self) -> bool:
         """Whether it has, for whatever reason."""
         return self._process.poll() is not None
@@ -112,6 +116,10 @@ class SmallCluster:
         """Start nodes in the place of those that are lost."""
         self._nodes = [node for node in self._nodes if not node.has_ended()]
         while len(self._nodes) < self._size:
+            # Starting takes a core for seconds, and Ray gives up what takes too long.
+            while sum(not node.is_up() for node in self._nodes) > (os.cpu_count() or 1):
+                time.sleep(0.1)
+                self._nodes = [node for node in self._nodes if not node.has_ended()]
             # An address of its own, which no node had before, so that nobody takes it for one of those.
             self._nodes.append(self._node(2 + self._started % 250, "--address", self.address, "--num-cpus", 1))
 
