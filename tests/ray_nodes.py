@@ -1,22 +1,12 @@
-"""What nodes of real Ray clusters, and those who join them, need: ports, environments, an answer."""
+"""What nodes of real Ray clusters, and those who join them, need: environments, an answer."""
 
 import os
-import socket
 import sys
 import urllib.request
 from pathlib import Path
 
 # Of the virtual environment, also where nobody has activated it: jobs are started with `python`.
 BIN = str(Path(sys.executable).parent)
-
-
-def free_ports(count):
-    """Ports that nobody listens on now."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def node_environment(token, **more):

@@ -8,8 +8,8 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
-from lstmgan_dist.runtime.ray_nodes import Node
-from tests.ray_nodes import answers, client_environment, free_ports, node_environment
+from lstmgan_dist.runtime.ray_nodes import Node, free_ports
+from tests.ray_nodes import answers, client_environment, node_environment
 from tests.training.tiny_jobs import SENTENCES
 from tests.waiting import wait_until
 

@@ -2,7 +2,6 @@
 
 import json
 import secrets
-import socket
 import subprocess
 import sys
 import tempfile
@@ -10,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from lstmgan_dist.runtime.ray_nodes import Node
-from tests.ray_nodes import client_environment, free_ports, node_environment
+from lstmgan_dist.runtime.ray_nodes import Node, free_ports, listens
+from tests.ray_nodes import client_environment, node_environment
 from tests.servers import s3_server
 from tests.training.tiny_jobs import SENTENCES, job_of, run_job
 from tests.waiting import wait_until
@@ -32,7 +31,7 @@ def site(tmp_path_factory):
         arguments += ["--ray-client-server-port", client, "--num-cpus", 2, "--temp-dir", short]
         node = Node(list(map(str, arguments)), node_environment(token, **s3.environment), log=folder / "head.log")
         try:
-            wait_until(lambda: _listens(port), seconds=100, what=node.log.read_text)
+            wait_until(lambda: listens(port), seconds=100, what=node.log.read_text)
             yield SimpleNamespace(
                 address=f"127.0.0.1:{port}",
                 environment=client_environment(token, **s3.environment),
@@ -40,14 +39,6 @@ def site(tmp_path_factory):
             )
         finally:
             node.end()
-
-
-def _listens(port):
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 def lstmgan(site, *arguments, code=0):

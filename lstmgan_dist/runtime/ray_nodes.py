@@ -101,12 +101,12 @@ class SmallCluster:
 
     def start(self) -> None:
         """Start the head, and then what nodes are lacking."""
-        port, client = _free_ports(2)
+        port, client = free_ports(2)
         self.address = f"127.0.0.1:{port}"
         words = ("--head", "--port", port, "--ray-client-server-port", client, "--num-cpus", 0)
         self._head = self._node(1, *words, "--include-dashboard", "false")
         until = time.monotonic() + _SECONDS_TO_START
-        while not _listens("127.0.0.1", port):
+        while not listens(port):
             if self._head.has_ended() or time.monotonic() > until:
                 raise UserError(f"Ray did not start on this machine: {self._head.log} says why.")
             time.sleep(0.1)
@@ -154,7 +154,8 @@ def _training(node: Node) -> list[psutil.Process]:
     return found
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that nobody listens on now."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [one.getsockname()[1] for one in sockets]
     for one in sockets:
@@ -162,9 +163,10 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _listens(host: str, port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether somebody does on a loopback port."""
     try:
-        socket.create_connection((host, port), timeout=1).close()
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:
         return False
     return True

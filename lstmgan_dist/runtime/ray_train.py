@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import ray
 import ray.exceptions
@@ -340,7 +340,6 @@ class _Post:
         self._lock = threading.Lock()
         self._outgoing: list[tuple[str, Any]] = [("begun", None)]
         self._asked = StopRequest.NONE
-        self._notice: Literal["none", "fresh", "known"] = "none"
         self._closed = threading.Event()
         threading.Thread(target=self._listen_for_notices, name="notices", daemon=True).start()
         self._thread = threading.Thread(target=self._exchange_regularly, name="post", daemon=True)
@@ -353,13 +352,15 @@ class _Post:
                 self._outgoing.append(("sent", message))
 
     def stop_request(self) -> StopRequest:
-        if self._asked is StopRequest.STOP:
-            return StopRequest.STOP
-        if self._asked is StopRequest.SAVE or self._notice == "fresh":
-            self._asked = StopRequest.NONE
-            self._notice = "known" if self._notice == "fresh" else self._notice
-            return StopRequest.SAVE
-        return StopRequest.NONE
+        with self._lock:
+            asked = self._asked
+            if asked is StopRequest.SAVE:  # once for each time that it is asked for
+                self._asked = StopRequest.NONE
+        return asked
+
+    def _ask(self, request: StopRequest) -> None:
+        with self._lock:
+            self._asked = max(self._asked, request)
 
     def close(self) -> None:
         with self._lock:
@@ -376,10 +377,10 @@ class _Post:
     def _exchange(self) -> None:
         with self._lock:
             outgoing, self._outgoing = self._outgoing, []
-        self._asked = max(self._asked, ray.get(self._mailbox.put.remote(outgoing)))
+        self._ask(ray.get(self._mailbox.put.remote(outgoing)))
 
     def _listen_for_notices(self) -> None:
         # Every worker asks equally often, for the answer is one that all have agreed on.
         while not self._closed.is_set() and ray.train.get_preemption_info() is None:
             time.sleep(1)
-        self._notice = "fresh"
+        self._ask(StopRequest.SAVE)

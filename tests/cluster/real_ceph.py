@@ -16,7 +16,7 @@ import psutil
 from tests.servers import S3Server, client_environment, free_port, wait_for
 from tests.waiting import wait_until
 
-PACKAGES = {"ceph-mon": "ceph-mon", "ceph-osd": "ceph-osd", "radosgw": "radosgw"}
+PROGRAMS = ("ceph-mon", "ceph-osd", "radosgw")
 
 # One copy of everything, nobody has to prove who they are, and no disk.
 CONFIGURATION = """
@@ -51,7 +51,7 @@ rgw data = {folder}/gateway
 
 def cannot_run_ceph():
     """Why this machine cannot run Ceph; empty if it can."""
-    missing = [package for program, package in PACKAGES.items() if not shutil.which(program)]
+    missing = [program for program in PROGRAMS if not shutil.which(program)]
     if missing:
         return f"{missing[0]} is not installed: apt-get install radosgw ceph-mon ceph-osd"
     return "" if os.geteuid() == 0 else "Ceph's programs start as root"

@@ -9,7 +9,7 @@ import urllib.request
 import pytest
 
 from tests.cluster.commands import CLUSTER, from_readme
-from tests.ray_nodes import free_ports
+from tests.servers import free_port
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
@@ -28,7 +28,7 @@ def prometheus(site, tmp_path_factory):
     config = folder / "prometheus.yml"
     config.write_text((MONITORING / "prometheus.yml").read_text().replace("http://localhost:8265", site.address))
     subprocess.run(["promtool", "check", "config", config], check=True, capture_output=True)
-    address = f"127.0.0.1:{free_ports(1)[0]}"
+    address = f"127.0.0.1:{free_port()}"
     _, command = from_readme("prometheus --config", file=config)
     places = [f"--storage.tsdb.path={folder}/data", f"--web.listen-address={address}"]
     with open(folder / "log", "wb") as log:

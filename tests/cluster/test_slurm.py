@@ -13,8 +13,8 @@ from contextlib import suppress
 
 import pytest
 
+from lstmgan_dist.runtime.ray_nodes import free_ports
 from tests.cluster.commands import CLUSTER, parse
-from tests.ray_nodes import free_ports
 
 SCRIPT = CLUSTER / "slurm" / "train.sbatch"
 

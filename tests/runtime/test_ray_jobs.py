@@ -20,10 +20,10 @@ from lstmgan_dist.cli import app
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime import ray_jobs
 from lstmgan_dist.runtime.job_submission import base_name
+from lstmgan_dist.runtime.ray_nodes import free_ports
 from lstmgan_dist.runtime.worker_size import WorkerSize
 from lstmgan_dist.training.gauges import GAUGES
 from tests.bare_workers import train_undisturbed
-from tests.ray_nodes import free_ports
 from tests.training.comparison import final_state
 from tests.training.tiny_jobs import SENTENCES, job_of
 from tests.waiting import wait_until

@@ -111,6 +111,15 @@ def test_a_corpus_is_prepared_on_s3_and_from_it(server, text, tmp_path):
         assert on_s3[name] == local[name] == (tmp_path / "toy" / name).read_bytes()
 
 
+def ends_equal(local, server, name):
+    """A run on S3 has what a local one has, of whose checkpoints only the last counts."""
+    whole, other = results(everything_in(local)), results_on(server, name)
+    last = max(name.split("/")[1] for name in whole if name.startswith("checkpoints/"))
+    compared = [name for name in whole if last in name or not name.startswith("checkpoints/")]
+    assert len(compared) > 5
+    assert {name: other[name] for name in compared} == {name: whole[name] for name in compared}
+
+
 def test_listings_that_come_late_cost_nothing_but_checkpoints_that_stay(server, text, tmp_path):
     job = job_of(ALL_PHASES, text)
     run_job(job, tmp_path / "whole")
@@ -118,10 +127,7 @@ def test_listings_that_come_late_cost_nothing_but_checkpoints_that_stay(server, 
         _, outcome = run_job(job, f"{server.url}/runs/late")
         assert outcome.finished
         assert proxy.faults.listings
-    whole, late = results(everything_in(tmp_path / "whole")), results_on(server, "late")
-    last = max(name.split("/")[1] for name in whole if name.startswith("checkpoints/"))
-    compared = [name for name in whole if last in name or not name.startswith("checkpoints/")]
-    assert {name: late[name] for name in compared} == {name: whole[name] for name in compared}
+    ends_equal(tmp_path / "whole", server, "late")
 
 
 def test_a_storage_that_fails_for_good_stops_the_run_and_a_later_command_resumes_it(server, text, tmp_path):
@@ -159,11 +165,7 @@ def test_a_storage_that_fails_for_good_stops_the_run_and_a_later_command_resumes
         _, outcome = run_job(resumed, f"{server.url}/runs/stopped")
         assert outcome.finished
     run_job(resumed, tmp_path / "whole")
-    whole, stopped = results(everything_in(tmp_path / "whole")), results_on(server, "stopped")
-    last = max(name.split("/")[1] for name in whole if name.startswith("checkpoints/"))
-    compared = [name for name in whole if last in name or not name.startswith("checkpoints/")]
-    assert len(compared) > 5
-    assert {name: stopped[name] for name in compared} == {name: whole[name] for name in compared}
+    ends_equal(tmp_path / "whole", server, "stopped")
 
 
 def test_how_the_storage_is_reached_makes_no_different_job(server, text):
