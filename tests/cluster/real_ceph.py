@@ -139,5 +139,5 @@ def ceph_gateway():
 def _user(configuration, name, endpoint):
     """The environment of a new user."""
     words = ["radosgw-admin", "-c", configuration, "user", "create", f"--uid={name}", f"--display-name={name}"]
-    key = json.loads(subprocess.run(words, check=True, capture_output=True, text=True, timeout=60).stdout)["keys"][0]
+    key = json.loads(subprocess.run(words, check=True, capture_output=True, text=True, timeout=180).stdout)["keys"][0]
     return client_environment(endpoint, key["access_key"], key["secret_key"])
