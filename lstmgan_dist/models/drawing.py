@@ -19,7 +19,7 @@ from lstmgan_dist.models.generator import Generator, State
 from lstmgan_dist.tokens import END_ID as END
 
 _SLOTS = 512  # rows whose logits fit into a CPU's cache, and enough of them for fast matrix products
-_SLOT_STEP = 32  # few different numbers of slots: oneDNN compiles a kernel for each
+_SLOT_STEP = 4  # most kernels work on so many rows at once
 _BLOCK = 64  # tokens
 _MOST_GRAPHS = 4  # of one generator: training, evaluation and their last batches
 

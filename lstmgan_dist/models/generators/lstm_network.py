@@ -87,8 +87,32 @@ class LSTMGenerator(Generator):
         return x_BTI, (torch.stack(h, dim=1), torch.stack(c, dim=1))
 
     def step(self, latent_BZ: Tensor | None, dtype: torch.dtype) -> Step:
-        """On CPUs a sequence of one token, in oneDNN's fused kernel; on GPUs cell by cell, as a graph can hold it."""
-        return self.step_by_cells(latent_BZ, dtype) if self.output_bias.is_cuda else super().step(latent_BZ, dtype)
+        """On CPUs one product for all gates of a layer; on GPUs cell by cell, as a graph can hold it."""
+        return self.step_by_cells(latent_BZ, dtype) if self.output_bias.is_cuda else self.step_by_products(latent_BZ)
+
+    def step_by_products(self, latent_BZ: Tensor | None) -> Step:
+        """The same in float32, with the weights of input and state in one matrix: few rows wait for weights alone.
+
+        oneDNN's kernel of whole sequences would lay all weights out anew at every token.
+        """
+        layers = [
+            (torch.cat(layer.weights[:2], dim=1), layer.weights[2] + layer.weights[3]) for layer in self.lstm_layers()
+        ]
+
+        def read_one(token_B: Tensor, state: State) -> tuple[Tensor, State]:
+            x_BI = self.inputs(token_B[:, None], latent_BZ, None)[:, 0]
+            h, c = (tensor.unbind(1) for tensor in state)
+            ends: list[State] = []
+            for number, (weight, bias) in enumerate(layers):
+                gates = fused.linear(torch.cat([x_BI, h[number]], dim=1), weight, bias)
+                take, keep, new, show = gates.chunk(4, dim=1)
+                c_BH = keep.sigmoid_() * c[number] + take.sigmoid_() * new.tanh_()
+                x_BI = show.sigmoid_() * c_BH.tanh()
+                ends.append((x_BI, c_BH))
+            h, c = zip(*ends, strict=True)
+            return self.features(x_BI[:, None])[:, 0], (torch.stack(h, dim=1), torch.stack(c, dim=1))
+
+        return read_one
 
     def step_by_cells(self, latent_BZ: Tensor | None, dtype: torch.dtype) -> Step:
         """The same without the kernel of whole sequences."""
