@@ -25,11 +25,11 @@ from torch.multiprocessing.spawn import spawn
 from lstmgan_dist.config import load_job
 from lstmgan_dist.corpus.stream import Batch
 from lstmgan_dist.phases.player import Moment
-from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.distributed import DistributedRuntime
 from lstmgan_dist.runtime.local import LocalRuntime
 from lstmgan_dist.runtime.randomness import Noise
 from lstmgan_dist.runtime.signals import StopRequest
+from lstmgan_dist.runtime.units import Units
 from lstmgan_dist.training.game import Game
 
 WORKERS = 2
@@ -73,7 +73,7 @@ def _work(rank: int, folder: str) -> None:
 
 
 def _predicted(row: dict, bits: float) -> dict[str, float]:
-    update = scaling.Update(row["parameters"], scaling.Work(sums=row["sums"]), rows=0, tokens=0)
+    update = scaling.Update(row["parameters"], scaling.Work(), rows=0, tokens=0)
     bytes_sent = 2 * (WORKERS - 1) / WORKERS * scaling._FLOAT * row["parameters"]
     waiting = scaling.communication(update, WORKERS, bits, scaling.Remedy())
     return {"predicted": row["alone"] + waiting, "bytes_predicted": bytes_sent}
@@ -83,13 +83,15 @@ def _measured(name: str, rank: int) -> Iterator[dict]:
     job = load_job(scaling.JOBS / f"{name}.yaml")
     planned = {kind: updates for kind, updates in scaling.phases(job)}
     device = torch.device("cpu")
-    places = {"alone": LocalRuntime(device), "together": DistributedRuntime(device, lambda: StopRequest.NONE)}
-    learners = {place: _learners(name, runtime, rank) for place, runtime in places.items()}
+    alone = Units(LocalRuntime(device), job.batch.units)
+    # Every worker has the recipe's whole batch.
+    together = Units(DistributedRuntime(device, lambda: StopRequest.NONE), WORKERS * job.batch.units)
+    learners = {name_of: _learners(name, units, rank) for name_of, units in (("alone", alone), ("together", together))}
     for number, player, learn in learners["together"]:
         kind = job.phases[number].kind
         (update,) = [update for _, of, update in planned[kind] if of == player]
-        alone = next(one for n, p, one in learners["alone"] if (n, p) == (number, player))
-        rounds = [(_seconds(alone, UPDATES), _seconds(learn, UPDATES)) for _ in range(ROUNDS)]
+        by_itself = next(one for n, p, one in learners["alone"] if (n, p) == (number, player))
+        rounds = [(_seconds(by_itself, UPDATES), _seconds(learn, UPDATES)) for _ in range(ROUNDS)]
         dist.barrier()
         before = _bytes_sent()
         for _ in range(UPDATES):
@@ -99,24 +101,26 @@ def _measured(name: str, rank: int) -> Iterator[dict]:
             "recipe": name,
             "update": f"{kind}: {player}",
             "parameters": update.parameters,
-            "sums": update.work.sums,
             "alone": statistics.median(seconds for seconds, _ in rounds),
             "together": statistics.median(seconds for _, seconds in rounds),
             "bytes": (_bytes_sent() - before) / WORKERS / UPDATES,
         }
 
 
-def _learners(name: str, runtime: Runtime, rank: int) -> list[tuple[int, str, Callable[[], object]]]:
+def _learners(name: str, units: Units, rank: int) -> list[tuple[int, str, Callable[[], object]]]:
     """Every update of a recipe, with text as long as its own: the phase, the player, and what makes one."""
     job = load_job(scaling.JOBS / f"{name}.yaml")
     text, rows = scaling.TEXTS[job.corpus.sources[0]], job.batch.size
     length = round(text.length or job.corpus.max_length)
     tokens_BT = torch.randint(4, text.vocabulary, (rows, length), generator=torch.Generator().manual_seed(rank))
-    batch = Batch(tokens_BT, tokens_BT, torch.full((rows,), length), fresh=True)
+    batch = [
+        Batch(part_BT, part_BT, torch.full((len(part_BT),), length), fresh=True)
+        for part_BT in tokens_BT.chunk(len(units.own))
+    ]
     moment = Moment(0, 1.0, Noise(1, torch.arange(rows) + rank * rows))
     found: list[tuple[int, str, Callable[[], object]]] = []
     for number, phase in enumerate(job.phases):
-        game = Game(job, text.vocabulary, runtime)
+        game = Game(job, text.vocabulary, units)
         game.begin_phase(number, 1000)
         for player_name, player in game.players.items():
             others = {"generator": game.discriminator, "discriminator": game.generator}

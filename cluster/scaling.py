@@ -79,10 +79,10 @@ class Update:
         return self.work.operations / SUSTAINED + self.work.positions * POSITION
 
     def times(self, factor: int) -> Update:
-        """The same with a batch so many times as large, in as many parts."""
+        """The same with a batch so many times as large, in as many units."""
         return Update(
             self.parameters,
-            Work(self.work.operations * factor, self.work.positions * factor, self.work.sums),
+            Work(self.work.operations * factor, self.work.positions * factor),
             self.rows * factor,
             self.tokens * factor,
         )
@@ -93,14 +93,14 @@ class Remedy:
     """What is sent less: bytes of each number of a gradient, batches an update, updates a synchronisation."""
 
     bytes: float = _FLOAT
-    accumulate: int = 1
+    batches: int = 1
     every: int = 1
 
 
 REMEDIES = {
     "none": Remedy(),
     "`compression: bf16`": Remedy(bytes=2),
-    "batch × 4, `accumulate: 4`": Remedy(accumulate=4),
+    "batch × 4, in units as before": Remedy(batches=4),
     "`every: 4`": Remedy(every=4),
     "`every: 16`": Remedy(every=16),
 }
@@ -110,23 +110,36 @@ _MOMENTS = 2  # of Adam, averaged with the weights
 def communication(update: Update, workers: int, bits: float, remedy: Remedy) -> float:
     """Seconds that the messages of one update take, none of which can hide behind computing.
 
-    Large ones go round a ring: every worker sends and receives 2 (n - 1) / n times their bytes. Small ones go up and
-    down a tree, and so does the first byte of a large one: 2 log2(n) messages one after another.
+    Of a gradient every worker sends a shard to each of the others, adds up its own in the order of the tree, and sends
+    it to all: 2 (n - 1) / n times its bytes, as round a ring, in one round there and log2(n) back. Compressed ones and
+    rare averages go round a ring, whose first byte goes up and down a tree: 2 log2(n) messages one after another. The
+    numbers that an update adds up beside go in one message, log2(n) rounds.
     """
     if workers == 1:
         return 0.0
-    latency = 2 * math.ceil(math.log2(workers)) * MESSAGE
+    doubling = math.ceil(math.log2(workers))
+    size, rounds = remedy.bytes * update.parameters, 1.0 + doubling
+    if remedy.bytes < _FLOAT:
+        rounds = 2 * doubling
     if remedy.every > 1:
-        size, large = (1 + _MOMENTS) * _FLOAT * update.parameters / remedy.every, 1 / remedy.every
-    else:
-        # DDP also agrees on which parameters took part.
-        size, large = remedy.bytes * update.parameters, 2
-    return 2 * (workers - 1) / workers * size * 8 / bits + latency * (update.work.sums + large)
+        size, rounds = (1 + _MOMENTS) * _FLOAT * update.parameters / remedy.every, 2 * doubling / remedy.every
+    return 2 * (workers - 1) / workers * size * 8 / bits + MESSAGE * (doubling + rounds)
+
+
+def exchange_table() -> str:
+    """The tree's exchange of one gradient beside a ring's, for workers of one unit each."""
+    rows = []
+    for workers in (2, 8, 64, 512):
+        doubling = math.ceil(math.log2(workers))
+        share = f"{2 * (workers - 1) / workers:.3f}"
+        rows.append((str(workers), share, share, str(1 + doubling), str(2 * (workers - 1)), str(workers - 1)))
+    head = ["workers", "bytes sent, of the gradient's", "ring", "rounds", "ring", "additions of a shard"]
+    return _table(head, rows)
 
 
 def efficiency(updates: list[tuple[int, Update]], workers: int, bits: float, remedy: Remedy) -> float:
     """The share of a step that is not spent waiting; updates: how often each one happens in a step."""
-    updates = [(count, update.times(remedy.accumulate)) for count, update in updates]
+    updates = [(count, update.times(remedy.batches)) for count, update in updates]
     computing = sum(count * update.seconds for count, update in updates)
     waiting = sum(count * communication(update, workers, bits, remedy) for count, update in updates)
     return computing / (computing + waiting)
@@ -189,7 +202,15 @@ def size(network: nn.Module) -> int:
 
 def tables() -> str:
     """Everything that SCALING.md shows and this program computes."""
-    made = (update_table(), checkpoint_table(), efficiency_table(), remedy_table(), large_table(), sweep_table())
+    made = (
+        update_table(),
+        exchange_table(),
+        checkpoint_table(),
+        efficiency_table(),
+        remedy_table(),
+        large_table(),
+        sweep_table(),
+    )
     return "\n\n".join(made)
 
 
@@ -206,13 +227,12 @@ def update_table() -> str:
                         f"{kind}: {player}{every}",
                         f"{update.parameters / 1e6:.2f} M",
                         f"{_FLOAT * update.parameters / 1e6:.1f} MB",
-                        f"{update.work.sums}",
                         f"{update.work.operations / 1e9:.0f} G",
                         f"{update.seconds * 1e3:.1f} ms",
                         f"{reading(update) / 1e3:.0f} kB/s",
                     )
                 )
-    head = ["recipe", "update of", "parameters", "all-reduced", "and numbers", "FLOP a worker", "computes", "reads"]
+    head = ["recipe", "update of", "parameters", "exchanged", "FLOP a worker", "computes", "reads"]
     return _table(head, rows)
 
 
@@ -280,7 +300,7 @@ def large_table() -> str:
         tokens = job.batch.size * job.corpus.max_length
         operations = 3 * tokens * job.generator.operations(vocabulary)
         computing = operations / H100 + 3 * job.corpus.max_length * job.generator.depth * POSITION
-        update = Update(parameters, Work(operations, 0, 1), job.batch.size, tokens)
+        update = Update(parameters, Work(operations, 0), job.batch.size, tokens)
         cells = []
         for workers, bits in ((8, NVLINK), (64, PORT)):
             for remedy in (Remedy(), REMEDIES["`compression: bf16`"]):
@@ -340,7 +360,7 @@ SMALLER = (
     "checkpoint.every=1000 epochs",
     "log.every=1000 epochs",
 )
-LARGER_BATCH = ("batch.size=256", "batch.accumulate=4", "phases.1.steps=15", "phases.2.steps=25")
+LARGER_BATCH = ("batch.size=256", "batch.units=4", "phases.1.steps=15", "phases.2.steps=25")
 TWICE_THE_RATE = ("phases.0.optimizer.learning_rate={start: 8.0e-3, end: 8.0e-4, shape: cosine}",)
 SETTINGS: dict[str, tuple[str, ...]] = {
     "none": (),
@@ -349,8 +369,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "`every: 4`": ("synchronisation.every=4",),
     "`every: 16`": ("synchronisation.every=16",),
     "`every: 16`, learning rate × 2": ("synchronisation.every=16", *TWICE_THE_RATE),
-    "batch × 4, `accumulate: 4`": LARGER_BATCH,
-    "batch × 4, `accumulate: 4`, learning rate × 2": (*LARGER_BATCH, *TWICE_THE_RATE),
+    "batch × 4, in units as before": LARGER_BATCH,
+    "batch × 4, in units as before, learning rate × 2": (*LARGER_BATCH, *TWICE_THE_RATE),
 }
 
 

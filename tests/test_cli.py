@@ -254,7 +254,7 @@ def test_the_version_is_told():
         (["train", "JOB", "--run", "s3x://bucket/run"], "no driver for s3x://"),
         (["train", "JOB", "--run", "/proc/run"], "/proc"),
         (["train", "JOB", "--set", "generator.pretrained_vectors=absent.txt"], "absent.txt matches no file"),
-        (["train", "JOB", "--set", "batch.lanes=2", "--set", "batch.accumulate=3"], "accumulate 3 must divide"),
+        (["train", "JOB", "--set", "batch.lanes=2", "--set", "batch.units=3"], "3 units cannot share 2 lanes"),
         (["prepare", "JOB", "--out", "/"], "/ holds other files"),
         (["generate", "absent"], "absent is not a run"),
         (["evaluate", "."], ". is not a run"),

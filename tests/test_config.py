@@ -146,7 +146,7 @@ def test_overrides_reach_into_lists_and_keep_their_order():
     ("override", "words"),
     [
         ("batch.size=100", "size 100 must be divisible by 8 lanes: try size 96 or 104"),
-        ("batch.accumulate=3", "accumulate 3 must divide"),
+        ("batch.units=3", "3 units cannot share 8 lanes equally: try 1 or 2 or 4 or 8"),
         ("batch.lanez=3", "batch.lanez: there is no such key: did you mean lanes?"),
         ("generator.hidden=many", "generator.hidden: 'many' will not do"),
         ("generator.dropout=2", "generator.dropout: 2 will not do: it must be 0 or more, and below 1."),
@@ -259,6 +259,7 @@ def test_differences_between_jobs_are_listed_by_key():
     assert differences(job(), job()) == []
     assert differences(job(), job("batch.size=32", "phases.0.early_stop=2")) == [
         "batch.size: 64 -> 32",
+        "batch.units: 2 -> 1",
         "phases.0.early_stop: None -> 2",
     ]
 

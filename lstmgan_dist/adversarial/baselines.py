@@ -1,6 +1,6 @@
 """What a reward is compared with, by its word in a job file.
 
-To add one: a class with `advantages`, `memory` and `load_memory`, and a line in `BASELINES`.
+To add one: a class like those here, and a line in `BASELINES`.
 Shapes: B rows, T positions, P positions that have an average of their own.
 """
 
@@ -16,12 +16,20 @@ if TYPE_CHECKING:
 class Baseline(Protocol):
     """Learns from the returns of every update what the next ones are compared with."""
 
-    def advantages(self, returns_BT: Tensor, valid_BT: Tensor, add_up: Callable[[Tensor], Tensor]) -> Tensor:
-        """The advantages of this worker's returns.
+    def advantages(self, returns_BT: Tensor, valid_BT: Tensor) -> Tensor:
+        """The advantages of a unit's returns.
 
         A baseline is what it learnt from *earlier* updates, hence independent of this one, and the estimate stays
-        unbiased. `add_up` sums over the workers, so that all of them learn the same from the whole batch.
+        unbiased.
         """
+        ...
+
+    def lessons(self, returns_BT: Tensor, valid_BT: Tensor) -> dict[str, Tensor]:
+        """What is to be learnt from a unit's returns: what `learn` is told the sums of, over all units."""
+        ...
+
+    def learn(self, lessons: dict[str, Tensor]) -> None:
+        """Learn from the whole batch."""
         ...
 
     def memory(self) -> dict[str, Tensor]:
@@ -36,8 +44,14 @@ class Baseline(Protocol):
 class NoBaseline:
     """Rewards as they are."""
 
-    def advantages(self, returns_BT: Tensor, valid_BT: Tensor, add_up: Callable[[Tensor], Tensor]) -> Tensor:
+    def advantages(self, returns_BT: Tensor, valid_BT: Tensor) -> Tensor:
         return returns_BT * valid_BT
+
+    def lessons(self, returns_BT: Tensor, valid_BT: Tensor) -> dict[str, Tensor]:
+        return {}
+
+    def learn(self, lessons: dict[str, Tensor]) -> None:
+        pass
 
     def memory(self) -> dict[str, Tensor]:
         return {}
@@ -62,22 +76,30 @@ class MovingAverage:
         # Divided by the weight gathered so far, the average does not lean towards its start at zero.
         self.weight = torch.zeros(positions)
 
-    def advantages(self, returns_BT: Tensor, valid_BT: Tensor, add_up: Callable[[Tensor], Tensor]) -> Tensor:
+    def advantages(self, returns_BT: Tensor, valid_BT: Tensor) -> Tensor:
         import torch
+
+        average_P = self.total / self.weight.clamp(min=torch.finfo(self.weight.dtype).tiny)
+        return (returns_BT - average_P[: returns_BT.shape[1]].to(returns_BT.device)) * valid_BT
+
+    def lessons(self, returns_BT: Tensor, valid_BT: Tensor) -> dict[str, Tensor]:
         from torch.nn.functional import pad
 
-        self.total, self.weight = self.total.to(returns_BT.device), self.weight.to(returns_BT.device)
-        average_P = self.total / self.weight.clamp(min=torch.finfo(self.weight.dtype).tiny)
-        advantages_BT = (returns_BT - average_P[: returns_BT.shape[1]]) * valid_BT
-        sums_2T = torch.stack([(returns_BT * valid_BT).sum(dim=0), valid_BT.sum(dim=0)])
-        if len(average_P) == 1:
-            sums_2T = sums_2T.sum(dim=1, keepdim=True)
-        # Workers whose texts are of unequal length still add up tensors of one shape.
-        sums_P, counts_P = add_up(pad(sums_2T, (0, len(average_P) - sums_2T.shape[1])))
+        sums_T, counts_T = (returns_BT * valid_BT).sum(dim=0), valid_BT.sum(dim=0).float()
+        if len(self.total) == 1:
+            return {"sums": sums_T.sum(dim=0, keepdim=True), "counts": counts_T.sum(dim=0, keepdim=True)}
+        # Units whose texts are of unequal length still add up tensors of one shape.
+        beyond = len(self.total) - len(sums_T)
+        return {"sums": pad(sums_T, (0, beyond)), "counts": pad(counts_T, (0, beyond))}
+
+    def learn(self, lessons: dict[str, Tensor]) -> None:
+        import torch
+
+        sums_P, counts_P = lessons["sums"], lessons["counts"]
+        self.total, self.weight = self.total.to(sums_P.device), self.weight.to(sums_P.device)
         rate_P = torch.where(counts_P > 0, 1 - self.decay, 0.0)  # a position that no text reached learns nothing
         self.total.lerp_(sums_P / counts_P.clamp(min=1), rate_P)
         self.weight.lerp_(torch.ones_like(rate_P), rate_P)
-        return advantages_BT
 
     def memory(self) -> dict[str, Tensor]:
         return {"total": self.total, "weight": self.weight}

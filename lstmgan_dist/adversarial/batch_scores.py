@@ -1,7 +1,7 @@
 """Scores of the whole global batch, for a loss that compares each with all.
 
-A first pass without gradient lets every worker know all scores; then each part's own take their places among them, with
-a gradient.
+A first pass without gradient tells the scores of every unit to all; then each unit's own take their places among them,
+with a gradient.
 
 Shapes: B rows, G rows of the global batch.
 """
@@ -10,18 +10,16 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lstmgan_dist.adversarial.objective import Prepared
-from lstmgan_dist.runtime.base import Runtime
+from lstmgan_dist.adversarial.objective import Tensors
 from lstmgan_dist.runtime.randomness import Noise
 
 
-def all_scores(real: Tensor, fake: Tensor, noise: Noise, runtime: Runtime) -> Prepared:
-    """The scores of all workers' texts, rows first in the order of the global batch."""
-    order_G = runtime.gather(noise.rows_B).argsort()
-    return {"all_real_scores": runtime.gather(real)[order_G], "all_fake_scores": runtime.gather(fake)[order_G]}
+def scores_to_join(real: Tensor, fake: Tensor) -> Tensors:
+    """What `among_all` reads."""
+    return {"all_real_scores": real, "all_fake_scores": fake}
 
 
-def among_all(part: Prepared, noise: Noise, *, fake: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def among_all(part: Tensors, noise: Noise, *, fake: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """All real and all fake scores, in which those of these rows have their gradient."""
     all_real = part["all_real_scores"]
     if real is not None:

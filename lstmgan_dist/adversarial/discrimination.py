@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lstmgan_dist.adversarial.batch_scores import all_scores, among_all, share_of_rows
+from lstmgan_dist.adversarial.batch_scores import among_all, scores_to_join, share_of_rows
 from lstmgan_dist.adversarial.losses import Loss
-from lstmgan_dist.adversarial.objective import Objective, Prepared, Report
+from lstmgan_dist.adversarial.objective import Objective, Outcome, Prepared, Tensors
 from lstmgan_dist.adversarial.regularisers import Regulariser, SeenTexts
 from lstmgan_dist.adversarial.texts import (
     draw_text,
     equally_long,
-    number_of_workers,
+    number_of_rows,
     two_texts_a_row,
 )
 from lstmgan_dist.models.discriminator import Discriminator
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.models.padding import valid
-from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.randomness import Noise
 
 if TYPE_CHECKING:
@@ -58,27 +57,27 @@ class DiscriminatorObjective(Objective):
 
     @torch.no_grad()
     def prepare(
-        self, real: Batch, *, opponent: Generator, noise: Noise, runtime: Runtime, schedules: Mapping[str, float]
+        self, real: Batch, *, opponent: Generator, noise: Noise, schedules: Mapping[str, float], carried: Tensors
     ) -> Prepared:
         """Draw as many texts as there are real ones."""
         drawn, _ = draw_text(opponent, noise, self.max_length)
         real_BT, fake_BT = equally_long(real.targets_BT, drawn.tokens_BT)
-        prepared = {
+        own = {
             "real_BT": real_BT,
             "real_lengths_B": real.lengths_B,
             "fake_BT": fake_BT,
             "fake_lengths_B": drawn.lengths_B,
-            "real_count": runtime.sum(self.discriminator.count(real.lengths_B)),
-            "fake_count": runtime.sum(self.discriminator.count(drawn.lengths_B)),
-            "workers": number_of_workers(noise, runtime),
+        }
+        added = {
+            "real_count": self.discriminator.count(real.lengths_B),
+            "fake_count": self.discriminator.count(drawn.lengths_B),
         }
         if self.regulariser is not None:
-            prepared["row_count"] = runtime.sum(real.lengths_B.new_tensor(len(real.lengths_B)).float())
-        if self.loss.compares == "batch":
-            prepared |= all_scores(*self._scores(prepared, opponent, noise), noise, runtime)
-        return prepared
+            added["row_count"] = number_of_rows(real.lengths_B)
+        compares_all = self.loss.compares == "batch"
+        return Prepared(own, added, scores_to_join(*self._scores(own, opponent, noise)) if compares_all else {})
 
-    def forward(self, part: Prepared, *, opponent: Generator, noise: Noise) -> tuple[Tensor, Report]:
+    def forward(self, part: Tensors, *, opponent: Generator, noise: Noise) -> Outcome:
         """Score real and drawn text in one pass, with dropout."""
         real, fake = self._scores(part, opponent, noise)
         real_lengths_B, fake_lengths_B = part["real_lengths_B"], part["fake_lengths_B"]
@@ -117,7 +116,7 @@ class DiscriminatorObjective(Objective):
             penalty = penalty.sum() / part["row_count"]
             loss = loss + self.weight * penalty
             report["discriminator/penalty"] = penalty.detach()
-        return loss * part["workers"], report
+        return Outcome(loss, report)
 
     @torch.no_grad()
     def _seen(self, tokens_BT: Tensor, lengths_B: Tensor, opponent: Generator) -> SeenTexts:
@@ -125,7 +124,7 @@ class DiscriminatorObjective(Objective):
         valid_BT = valid(lengths_B, tokens_BT.shape[1])
         return SeenTexts(self.discriminator.see(tokens_BT, opponent).float() * valid_BT[..., None], lengths_B)
 
-    def _scores(self, part: Prepared, opponent: Generator, noise: Noise) -> tuple[Tensor, Tensor]:
+    def _scores(self, part: Tensors, opponent: Generator, noise: Noise) -> tuple[Tensor, Tensor]:
         """Those of real and of drawn text."""
         tokens_BT = torch.cat([part["real_BT"], part["fake_BT"]])
         lengths_B = torch.cat([part["real_lengths_B"], part["fake_lengths_B"]])

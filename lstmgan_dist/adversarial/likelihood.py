@@ -9,12 +9,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
-from lstmgan_dist.adversarial.objective import Objective, Prepared, Report
+from lstmgan_dist.adversarial.objective import Objective, Outcome, Prepared, Tensors
 from lstmgan_dist.adversarial.texts import mean_nll, real_text
 from lstmgan_dist.models.generator import Generator, State
-from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.randomness import Noise
 
 if TYPE_CHECKING:
@@ -32,40 +30,29 @@ class LikelihoodObjective(Objective):
         super().__init__()
         self.generator = generator
         self.carries_state = carries_state
-        self._ends: list[State] = []  # of the parts of the last update
 
     @torch.no_grad()
     def prepare(
-        self, real: Batch, *, opponent: None, noise: Noise, runtime: Runtime, schedules: Mapping[str, float]
+        self, real: Batch, *, opponent: None, noise: Noise, schedules: Mapping[str, float], carried: Tensors
     ) -> Prepared:
-        """Count the tokens of all workers and fetch the state that the rows start from."""
-        prepared = real_text(self.generator, real, noise, runtime)
+        """Count the tokens, and find the state that the rows start from."""
+        prepared = real_text(self.generator, real, noise)
         if self.carries_state:
-            start = {} if real.fresh else self.row_memory()
-            if not start:
-                start = _named(self.generator.initial_state(len(real.inputs_BT)))
-            prepared |= start
-            self._ends = []
+            fresh = real.fresh or not carried
+            start = _named(self.generator.initial_state(len(real.inputs_BT))) if fresh else carried
+            prepared.own.update(start)
         return prepared
 
-    def forward(self, part: Prepared, *, opponent: None, noise: Noise) -> tuple[Tensor, Report]:
-        """Teacher forcing over some of the prepared rows."""
-        state = tuple(part[name] for name in part if name.startswith(_STATE)) if self.carries_state else None
+    def forward(self, part: Tensors, *, opponent: None, noise: Noise) -> Outcome:
+        """Teacher forcing over the unit's rows."""
+        state = tuple(part[name] for name in sorted(part) if name.startswith(_STATE)) if self.carries_state else None
         nll, end = mean_nll(self.generator, part, state, noise)
-        if self.carries_state:
-            self._ends.append(tuple(tensor.detach() for tensor in end))
-        return nll * part["workers"], {"likelihood/nll": nll.detach()}
-
-    def row_memory(self) -> dict[str, Tensor]:
-        """Where the rows of the last update ended; empty where nothing is carried over."""
-        return _named(tuple(torch.cat(tensors) for tensors in zip(*self._ends, strict=True)))
-
-    def load_row_memory(self, tensors: dict[str, Tensor]) -> None:
-        self._ends = [tuple(tensors[name] for name in sorted(tensors))] if tensors else []
+        carried = _named(tuple(tensor.detach() for tensor in end)) if self.carries_state else {}
+        return Outcome(nll, {"likelihood/nll": nll.detach()}, carried)
 
 
 _STATE = "state_"
 
 
-def _named(state: State) -> dict[str, Tensor]:
+def _named(state: State) -> Tensors:
     return {f"{_STATE}{number}": tensor for number, tensor in enumerate(state)}

@@ -1,77 +1,86 @@
 """What a player minimises: a module whose forward returns a loss, which is what is wrapped for the workers.
 
-An update has two halves. `prepare` runs once, without gradient, on all rows of the worker: it draws text, scores it,
-and fetches whatever depends on the whole global batch (counts, baselines). `forward` runs on those rows or, to save
-memory, on some of them at a time, and has all the gradient. Its loss is the sum over its rows divided by the *global*
-count and multiplied by the number of workers, which the averaging of gradients takes out again: neither the number of
-parts nor that of workers changes the gradient. Its report holds shares of global means, which add up over parts and
-workers.
+A batch has fixed units, see `runtime.units`, and an update two halves, which see one unit at a time. `prepare` has no
+gradient: it draws text, scores it, and says what has to be known of all units. `forward` knows that, and has all the
+gradient. Its loss is the sum over the unit's rows divided by the *global* count, so the gradients of the units add up
+to that of the batch; its report holds shares of global means, which add up as well.
 
-Shapes: B rows, T positions, N valid positions of all rows, V vocabulary, F features, H hidden units, Z latent
+Shapes: B rows of a unit, T positions, N valid positions of all rows, V vocabulary, F features, H hidden units, Z latent
 dimensions, G rows of the global batch.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor, nn
 
-from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.randomness import Noise
 
 if TYPE_CHECKING:
     from lstmgan_dist.corpus.stream import Batch
 
-Prepared = dict[str, Tensor]
+Tensors = dict[str, Tensor]
 Report = dict[str, Tensor]
+
+
+class Prepared(NamedTuple):
+    """What the first half of an update has made of a unit.
+
+    own: is the unit's own. added: is added up over all units. joined: rows, of which all units' are put one after the
+    other. The second half finds all of it under the names that it has here.
+    """
+
+    own: Tensors
+    added: Tensors
+    joined: Tensors
+
+
+class Outcome(NamedTuple):
+    """What the second half has made of it: the loss, shares of figures, and what the next update is to find as carried.
+
+    carried: of each of the unit's rows, rows first.
+    """
+
+    loss: Tensor
+    report: Report
+    carried: Tensors = {}  # noqa: RUF012  (nobody writes into it)
 
 
 class Objective(nn.Module, ABC):
     """What every objective answers to; a player knows none of them by name.
 
-    Whoever remembers something from update to update says so in `memory`, the same on every worker, or in
-    `row_memory`, this worker's rows first: a checkpoint holds both, and a run goes on with other workers from it.
+    Whoever remembers something from update to update says so in `memory`, the same on every worker, or as `carried`, of
+    rows: a checkpoint holds both, and a run goes on with other workers from it. Units are worked on side by side, so
+    neither half changes the objective: `hear` does.
+
+    leaves_out: whether the loss does not depend on some of the parameters.
     """
+
+    leaves_out: bool = False
 
     @abstractmethod
     def prepare(
-        self, real: Batch, *, opponent: Any, noise: Noise, runtime: Runtime, schedules: Mapping[str, float]
+        self, real: Batch, *, opponent: Any, noise: Noise, schedules: Mapping[str, float], carried: Tensors
     ) -> Prepared:
-        """The first half of an update. schedules: the values of what changes over the phase, by name."""
+        """The first half of an update.
+
+        schedules: the values of what changes over the phase, by name. carried: what the unit's rows brought along from
+        the update before; empty at the first one.
+        """
 
     @abstractmethod
-    def forward(self, part: Prepared, *, opponent: Any, noise: Noise) -> tuple[Tensor, Report]:
-        """The second half, on some of the rows: the loss, and shares of figures."""
+    def forward(self, part: Tensors, *, opponent: Any, noise: Noise) -> Outcome:
+        """The second half."""
 
-    def parts(self, prepared: Prepared, rows: int, count: int) -> Iterator[tuple[Prepared, slice]]:
-        """What was prepared, cut into so many parts of equal size, each with the rows that it holds.
+    def hear(self, added: Tensors) -> None:
+        """Learn from what was added up over all units."""
 
-        Prepared tensors have rows first, except for 0-dim ones and those called `all_...`, which belong to all rows.
-        """
-        size = rows // count
-        for number in range(count):
-            part = slice(number * size, (number + 1) * size)
-            yield (
-                {
-                    name: tensor[part] if tensor.dim() and not name.startswith("all_") else tensor
-                    for name, tensor in prepared.items()
-                },
-                part,
-            )
-
-    def memory(self) -> dict[str, Tensor]:
+    def memory(self) -> Tensors:
         """What is remembered, the same on every worker."""
         return {}
 
-    def load_memory(self, tensors: dict[str, Tensor]) -> None:
+    def load_memory(self, tensors: Tensors) -> None:
         """The inverse of `memory`."""
-
-    def row_memory(self) -> dict[str, Tensor]:
-        """What is remembered of this worker's rows, rows first."""
-        return {}
-
-    def load_row_memory(self, tensors: dict[str, Tensor]) -> None:
-        """The inverse of `row_memory`; empty where nothing was remembered."""

@@ -11,32 +11,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lstmgan_dist.adversarial.objective import Prepared
+from lstmgan_dist.adversarial.objective import Prepared, Tensors
 from lstmgan_dist.models.drawing import Drawn, draw
 from lstmgan_dist.models.generator import Generator, State
 from lstmgan_dist.models.padding import valid
-from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.randomness import Noise
 
 if TYPE_CHECKING:
     from lstmgan_dist.corpus.stream import Batch
 
 
-def real_text(generator: Generator, real: Batch, noise: Noise, runtime: Runtime) -> Prepared:
+def real_text(generator: Generator, real: Batch, noise: Noise) -> Prepared:
     """What `mean_nll` reads."""
-    prepared = {
-        "real_inputs_BT": real.inputs_BT,
-        "real_targets_BT": real.targets_BT,
-        "real_lengths_B": real.lengths_B,
-        "real_token_count": runtime.sum(real.lengths_B.sum().float()),
-        "workers": number_of_workers(noise, runtime),
-    }
+    own = {"real_inputs_BT": real.inputs_BT, "real_targets_BT": real.targets_BT, "real_lengths_B": real.lengths_B}
     if generator.latent_size:
-        prepared["real_latent_BZ"] = noise.normal("latent of real text", generator.latent_size)
-    return prepared
+        own["real_latent_BZ"] = noise.normal("latent of real text", generator.latent_size)
+    return Prepared(own, {"real_token_count": real.lengths_B.sum().float()}, {})
 
 
-def mean_nll(generator: Generator, part: Prepared, state: State | None, noise: Noise) -> tuple[Tensor, State]:
+def mean_nll(generator: Generator, part: Tensors, state: State | None, noise: Noise) -> tuple[Tensor, State]:
     """These rows' share of the global mean negative log-likelihood of the real text, with dropout."""
     features_BTF, end = generator(
         part["real_inputs_BT"], state, latent_BZ=part.get("real_latent_BZ"), noise=noise.at("likelihood")
@@ -72,5 +65,6 @@ def select(values_BT: Tensor, index_N: Tensor) -> Tensor:
     return flat if len(index_N) == len(flat) else flat.index_select(0, index_N)
 
 
-def number_of_workers(noise: Noise, runtime: Runtime) -> Tensor:
-    return torch.tensor(float(runtime.world_size), device=noise.rows_B.device)
+def number_of_rows(lengths_B: Tensor) -> Tensor:
+    """Float32, 0-dim."""
+    return lengths_B.new_tensor(len(lengths_B)).float()

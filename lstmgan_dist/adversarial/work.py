@@ -9,24 +9,22 @@ from dataclasses import dataclass
 class Work:
     """What one update takes of a worker, or a part of it.
 
-    operations: floating-point ones. positions: that must be computed one after another, over all layers. sums: numbers
-    that the workers add up, beside the gradient.
+    operations: floating-point ones. positions: that must be computed one after another, over all layers.
     """
 
     operations: float = 0.0
     positions: float = 0.0
-    sums: int = 0
 
     def __add__(self, other: Work) -> Work:
-        return Work(self.operations + other.operations, self.positions + other.positions, self.sums + other.sums)
+        return Work(self.operations + other.operations, self.positions + other.positions)
 
     def trained(self) -> Work:
         """A forward pass with its backward pass, which takes twice as much."""
-        return Work(3 * self.operations, 3 * self.positions, self.sums)
+        return Work(3 * self.operations, 3 * self.positions)
 
     def at_once(self, texts: int) -> Work:
         """The same on so many texts instead of one: none waits for another."""
-        return Work(texts * self.operations, self.positions, self.sums)
+        return Work(texts * self.operations, self.positions)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def drill(
     from lstmgan_dist.runs.drill_report import costs, report_html, verdict
     from lstmgan_dist.runtime.worker_size import WorkerSize
 
-    WorkerSize(workers, workers, 1, 0).check_lanes(settings.batch.lanes)
+    WorkerSize(workers, workers, 1, 0).check_units(settings.batch.units)
     folder.mkdir(parents=True)
     found = hold_drill(
         settings,

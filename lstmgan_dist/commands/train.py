@@ -51,6 +51,10 @@ def train(
     timeout: Annotated[
         float, typer.Option(min=1, help="Seconds after which a worker that answers no other is replaced.")
     ] = 120,
+    check_determinism: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="K", help="Compute every Kth update twice, and stop if a bit differs; costs 2/K."),
+    ] = None,
 ) -> None:
     """Train what a job file describes, or resume it where it stopped.
 
@@ -61,13 +65,15 @@ def train(
     lstmgan train jobs/quickstart.yaml --set phases.2.steps=300\n
     lstmgan train jobs/quickstart.yaml --set start_from=runs/quickstart@likelihood --run runs/another-game\n
     lstmgan train jobs/quickstart.yaml --workers 2\n
-    lstmgan train jobs/coco_relgan.yaml --workers 2..8 --address auto --run s3://bucket/runs/coco
+    lstmgan train jobs/quickstart.yaml --workers 2 --check-determinism 100\n
+    lstmgan train jobs/coco_relgan.yaml --workers 2..4 --address auto --run s3://bucket/runs/coco
     [/dim]
     """
-    settings = config.load_job(job, tuple(overrides or ()))
+    repeated = () if check_determinism is None else (f"guard.repeat_every={check_determinism}",)
+    settings = config.load_job(job, (*(overrides or ()), *repeated))
     url = run or f"runs/{settings.name}"
     size = wanted_size(workers, cpus=cpus_per_worker, gpus=gpus_per_worker, address=address)
-    size.check_lanes(settings.batch.lanes)
+    size.check_units(settings.batch.units)
 
     start, corpus = _checked(settings, url, address)
     if dry_run:

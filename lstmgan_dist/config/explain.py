@@ -24,6 +24,8 @@ def explain(error: ValidationError, model: type[Settings], options: Mapping[str,
     """
     mistakes: dict[tuple[str, ...], tuple[_Place, ErrorDetails]] = {}
     for mistake in error.errors():
+        if mistake["type"] == "default_factory_not_called":  # it follows from another one
+            continue
         place = _place(model, _path(mistake))
         mistakes.setdefault(tuple(place.keys), (place, mistake))
     # A union says of each of its members why that does not fit, and the one that fits furthest was meant; what is wrong

@@ -71,6 +71,8 @@ def parse_job(text: str, *, name: str, overrides: tuple[str, ...] = ()) -> Job:
         _set(tree, override)
     # Older versions wrote what a kind has no use for, with its default, among all the others.
     context = RESOLVED if tree.keys() >= _ALWAYS_WRITTEN else None
+    if context:
+        tree["batch"].pop("accumulate", None)  # which has become `units`
     try:
         return Job.model_validate(tree, context=context)
     except ValidationError as error:
@@ -135,9 +137,10 @@ def dump_job(job: Job) -> str:
 def differences(old: Job, new: Job) -> list[str]:
     """What differs between the results of two jobs, one line a key: `batch.size: 64 -> 32`.
 
-    How a storage is reached changes no result.
+    How a storage is reached changes no result, nor what is computed twice.
     """
-    before, after = (leaves(job.model_dump(exclude={"storage"})) for job in (old, new))
+    without = {"storage": True, "guard": {"repeat_every"}}
+    before, after = (leaves(job.model_dump(exclude=without)) for job in (old, new))
     return [
         f"{key}: {before.get(key, 'absent')} -> {after.get(key, 'absent')}"
         for key in (*before, *(key for key in after if key not in before))

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from lstmgan_dist.settings import Interval, Probability, Settings
+
+# A unit wants so many sequences, or its matrix products waste a core; and no more units are made for their own sake.
+_SEQUENCES_OF_A_UNIT, _MOST_UNITS = 32, 8
+
+
+def _usual_units(batch: dict[str, Any]) -> int:
+    """How many units a batch has whose job does not say it."""
+    size, lanes = batch.get("size", 1), batch.get("lanes", 1)
+    most = min(_MOST_UNITS, max(1, size // _SEQUENCES_OF_A_UNIT))
+    return max(units for units in range(1, most + 1) if lanes % units == 0)
 
 
 class BatchSettings(Settings):
     """How many sequences one update sees."""
 
     size: int = Field(default=64, ge=1, description="Sequences per update, over all workers.")
-    lanes: int = Field(
-        default=8,
+    lanes: int = Field(default=8, ge=1, description="Fixed streams the data is dealt to; a unit has whole lanes.")
+    units: int = Field(
+        default_factory=_usual_units,
         ge=1,
-        description="Fixed streams the data is dealt to; workers own whole lanes, so it bounds their number.",
-    )
-    accumulate: int = Field(
-        default=1, ge=1, description="Parts an update is split into to save memory; changes no number."
+        description="Fixed parts of a batch, each computed by itself in one thread, side by side on as many cores and "
+        "workers as there are; so units bound their number. A run's numbers depend on its units, and on its workers "
+        "not at all. More units take less memory and, with few sequences in each, more time. Without this, as many as "
+        f"have {_SEQUENCES_OF_A_UNIT} sequences or more, at most {_MOST_UNITS}.",
     )
 
     @model_validator(mode="after")
@@ -28,11 +39,9 @@ class BatchSettings(Settings):
             below = self.size - self.size % self.lanes
             choices = " or ".join(str(size) for size in (below, below + self.lanes) if size)
             raise ValueError(f"size {self.size} must be divisible by {self.lanes} lanes: try size {choices}")
-        if (self.size // self.lanes) % self.accumulate:
-            raise ValueError(
-                f"accumulate {self.accumulate} must divide the {self.size // self.lanes} rows of a lane, "
-                "so that it fits any number of workers"
-            )
+        if self.lanes % self.units:
+            fitting = [str(units) for units in range(1, self.lanes + 1) if self.lanes % units == 0]
+            raise ValueError(f"{self.units} units cannot share {self.lanes} lanes equally: try {' or '.join(fitting)}")
         return self
 
 
@@ -89,6 +98,12 @@ class Guard(Settings):
         default="stop",
         description="On a loss that is not a number or a collapse: stop, or go on from the phase's best checkpoint, "
         "and before its first evaluation from its start.",
+    )
+    repeat_every: int | None = Field(
+        default=None,
+        ge=1,
+        description="Every so many updates of a player one is computed twice before anything is learnt from it, and "
+        "the run stops if a bit differs, for then a machine is faulty. It changes no number; none: never.",
     )
     most_roll_backs: int = Field(default=3, ge=1, description="Roll-backs after which the run stops all the same.")
     learning_rate_factor: float = Field(

@@ -1,6 +1,6 @@
 """Batches of tokens in the contract's order, read ahead by a thread.
 
-Shapes: B rows of this worker, T tokens a row; N rows and S tokens of a window of rows that lie end to end.
+Shapes: B rows of a unit, T tokens a row; N rows and S tokens of a window of rows that lie end to end.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -22,6 +22,7 @@ from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.corpus.order import Piece, SentenceOrder, TextOrder
 from lstmgan_dist.corpus.tokenizer import Encoded
 from lstmgan_dist.runtime.randomness import derive, permutation
+from lstmgan_dist.runtime.tree import part_of
 
 _BATCHES_AHEAD = 16
 # Continuous text is fetched so many tokens at a time for each row, less where there are many rows.
@@ -34,7 +35,7 @@ class Batch:
 
     inputs_BT: int64; a sentence after `<end>`, without its last token. targets_BT: int64; the sentence, `<end>` last.
     Both are padded with 0. lengths_B: int64; targets of each row. fresh: the rows begin a text, so a state starts at
-    zero. first_row: of held-out text, the number of the first row among the rows of all workers' batches; the others
+    zero. first_row: of held-out text, the number of the first row among the rows of all shares; the others
     follow it.
     """
 
@@ -56,10 +57,11 @@ class Batch:
 
 
 class Stream:
-    """The endless training batches of one worker, from any position on.
+    """The endless training batches of one worker, from any position on: each as the text of its units.
 
-    lanes: those of the worker (all of them where there is one worker). sequences_read: the position, counted over all
-    workers: what was consumed, not what was read ahead. It has to be closed, or used in a `with` block.
+    lanes: of each of the worker's units (in one unit all of them where there is one worker). sequences_read: the
+    position, counted over all workers: what was consumed, not what was read ahead. It has to be closed, or used in a
+    `with` block.
 
     Raises:
         UserError: if the text is too short, or (from the iterator) if a shard is damaged.
@@ -71,7 +73,7 @@ class Stream:
         split: str,
         *,
         batch_size: int,
-        lanes: range,
+        lanes: Sequence[range],
         total_lanes: int,
         seed: int,
         shuffle_window: int,
@@ -82,30 +84,24 @@ class Stream:
         self.sequences_read = sequences_read
         self._batch_size = batch_size
         self.steps_per_epoch = math.ceil(batches_per_epoch(corpus, batch_size, split))
-        rows = range(batch_size)
+        per_lane = batch_size // total_lanes
         if corpus.layout == "sentences":
             order = SentenceOrder(
                 corpus.splits[split].block_rows, lanes=total_lanes, seed=seed, shuffle_window=shuffle_window
             )
             batches = _sentence_batches(
-                corpus,
-                split,
-                order,
-                lanes,
-                rows_per_lane=batch_size // total_lanes,
-                position=sequences_read // total_lanes,
+                corpus, split, order, lanes, rows_per_lane=per_lane, position=sequences_read // total_lanes
             )
         else:
             text = TextOrder(corpus.splits[split].tokens, rows=batch_size, length=corpus.max_length)
-            per_lane = batch_size // total_lanes
-            own = [row for lane in lanes for row in rows[lane * per_lane : (lane + 1) * per_lane]]
+            own = [range(unit.start * per_lane, unit.stop * per_lane) for unit in lanes]
             batches = _text_batches(corpus, split, text, own, step=sequences_read // batch_size)
         self._batches = _ReadAhead(batches)
 
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> list[Batch]:
         batch = next(self._batches)
         self.sequences_read += self._batch_size
         return batch
@@ -131,22 +127,21 @@ def batches_per_epoch(corpus: PreparedCorpus, batch_size: int, split: str = "tra
 
 
 def heldout_batches(
-    corpus: PreparedCorpus, *, batch_size: int, most_sequences: int, rank: int, world_size: int
+    corpus: PreparedCorpus, *, batch_size: int, most_sequences: int, share: int, shares: int
 ) -> Iterator[Batch]:
-    """The held-out text once, dealt over the workers: the same texts whatever the batch size and the number of workers.
+    """One share of the held-out text, which is read once: the same texts whatever the batch size and the shares.
 
-    sentences: at most `most_sequences` of them, in blocks from all over the split; batch_size rows a batch of a worker.
-    continuous: `batch_size` rows (over all workers) that read the text side by side as in training, in windows of at
-    most max_length; at most most_sequences rows times windows. Only the first batch is fresh.
+    sentences: at most `most_sequences` of them over all shares, in blocks from all over the split; batch_size rows a
+    batch. continuous: `batch_size` rows (over all shares) that read the text side by side as in training, in windows of
+    at most max_length; at most most_sequences rows times windows. Only the first batch is fresh.
     """
     split = corpus.splits["heldout"]
     if corpus.layout == "continuous":
-        yield from _heldout_text(corpus, batch_size, most_sequences, rank, world_size)
+        yield from _heldout_text(corpus, batch_size, most_sequences, share, shares)
         return
-    rows = min(split.rows, most_sequences)
-    first, last = rank * rows // world_size, (rank + 1) * rows // world_size
-    for start in range(first, last, batch_size):
-        sentences = read_sentences(corpus, "heldout", range(start, min(start + batch_size, last)))
+    own = part_of(min(split.rows, most_sequences), share, shares)
+    for start in own[::batch_size]:
+        sentences = read_sentences(corpus, "heldout", range(start, min(start + batch_size, own.stop)))
         yield replace(_sentences(sentences.tokens_T, sentences.lengths_N), first_row=start)
 
 
@@ -166,11 +161,11 @@ def read_sentences(corpus: PreparedCorpus, split: str, rows: range) -> Encoded:
 
 
 def _heldout_text(
-    corpus: PreparedCorpus, batch_size: int, most_sequences: int, rank: int, world_size: int
+    corpus: PreparedCorpus, batch_size: int, most_sequences: int, share: int, shares: int
 ) -> Iterator[Batch]:
     tokens = corpus.splits["heldout"].tokens
     order = TextOrder(tokens, rows=min(batch_size, max(1, tokens - 1)), length=corpus.max_length)
-    own = range(rank * order.rows // world_size, (rank + 1) * order.rows // world_size)
+    own = part_of(order.rows, share, shares)
     if not own:
         return
     reader = _TextReader(corpus, "heldout")
@@ -183,14 +178,21 @@ def _heldout_text(
 
 
 def _sentence_batches(
-    corpus: PreparedCorpus, split: str, order: SentenceOrder, lanes: range, *, rows_per_lane: int, position: int
-) -> Iterator[Batch]:
-    readers = [_Lane(corpus, split, order, lane, position) for lane in lanes]
+    corpus: PreparedCorpus,
+    split: str,
+    order: SentenceOrder,
+    lanes: Sequence[range],
+    *,
+    rows_per_lane: int,
+    position: int,
+) -> Iterator[list[Batch]]:
+    units = [[_Lane(corpus, split, order, lane, position) for lane in unit] for unit in lanes]
     while True:
-        parts = [part for reader in readers for part in reader.take(rows_per_lane)]
-        yield _sentences(
-            np.concatenate([tokens for tokens, _ in parts]), np.concatenate([counts for _, counts in parts])
-        )
+        parts = [[part for reader in unit for part in reader.take(rows_per_lane)] for unit in units]
+        yield [
+            _sentences(np.concatenate([tokens for tokens, _ in unit]), np.concatenate([counts for _, counts in unit]))
+            for unit in parts
+        ]
 
 
 class _Lane:
@@ -253,18 +255,20 @@ def _sentences(tokens_S: np.ndarray, lengths_B: np.ndarray) -> Batch:
 
 
 def _text_batches(
-    corpus: PreparedCorpus, split: str, order: TextOrder, rows: list[int], *, step: int
-) -> Iterator[Batch]:
-    steps_at_once = max(1, min(_SPAN_TOKENS, _SPANS_TOKENS // len(rows)) // order.length)
+    corpus: PreparedCorpus, split: str, order: TextOrder, units: Sequence[range], *, step: int
+) -> Iterator[list[Batch]]:
+    """units: the rows of each."""
+    steps_at_once = max(1, min(_SPAN_TOKENS, _SPANS_TOKENS // sum(map(len, units))) // order.length)
     reader = _TextReader(corpus, split)
     while True:
         within = step % order.steps
         together = range(within, min(within + steps_at_once, order.steps))
-        spans = [(order.stretch(row, together).start, reader.read(order.stretch(row, together))) for row in rows]
+        spans = {row: reader.read(order.stretch(row, together)) for unit in units for row in unit}
+        starts = {row: order.stretch(row, together).start for row in spans}
         for number in together:
-            own = [order.stretch(row, range(number, number + 1)) for row in rows]
-            parts = [tokens[part.start - at : part.stop - at] for part, (at, tokens) in zip(own, spans, strict=True)]
-            yield _stretches(parts, fresh=number == 0)
+            own = {row: order.stretch(row, range(number, number + 1)) for row in spans}
+            parts = {row: spans[row][part.start - starts[row] : part.stop - starts[row]] for row, part in own.items()}
+            yield [_stretches([parts[row] for row in unit], fresh=number == 0) for unit in units]
         step += len(together)
 
 
@@ -309,14 +313,14 @@ def _stretches(rows: list[np.ndarray], *, fresh: bool) -> Batch:
 class _ReadAhead:
     """An iterator that a thread runs some items ahead; what is raised there is raised here."""
 
-    def __init__(self, items: Iterator[Batch]) -> None:
+    def __init__(self, items: Iterator[list[Batch]]) -> None:
         self._items = items
-        self._ready: queue.Queue[Batch | BaseException] = queue.Queue(_BATCHES_AHEAD)
+        self._ready: queue.Queue[list[Batch] | BaseException] = queue.Queue(_BATCHES_AHEAD)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="corpus-read-ahead", daemon=True)
         self._thread.start()
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> list[Batch]:
         assert not self._closed.is_set(), "the stream is closed"
         item = self._ready.get()
         if isinstance(item, BaseException):

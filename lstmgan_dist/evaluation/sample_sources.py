@@ -12,7 +12,6 @@ from lstmgan_dist.evaluation.sampling import Sampling, join, sample
 from lstmgan_dist.evaluation.texts import Texts, batches_of
 from lstmgan_dist.models.drawing import END
 from lstmgan_dist.models.generator import Generator
-from lstmgan_dist.runtime.local import LocalRuntime
 from lstmgan_dist.runtime.randomness import derive, permutation
 
 
@@ -49,7 +48,7 @@ class GeneratorSource:
         """Nats per token, end marks included if it draws any."""
         assert temperature is not None
         batches = batches_of(texts, ends=END not in self.sampling.suppress)
-        return heldout_likelihood(self.generator.to(device), batches, LocalRuntime(device), temperature=temperature).nll
+        return heldout_likelihood(self.generator.to(device), batches, device, temperature=temperature).nll
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Texts of a generator: the same for a seed, however they are dealt to workers.
 
-Equal means for the same number of threads in each process, on like machines: matrix products round by it, and a token
-whose random number lies that close to a border then is another one.
+Equal means on like machines, and for whole blocks with the same number of threads in each process: matrix products
+round by it, and a token whose random number lies that close to a border then is another one. What is drawn while a run
+is trained is dealt to the units of its batch, which have one thread each wherever they are.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import torch
 
 from lstmgan_dist.models.drawing import END, Drawn, draw
 from lstmgan_dist.models.generator import Generator
-from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.randomness import Noise, derive
+from lstmgan_dist.runtime.tree import part_of
+from lstmgan_dist.runtime.units import Units
 
 # Texts whose noise is made at once; `draw` works on fewer at a time.
 BLOCK = 4096
@@ -64,12 +66,22 @@ def blocks_of(count: int, size: int = BLOCK) -> list[range]:
     return [range(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def sample_shared(generator: Generator, sampling: Sampling, *, count: int, seed: int, runtime: Runtime) -> Drawn:
-    """`count` texts of a seed, each drawn by one worker and known to all."""
-    each = -(-count // runtime.world_size)
-    first = runtime.rank * each
-    mine = join(list(sample(generator, sampling, count=each, seed=seed, device=runtime.device, first=first)))
-    return Drawn(runtime.gather(mine.tokens_BT)[:count], runtime.gather(mine.lengths_B)[:count])
+def sample_shared(generator: Generator, sampling: Sampling, *, count: int, seed: int, units: Units) -> Drawn:
+    """`count` texts of a seed, known to all workers: each unit draws its share."""
+
+    device = units.runtime.device
+
+    def draw_share(numbers: range) -> Drawn:
+        drawn = sample(generator, sampling, count=len(numbers), seed=seed, device=device, first=numbers.start)
+        none = torch.zeros(0, sampling.length, dtype=torch.int64, device=device)
+        return join([Drawn(none, none[:, 0]), *drawn])
+
+    shares = [part_of(count, unit, units.count) for unit in range(units.count)]
+    mine = units.map(draw_share, [shares[unit] for unit in units.own])
+    rows = [len(share) for share in shares]
+    return Drawn(
+        units.join([drawn.tokens_BT for drawn in mine], rows), units.join([drawn.lengths_B for drawn in mine], rows)
+    )
 
 
 def join(blocks: Sequence[Drawn]) -> Drawn:

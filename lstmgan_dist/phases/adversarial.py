@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -68,8 +68,8 @@ class AdversarialPhase(Phase):
         return self.estimator.activations(positions, vocabulary_size)
 
     def updates(self, batch: BatchWork) -> list[tuple[int, str, Work]]:
-        """The generator draws, is scored, and reads what it drew with gradient; sentences and scores are counted."""
-        answer = batch.read + batch.read.trained() + self.estimator.work(batch) + Work(sums=2)
+        """The generator draws, is scored, and reads what it drew with gradient."""
+        answer = batch.read + batch.read.trained() + self.estimator.work(batch)
         answer += batch.score.trained() if self.estimator.reads_gradients else batch.score
         if LOSSES[self.loss].compares != "nothing":  # real text is scored in the same pass
             answer += Work(operations=batch.score.operations)
@@ -101,7 +101,9 @@ class AdversarialPhase(Phase):
             ),
         }
 
-    def play(self, players: Mapping[str, Player], sides: Sides, real: Iterator[Batch], moment: Moment) -> Report:
+    def play(
+        self, players: Mapping[str, Player], sides: Sides, real: Iterator[Sequence[Batch]], moment: Moment
+    ) -> Report:
         """The discriminator studies real and generated text; then the generator answers."""
         studied, answered = {}, {}
         for update in range(self.discriminator_updates):

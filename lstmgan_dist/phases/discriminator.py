@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -56,7 +56,9 @@ class DiscriminatorPhase(Phase):
     def players(self, sides: Sides, steps: int) -> dict[str, Player]:
         return {"discriminator": discriminator_player(sides, self.loss, self.regulariser, self.optimizer, steps)}
 
-    def play(self, players: Mapping[str, Player], sides: Sides, real: Iterator[Batch], moment: Moment) -> Report:
+    def play(
+        self, players: Mapping[str, Player], sides: Sides, real: Iterator[Sequence[Batch]], moment: Moment
+    ) -> Report:
         """The discriminator studies real and generated text."""
         return players["discriminator"].learn(
             next(real), opponent=sides.generator, moment=moment.at("discriminator", 0)
@@ -81,12 +83,12 @@ def discriminator_player(
 
 
 def discriminator_work(batch: BatchWork, regulariser: RegulariserSettings | None) -> Work:
-    """What it takes to draw a batch and to learn from it and from the real one, whose scores are counted.
+    """What it takes to draw a batch and to learn from it and from the real one.
 
-    A regulariser counts rows, and may score once more and differentiate that twice.
+    A regulariser may score once more and differentiate that twice.
     """
-    work = batch.read + batch.score.at_once(2).trained() + Work(sums=2)
-    return work + batch.score.trained().trained() + Work(sums=1) if regulariser else work
+    work = batch.read + batch.score.at_once(2).trained()
+    return work + batch.score.trained().trained() if regulariser else work
 
 
 def objection_to_loss(loss: str, discriminator: DiscriminatorKind) -> str | None:

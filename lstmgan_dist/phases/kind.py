@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -74,5 +74,7 @@ class Phase(Settings):
         """Who learns in a phase of so many steps, with fresh optimisers, by the side's name."""
 
     @abstractmethod
-    def play(self, players: Mapping[str, Player], sides: Sides, real: Iterator[Batch], moment: Moment) -> Report:
-        """One round: who learns, from what, how often."""
+    def play(
+        self, players: Mapping[str, Player], sides: Sides, real: Iterator[Sequence[Batch]], moment: Moment
+    ) -> Report:
+        """One round: who learns, from what, how often. real: batches, each as the text of this worker's units."""

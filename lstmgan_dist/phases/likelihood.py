@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -33,11 +33,13 @@ class LikelihoodPhase(Phase):
         objective = LikelihoodObjective(sides.generator, carries_state=sides.carries_state)
         return {"generator": sides.player("generator", sides.generator, objective, self.optimizer, steps)}
 
-    def play(self, players: Mapping[str, Player], sides: Sides, real: Iterator[Batch], moment: Moment) -> Report:
+    def play(
+        self, players: Mapping[str, Player], sides: Sides, real: Iterator[Sequence[Batch]], moment: Moment
+    ) -> Report:
         """The generator predicts real text."""
         return players["generator"].learn(next(real), opponent=None, moment=moment.at("generator", 0))
 
 
 def likelihood_work(batch: BatchWork) -> Work:
-    """What the likelihood of a batch takes; its tokens are counted over all workers."""
-    return batch.read.trained() + Work(sums=1)
+    """What the likelihood of a batch takes."""
+    return batch.read.trained()

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
-from lstmgan_dist.adversarial.objective import Objective, Report
+from lstmgan_dist.adversarial.objective import Objective, Prepared, Report, Tensors
 from lstmgan_dist.corpus.stream import Batch
+from lstmgan_dist.errors import UserError
 from lstmgan_dist.models.discriminator import Discriminator
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.phases.optimizer import Optimizer, Synchronisation
-from lstmgan_dist.runtime.base import Runtime
+from lstmgan_dist.runtime.gradients import GradientSum, Loss
 from lstmgan_dist.runtime.randomness import Noise
+from lstmgan_dist.runtime.units import Units
 from lstmgan_dist.settings import Schedule, value_at
 
 _OF_ROWS = "rows/"
@@ -40,8 +45,8 @@ class Player:
     """A network that learns.
 
     name: prefixes its figures. schedules: arguments of the objective that change over the phase. steps: length of the
-    phase. parts: pieces an update is split into to save memory; the gradient is the same. precision: of matrix
-    products; weights are float32 always. synchronisation: how often workers average, and what.
+    phase. precision: of matrix products; weights are float32 always. synchronisation: how often workers average, and
+    what. repeat_every: updates of which one is computed twice. units: of every batch.
     """
 
     def __init__(
@@ -53,10 +58,10 @@ class Player:
         *,
         schedules: Mapping[str, float | Schedule],
         steps: int,
-        parts: int,
         precision: Literal["fp32", "bf16"],
         synchronisation: Synchronisation,
-        runtime: Runtime,
+        repeat_every: int | None,
+        units: Units,
     ) -> None:
         self.name = name
         self.network = network
@@ -64,48 +69,114 @@ class Player:
         self._schedules = schedules
         self._settings = settings
         self._steps = steps
-        self._parts = parts
         self._precision: Literal["fp32", "bf16"] = precision
-        self._runtime = runtime
-        self._every = synchronisation.every if runtime.world_size > 1 else 1
+        self._repeat_every = repeat_every
+        self._updates = 0  # of this attempt
+        self._units = units
+        self._runtime = units.runtime
+        self._every = synchronisation.every if self._runtime.world_size > 1 else 1
         self._updates_alone = 0  # since workers last had the same weights; never stored, for a checkpoint finds 0
-        self._parallel: nn.Module = objective
-        if self._every == 1:
-            self._parallel = runtime.parallel(objective, compression=synchronisation.compression)
+        self._gradients = GradientSum(
+            objective,
+            units,
+            alone=self._every > 1,
+            leaves_out=objective.leaves_out,
+            compression=synchronisation.compression,
+        )
+        self._carried: list[Tensors] = [{} for _ in units.own]
         self.optimizer = settings.build(self.network.parameters())
 
-    def learn(self, real: Batch, *, opponent: nn.Module | None, moment: Moment) -> Report:
-        """One update. Only this player has gradients meanwhile."""
-        real, noise = real.to(self._runtime.device), moment.noise
+    def learn(self, real: Sequence[Batch], *, opponent: nn.Module | None, moment: Moment) -> Report:
+        """One update. Only this player has gradients meanwhile.
+
+        real: the text of each of this worker's units.
+
+        Returns:
+            Of each figure the shares of these units, which add up to it over all units.
+
+        Raises:
+            UserError: if the update is computed twice, and has other bits the second time.
+        """
+        self._updates += 1
         step, steps = moment.phase_step, self._steps
         schedules = {name: value_at(setting, step, steps) for name, setting in self._schedules.items()}
         learning_rate = self._settings.learning_rate_at(step, steps) * moment.learning_rate_scale
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)
-        with frozen(opponent), self._autocast():
-            prepared = self.objective.prepare(
-                real, opponent=opponent, noise=noise, runtime=self._runtime, schedules=schedules
-            )
-            report: Report = {}
-            parts = list(self.objective.parts(prepared, len(real.lengths_B), self._parts))
-            for number, (part, rows) in enumerate(parts, start=1):
-                # Every worker adds up its parts, and the last part's backward pass is the one reduction.
-                is_last = number == len(parts)
-                with nullcontext() if is_last or self._every > 1 else self._runtime.accumulating(self._parallel):
-                    loss, shares = self._parallel(part, opponent=opponent, noise=noise.part(rows))
-                    loss.backward()
-                for name, share in shares.items():
-                    report[name] = report[name] + share if name in report else share
+        with frozen(opponent):
+            losses = self._losses(real, opponent, moment.noise, schedules)
+            outcomes = self._gradients.backward(losses)
+        self._carried = [carried for _, carried in outcomes]
+        if self._every > 1:  # as if the whole batch were as this worker's part of it
+            for parameter in self.network.parameters():
+                if parameter.grad is not None:
+                    parameter.grad *= self._units.count / len(self._units.own)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self._settings.clip or float("inf"))
         self.optimizer.step()
         if self._every > 1:
             self._updates_alone += 1
             if self._updates_alone == self._every:
                 self.synchronise()
-        # The mean over workers, all of whom have the same norm where gradients are averaged.
-        report[f"{self.name}/grad_norm"] = norm.detach() / self._runtime.world_size
+        report = {name: torch.stack([shares[name] for shares, _ in outcomes]) for name in outcomes[0][0]}
+        # The same on all workers, where their gradients are added up; else the mean.
+        report[f"{self.name}/grad_norm"] = norm.detach().expand(len(self._units.own)) / self._units.count
         return report
+
+    def _losses(
+        self, real: Sequence[Batch], opponent: nn.Module | None, noise: Noise, schedules: Mapping[str, float]
+    ) -> list[Loss[tuple[Report, Tensors]]]:
+        """The second half of an update, of each unit; the first half is done."""
+        rows = len(noise.rows_B) // len(self._units.own)
+        noises = [noise.part(slice(number * rows, (number + 1) * rows)) for number in range(len(self._units.own))]
+
+        def prepare(unit: tuple[Batch, Noise, Tensors]) -> Prepared:
+            text, noise, carried = unit
+            with self._autocast():
+                return self.objective.prepare(
+                    text.to(self._runtime.device), opponent=opponent, noise=noise, schedules=schedules, carried=carried
+                )
+
+        def loss(prepared: Prepared, noise: Noise, objective: nn.Module) -> tuple[Tensor, tuple[Report, Tensors]]:
+            with self._autocast():
+                outcome = objective(prepared.own | of_all, opponent=opponent, noise=noise)
+            return outcome.loss, (outcome.report, outcome.carried)
+
+        first_halves = list(zip(real, noises, self._carried, strict=True))
+        units = self._units.map(prepare, first_halves)
+        is_repeated = self._repeat_every is not None and self._updates % self._repeat_every == 0
+        if is_repeated:
+            self._refuse_others(units, self._units.map(prepare, first_halves))
+        added = self._totals([unit.added for unit in units])
+        self.objective.hear(added)
+        of_all = added | {
+            name: self._units.join([unit.joined[name] for unit in units], [rows] * self._units.count)
+            for name in units[0].joined
+        }
+        losses: list[Loss[tuple[Report, Tensors]]] = [
+            partial(loss, unit, noise) for unit, noise in zip(units, noises, strict=True)
+        ]
+        if is_repeated:
+            self._refuse_others(*(self._units.map(self._gradients.of_unit, losses) for _ in range(2)))
+        return losses
+
+    def _refuse_others(self, first: object, second: object) -> None:
+        """See that on every worker both hold tensors of the same bits."""
+        is_same = have_same_bits(first, second)
+        hosts = self._runtime.exchange(None if is_same else socket.gethostname())
+        if faulty := sorted({host for host in hosts if host}):
+            raise UserError(
+                f"An update of the {self.name}, computed twice, came out with other bits the second time on "
+                f"{' and '.join(faulty)}: the processor or memory there is faulty, or another kernel was chosen. "
+                "Nothing was learnt from it, and the newest checkpoint is good: go on without that machine."
+            )
+
+    def _totals(self, added: Sequence[Tensors]) -> Tensors:
+        """What was to be added up, over all units, in one message."""
+        shapes = {name: tensor.shape for name, tensor in added[0].items()}
+        flat = self._units.total([torch.cat([of_unit[name].flatten() for name in shapes]) for of_unit in added])
+        parts = flat.split([shape.numel() for shape in shapes.values()])
+        return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
 
     @property
     def is_synchronised(self) -> bool:
@@ -129,12 +200,12 @@ class Player:
         """That of the last update."""
         return self.optimizer.param_groups[0]["lr"]
 
-    def optimizer_state(self) -> dict[str, Tensor]:
+    def optimizer_state(self) -> Tensors:
         """The optimiser's tensors, named `<number of the parameter>.<name>`."""
         state = self.optimizer.state_dict()["state"]
         return {f"{index}.{name}": value for index, entry in state.items() for name, value in entry.items()}
 
-    def load_optimizer_state(self, tensors: dict[str, Tensor]) -> None:
+    def load_optimizer_state(self, tensors: Tensors) -> None:
         """The inverse of `optimizer_state`; groups and rates follow from the job."""
         state: dict[int, dict[str, Tensor]] = {}
         for path, tensor in tensors.items():
@@ -142,30 +213,44 @@ class Player:
             state.setdefault(int(index), {})[name] = tensor
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
 
-    def memory(self, rows_B: Tensor) -> dict[str, Tensor]:
-        """What the objective remembers from update to update, for all rows of the global batch.
-
-        rows_B: the rows of the global batch that are this worker's.
-        """
-        order_B = self._runtime.gather(rows_B).argsort()
+    def memory(self) -> Tensors:
+        """What the objective remembers from update to update, for all rows of the global batch."""
         of_rows = {
-            f"{_OF_ROWS}{name}": self._runtime.gather(tensor)[order_B]
-            for name, tensor in self.objective.row_memory().items()
+            f"{_OF_ROWS}{name}": self._units.join(
+                [carried[name] for carried in self._carried], [len(tensor)] * self._units.count
+            )
+            for name, tensor in self._carried[0].items()
         }
         return self.objective.memory() | of_rows
 
-    def load_memory(self, tensors: dict[str, Tensor], rows_B: Tensor) -> None:
+    def load_memory(self, tensors: Tensors) -> None:
         """The inverse of `memory`."""
         here = {name: tensor.to(self._runtime.device) for name, tensor in tensors.items()}
-        of_rows = {name for name in here if name.startswith(_OF_ROWS)}
-        self.objective.load_row_memory({name.removeprefix(_OF_ROWS): here[name][rows_B] for name in of_rows})
-        if here.keys() - of_rows:
-            self.objective.load_memory({name: here[name] for name in here.keys() - of_rows})
+        of_rows = {name.removeprefix(_OF_ROWS): here.pop(name) for name in [*here] if name.startswith(_OF_ROWS)}
+        # Whole tensors of each unit: a view of some rows may lie in memory as no other does.
+        parts = {name: tensor.chunk(self._units.count) for name, tensor in of_rows.items()}
+        self._carried = [{name: part[unit].clone() for name, part in parts.items()} for unit in self._units.own]
+        if here:
+            self.objective.load_memory(here)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(
             self._runtime.device.type, dtype=torch.bfloat16, enabled=self._precision == "bf16", cache_enabled=False
         )
+
+
+def have_same_bits(one: object, other: object) -> bool:
+    """Whether all tensors within dicts, lists and tuples are the same, NaN and NaN included."""
+    pairs = zip(tree_leaves(one), tree_leaves(other), strict=True)
+    return all(
+        torch.equal(_bytes(mine), _bytes(theirs))
+        for mine, theirs in pairs
+        if isinstance(mine, Tensor) and isinstance(theirs, Tensor)
+    )
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    return tensor.detach().reshape(-1).view(torch.uint8)
 
 
 @contextmanager
@@ -186,16 +271,17 @@ class Sides:
     """Both networks, which last, and what the players that a phase makes of them have in common.
 
     max_length: tokens at which drawn text is cut off. carries_state: rows of text go on where those before ended.
+    repeat_every: updates of a player of which one is computed twice. units: of every batch.
     """
 
     generator: Generator
     discriminator: Discriminator | None
     max_length: int
     carries_state: bool
-    parts: int
     precision: Literal["fp32", "bf16"]
     synchronisation: Synchronisation
-    runtime: Runtime
+    repeat_every: int | None
+    units: Units
 
     def player(
         self,
@@ -211,12 +297,12 @@ class Sides:
         return Player(
             name,
             network,
-            objective.to(self.runtime.device),
+            objective.to(self.units.runtime.device),
             optimizer,
             schedules=schedules,
             steps=steps,
-            parts=self.parts,
             precision=self.precision,
             synchronisation=self.synchronisation,
-            runtime=self.runtime,
+            repeat_every=self.repeat_every,
+            units=self.units,
         )

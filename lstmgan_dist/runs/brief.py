@@ -16,7 +16,7 @@ from lstmgan_dist.evaluation.sampling import Sampling, blocks_of, join, sample
 from lstmgan_dist.evaluation.texts import Texts, batches_of
 from lstmgan_dist.models.drawing import Drawn
 from lstmgan_dist.runs.result import Result
-from lstmgan_dist.runtime.local import LocalRuntime, two_threads_or_more
+from lstmgan_dist.runtime.local import two_threads_or_more
 from lstmgan_dist.runtime.tasks import IN_PROCESS, Watch, Workers
 
 # Held-out text is scored in shares that depend on the text alone, and the figures of these are added up in order: which
@@ -76,7 +76,7 @@ def evaluate_briefly(
     scored = workers.map_in_order(partial(_score, result, shares), range(shares))
     likelihood = Likelihood(0.0, 0)
     for part in watch(scored, shares, "held-out text"):
-        likelihood = Likelihood(likelihood.nats + part.nats, likelihood.tokens + part.tokens)
+        likelihood += part
     texygen, ngrams = None, {}
     if not continuous:
         rows = min(corpus.splits["train"].rows, _TEXYGEN_SENTENCES)
@@ -108,18 +108,18 @@ def _score(result: Result, shares: int, share: int) -> Likelihood:
         result.corpus,
         batch_size=_CONTINUOUS_ROWS * shares if continuous else _SENTENCE_ROWS,
         most_sequences=sys.maxsize,
-        rank=share,
-        world_size=shares,
+        share=share,
+        shares=shares,
     )
     with two_threads_or_more():
-        return heldout_likelihood(result.generator, batches, LocalRuntime(result.device))
+        return heldout_likelihood(result.generator, batches, result.device)
 
 
 def _score_training(result: Result, rows: range) -> Likelihood:
     """The likelihood of these training sentences."""
     texts = Texts.encoded(read_sentences(result.corpus, "train", rows))
     with two_threads_or_more():
-        return heldout_likelihood(result.generator, batches_of(texts), LocalRuntime(result.device))
+        return heldout_likelihood(result.generator, batches_of(texts), result.device)
 
 
 def _draw(result: Result, sampling: Sampling, seed: int, numbers: range) -> Drawn:

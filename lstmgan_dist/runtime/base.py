@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, Protocol, TypeVar
 
 import torch
@@ -15,6 +14,9 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+# From the gradients of some parameters in a worker's last unit, the sums of each of its nodes: (nodes, numbers).
+OwnSums = Callable[[Sequence[nn.Parameter], Sequence[Tensor]], Tensor]
+
 
 class Runtime(Protocol):
     """One worker's view of the workers that train together."""
@@ -23,24 +25,30 @@ class Runtime(Protocol):
     world_size: int
     device: torch.device
 
-    def parallel(self, objective: nn.Module, *, compression: Literal["none", "bf16"] = "none") -> nn.Module:
-        """The objective as a module whose backward pass averages gradients, so compressed, over the workers."""
-        ...
+    def parallel(
+        self,
+        objective: nn.Module,
+        own_sums: OwnSums,
+        *,
+        nodes: Sequence[Sequence[range]],
+        root: range,
+        leaves_out: bool,
+        compression: Literal["none", "bf16"],
+    ) -> nn.Module:
+        """The objective as a module whose backward pass adds up gradients over the workers; itself if it is alone.
 
-    def accumulating(self, objective: nn.Module) -> AbstractContextManager[object]:
-        """While open, backward passes of a `parallel` objective only add up locally."""
-        ...
-
-    def sum(self, tensor: Tensor) -> Tensor:
-        """The tensor, without gradient, added up over the workers."""
+        own_sums: what this worker has of each of its nodes. nodes: those of every worker, which cover the root. The sum
+        is taken in the order of their tree, unless it is compressed. leaves_out: whether the loss depends on some
+        parameters alone.
+        """
         ...
 
     def average(self, tensors: list[Tensor]) -> None:
         """Replace float32 tensors by their means over the workers: the same bits on each of them."""
         ...
 
-    def gather(self, rows: Tensor) -> Tensor:
-        """Every worker's rows, concatenated in the order of ranks; all but their number is equal."""
+    def gather(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
+        """Every worker's rows, concatenated in the order of ranks. counts: how many each has."""
         ...
 
     def exchange(self, own: T) -> list[T]:
@@ -69,14 +77,3 @@ class WorkTogether:
             mine = everything[start : start + size][self._runtime.rank : self._runtime.rank + 1]
             for results in self._runtime.exchange([function(item) for item in mine]):
                 yield from results
-
-
-def lanes_of(rank: int, world_size: int, lanes: int) -> range:
-    """The lanes that a worker owns; workers of an elastic group may own different numbers of them."""
-    assert world_size <= lanes, "WorkerSize.check_lanes has checked this"
-    return range(rank, lanes, world_size)
-
-
-def rows_of(lanes: range, rows_per_lane: int) -> Tensor:
-    """The numbers, within the global batch, of the rows that these lanes hold: int64, lane after lane."""
-    return torch.cat([torch.arange(lane * rows_per_lane, (lane + 1) * rows_per_lane) for lane in lanes])

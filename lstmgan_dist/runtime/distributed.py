@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
+from torch._C._distributed_c10d import GradBucket
 from torch.nn.parallel import DistributedDataParallel
 
+from lstmgan_dist.runtime.base import OwnSums
 from lstmgan_dist.runtime.signals import StopRequest
+from lstmgan_dist.runtime.tree import total
 
 # A barrier may wait for an upload, which a slow or failing storage can stretch, an exchange for the measurement of a
 # sampler; a dead worker ends both at once.
@@ -40,26 +43,70 @@ class DistributedRuntime:
         control = dist.new_group(backend="gloo", timeout=_BARRIER_TIMEOUT)
         assert isinstance(control, dist.ProcessGroup)
         self._control = control
+        # Of gradients a thread speaks, in its own group and in the order of buckets, while the backward pass goes on.
+        gradients = dist.new_group()
+        assert isinstance(gradients, dist.ProcessGroup)
+        self._gradients = gradients
+        self._talk = ThreadPoolExecutor(1, "gradients")
         self._asking: tuple[Tensor, dist.Work] | None = None
 
-    def parallel(self, objective: nn.Module, *, compression: Literal["none", "bf16"] = "none") -> nn.Module:
-        # Without find_unused_parameters DDP lays its buckets out anew after the first update, and more than two workers
-        # then add gradients up in another order than after a resume.
+    def parallel(
+        self,
+        objective: nn.Module,
+        own_sums: OwnSums,
+        *,
+        nodes: Sequence[Sequence[range]],
+        root: range,
+        leaves_out: bool,
+        compression: Literal["none", "bf16"],
+    ) -> nn.Module:
+        if self.world_size == 1:
+            return objective
         parallel = DistributedDataParallel(
-            objective, broadcast_buffers=False, find_unused_parameters=True, gradient_as_bucket_view=True
+            objective, broadcast_buffers=False, find_unused_parameters=leaves_out, gradient_as_bucket_view=True
         )
-        if compression == "bf16":
-            parallel.register_comm_hook(None, bf16_compress_hook)
+
+        def reduce(bucket: GradBucket) -> Tensor:
+            own_KN = own_sums(cast("list[nn.Parameter]", bucket.parameters()), bucket.gradients())
+            if compression == "bf16":
+                return self._add_up_compressed(own_KN)
+            return self._add_up(own_KN, nodes, root)
+
+        def hook(state, bucket):  # DistributedDataParallel takes no annotation that is a string
+            if self.device.type == "cuda":  # what follows is put in line there, and nothing waits
+                future = torch.futures.Future(devices=[self.device])
+                future.set_result(reduce(bucket))
+                return future
+            future = torch.futures.Future()
+            self._talk.submit(_fulfil, future, reduce, bucket)
+            return future
+
+        parallel.register_comm_hook(None, hook)
         return parallel
 
-    def accumulating(self, objective: nn.Module) -> AbstractContextManager[object]:
-        assert isinstance(objective, DistributedDataParallel)
-        return objective.no_sync()
+    def _add_up(self, own_KN: Tensor, nodes: Sequence[Sequence[range]], root: range) -> Tensor:
+        """The sum of the nodes of all workers, in the order of the tree, (N,).
 
-    def sum(self, tensor: Tensor) -> Tensor:
-        total = tensor.detach().clone()
-        dist.all_reduce(total)
-        return total
+        Each worker adds up one shard of the numbers and sends it to all: the bytes of a ring where each has one node.
+        """
+        numbers, workers = own_KN.shape[1], self.world_size
+        shard = -(-numbers // workers)
+        own_WKS = F.pad(own_KN, (0, shard * workers - numbers)).view(-1, workers, shard).transpose(0, 1).contiguous()
+        counts = [len(of_worker) * shard for of_worker in nodes]
+        everyone = own_KN.new_empty(sum(counts))
+        dist.all_to_all_single(everyone, own_WKS.flatten(), counts, [own_WKS[0].numel()] * workers, self._gradients)
+        of_nodes = everyone.view(-1, shard).unbind()
+        all_nodes = (node for of_worker in nodes for node in of_worker)
+        mine_S = total(zip(all_nodes, of_nodes, strict=True), torch.Tensor.add_, root)
+        whole = own_KN.new_empty(shard * workers)
+        dist.all_gather_into_tensor(whole, mine_S, self._gradients)
+        return whole[:numbers]
+
+    def _add_up_compressed(self, own_KN: Tensor) -> Tensor:
+        """The same in bf16, added up in any order."""
+        half = own_KN.sum(0).bfloat16()
+        dist.all_reduce(half, group=self._gradients)
+        return half.float()
 
     @torch.no_grad()
     def average(self, tensors: list[Tensor]) -> None:
@@ -70,16 +117,14 @@ class DistributedRuntime:
         for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(mean.view_as(tensor))
 
-    def gather(self, rows: Tensor) -> Tensor:
-        counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(self.world_size)]
-        dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
-        most = int(max(counts))
-        # Collectives take one shape; workers of an elastic group may own different numbers of lanes.
-        padded = rows.new_zeros(most, *rows.shape[1:])
+    def gather(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
+        # Collectives take one shape; workers may have different numbers of units.
+        padded = rows.new_zeros(max(counts), *rows.shape[1:])
         padded[: len(rows)] = rows
-        everyone = [torch.empty_like(padded) for _ in range(self.world_size)]
-        dist.all_gather(everyone, padded)
-        return torch.cat([part[: int(count)] for part, count in zip(everyone, counts, strict=True)])
+        everyone = padded.new_empty(len(counts) * len(padded), *rows.shape[1:])
+        dist.all_gather_into_tensor(everyone, padded)
+        parts = everyone.view(len(counts), *padded.shape)
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
 
     def exchange(self, own: T) -> list[T]:
         everyone: list[Any] = [None] * self.world_size
@@ -99,3 +144,10 @@ class DistributedRuntime:
 
     def barrier(self) -> None:
         dist.barrier(group=self._control)
+
+
+def _fulfil(future: torch.futures.Future[Tensor], reduce: Callable[[GradBucket], Tensor], bucket: GradBucket) -> None:
+    try:
+        future.set_result(reduce(bucket))
+    except Exception as error:  # it is raised where the backward pass waits
+        future.set_exception(error)  # pyright: ignore[reportArgumentType]  (its stub is wrong)

@@ -87,7 +87,7 @@ def check(job: Job, size: WorkerSize) -> None:
         _check_shared(job.start_from.partition("@")[0], "start_from", "A run")
     if job.generator.pretrained_vectors:
         _check_shared(job.generator.pretrained_vectors, "generator.pretrained_vectors", "A file of vectors")
-    size.check_lanes(job.batch.lanes)
+    size.check_units(job.batch.units)
 
 
 def _check_shared(url: str, setting: str, what: str) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.runtime.base import OwnSums
 from lstmgan_dist.runtime.signals import StopRequest, StopSignal, stop_signals
 
 T = TypeVar("T")
@@ -29,19 +30,22 @@ class LocalRuntime:
         self.device = device
         self._stop = stop or StopSignal()
 
-    def parallel(self, objective: nn.Module, *, compression: Literal["none", "bf16"] = "none") -> nn.Module:
+    def parallel(
+        self,
+        objective: nn.Module,
+        own_sums: OwnSums,
+        *,
+        nodes: Sequence[Sequence[range]],
+        root: range,
+        leaves_out: bool,
+        compression: Literal["none", "bf16"],
+    ) -> nn.Module:
         return objective
-
-    def accumulating(self, objective: nn.Module) -> AbstractContextManager[object]:
-        return nullcontext()
-
-    def sum(self, tensor: Tensor) -> Tensor:
-        return tensor.detach()
 
     def average(self, tensors: list[Tensor]) -> None:
         pass
 
-    def gather(self, rows: Tensor) -> Tensor:
+    def gather(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
         return rows
 
     def exchange(self, own: T) -> list[T]:
@@ -77,10 +81,11 @@ def memory_of(device: torch.device) -> int:
 
 @contextmanager
 def two_threads_or_more() -> Iterator[None]:
-    """Meanwhile a process with one core takes two threads.
+    """Meanwhile a process with one core, or one that trains, takes two threads.
 
     Matrix products round by the number of threads, so numbers are equal only where processes have as many. With this,
-    workers of one core are equal to a process of two, which is the machine that most have.
+    workers of one core are equal to a process of two, which is the machine that most have; and judges of a run that is
+    being trained are the same on all workers, whatever cores these have.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(max(2, threads))

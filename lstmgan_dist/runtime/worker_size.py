@@ -46,17 +46,16 @@ class WorkerSize:
         assert self.gpus is not None, "connected_for has decided this"
         return {"CPU": self.cpus, "GPU": self.gpus}
 
-    def check_lanes(self, lanes: int) -> None:
-        """See that so many workers can share the lanes: equally, unless their number is elastic.
+    def check_units(self, units: int) -> None:
+        """See that every worker can have a unit of the batch.
 
         Raises:
-            UserError: if they cannot.
+            UserError: if there are fewer.
         """
-        if self.most > lanes or (self.most and self.fewest == self.most and lanes % self.most):
-            fitting = [str(workers) for workers in range(1, lanes + 1) if lanes % workers == 0]
+        if self.most > units:
             raise UserError(
-                f"{self.most} workers cannot share batch.lanes {lanes}{'' if self.most > lanes else ' equally'}: "
-                f"try {' or '.join(fitting)} workers, or other batch.lanes."
+                f"{self.most} workers cannot share batch.units {units}: try {units} workers or fewer, or --set "
+                f"batch.units={self.most}, whose numbers are others."
             )
 
     def __str__(self) -> str:

@@ -13,14 +13,15 @@ from lstmgan_dist.config import Job
 from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.corpus.stream import Batch, heldout_batches, read_sentences
 from lstmgan_dist.evaluation.heldout import validation_rows
-from lstmgan_dist.evaluation.likelihood import heldout_likelihood
+from lstmgan_dist.evaluation.likelihood import Likelihood, heldout_likelihood
 from lstmgan_dist.evaluation.metrics import brief_figures
 from lstmgan_dist.evaluation.sampling import Sampling, rows, sample_shared
 from lstmgan_dist.evaluation.texts import Texts, decoded
 from lstmgan_dist.models.drawing import END, Drawn
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.phases.kind import DISCRIMINATOR_ACCURACY, HELDOUT_NLL
-from lstmgan_dist.runtime.base import Runtime
+from lstmgan_dist.runtime.tree import part_of
+from lstmgan_dist.runtime.units import Units
 from lstmgan_dist.training.game import Game
 
 CONTINUOUS_SAMPLE_LENGTH = 500
@@ -36,37 +37,22 @@ class BriefEvaluation:
     real_texts: tuple[str, ...] = ()
 
 
-def evaluate_players(game: Game, corpus: PreparedCorpus, job: Job, runtime: Runtime) -> BriefEvaluation:
+def evaluate_players(game: Game, corpus: PreparedCorpus, job: Job, units: Units) -> BriefEvaluation:
     """Held-out likelihood, diversity of samples, scores of both kinds of text, and samples to read."""
     settings = job.evaluate
     most_sequences = settings.heldout_sequences
     if job.corpus.layout == "sentences":
         most_sequences = validation_rows(corpus.splits["heldout"], most_sequences)
-    batches = list(
-        heldout_batches(
-            corpus,
-            batch_size=job.batch.size,
-            most_sequences=most_sequences,
-            rank=runtime.rank,
-            world_size=runtime.world_size,
-        )
-    )
-    likelihood = heldout_likelihood(game.generator, batches, runtime)
-    scalars = {HELDOUT_NLL: likelihood.nll}
+    shares = [_heldout_share(corpus, job, most_sequences, unit, units.count) for unit in units.own]
+    scalars = {HELDOUT_NLL: _likelihood(game.generator, shares, units).nll}
     prompt = corpus.tokenizer.encode_prompt(settings.prompt, on_unknown="error")
     # The same noise every time: what changes between two evaluations is the generator alone.
-    shown = sample_shared(
-        game.generator,
-        to_read(job, prompt),
-        count=settings.show,
-        seed=job.seed,
-        runtime=runtime,
-    )
+    shown = sample_shared(game.generator, to_read(job, prompt), count=settings.show, seed=job.seed, units=units)
     texts = tuple(corpus.tokenizer.decode([*prompt, *tokens]) for tokens in rows(shown))
     if job.corpus.layout == "continuous":
         return BriefEvaluation(scalars, {}, texts)
     drawn = sample_shared(
-        game.generator, Sampling(job.corpus.max_length), count=settings.samples, seed=job.seed, runtime=runtime
+        game.generator, Sampling(job.corpus.max_length), count=settings.samples, seed=job.seed, units=units
     )
     real_texts = Texts.encoded(read_sentences(corpus, "heldout", range(most_sequences)))
     scalars |= {f"samples/{name}": value for name, value in brief_figures(Texts.drawn(drawn), real_texts).items()}
@@ -74,47 +60,48 @@ def evaluate_players(game: Game, corpus: PreparedCorpus, job: Job, runtime: Runt
     if "discriminator" in game.players:
         objective = game.players["discriminator"].objective
         assert isinstance(objective, DiscriminatorObjective)
-        figures, histograms = _discriminator_figures(objective, game.generator, batches, drawn, most_sequences, runtime)
+        figures, histograms = _discriminator_figures(objective, game.generator, shares, drawn, most_sequences, units)
         scalars |= figures
     shown_real = tuple(decoded(real_texts.take(slice(0, settings.show)), corpus.tokenizer))
     return BriefEvaluation(scalars, histograms, texts, shown_real)
 
 
-@torch.no_grad()
+def _heldout_share(corpus: PreparedCorpus, job: Job, most_sequences: int, unit: int, units: int) -> list[Batch]:
+    """What a unit reads of the held-out text, in batches of the rows that it trains on."""
+    rows = job.batch.size if job.corpus.layout == "continuous" else job.batch.size // units
+    return list(heldout_batches(corpus, batch_size=rows, most_sequences=most_sequences, share=unit, shares=units))
+
+
+def _likelihood(generator: Generator, shares: Sequence[Sequence[Batch]], units: Units) -> Likelihood:
+    """That of the shares of all units."""
+    parts = units.map(lambda share: heldout_likelihood(generator, share, units.runtime.device), shares)
+    nats, tokens = units.total(
+        [torch.tensor([part.nats, part.tokens], dtype=torch.float64, device=units.runtime.device) for part in parts]
+    ).tolist()
+    return Likelihood(nats, int(tokens))
+
+
 def _discriminator_figures(
     objective: DiscriminatorObjective,
     generator: Generator,
-    real: Sequence[Batch],
+    real: Sequence[Sequence[Batch]],
     drawn: Drawn,
     most_sequences: int,
-    runtime: Runtime,
+    units: Units,
 ) -> tuple[dict[str, float], dict[str, Tensor]]:
     """How well the discriminator tells held-out text from as much drawn text, and its scores of both, one a sentence.
 
     The area under the ROC curve is the share of all pairs in which the real sentence has the higher score (Hanley and
     McNeil 1982). The accuracy is at the loss's middle, or that share where only pairs mean anything.
 
-    real: this worker's batches. drawn: everybody's texts, of which the first ones are used.
+    real: the batches of each of this worker's units. drawn: everybody's texts, of which the first ones are used.
     """
-    discriminator, rows = objective.discriminator, min(most_sequences, len(drawn.lengths_B))
-    totals = torch.zeros(3, device=runtime.device)  # loss, real scores, fake scores
-    scores: list[list[Tensor]] = [[totals[:0]], [totals[:0]]]
-    for batch in (batch.to(runtime.device) for batch in real):
-        here = slice(batch.first_row, min(batch.first_row + len(batch.lengths_B), rows))
-        if here.stop <= here.start:
-            continue
-        count = here.stop - here.start
-        real_lengths_B, fake_lengths_B = batch.lengths_B[:count], drawn.lengths_B[here]
-        real_scores = discriminator(discriminator.see(batch.targets_BT[:count], generator), real_lengths_B)
-        fake_scores = discriminator(discriminator.see(drawn.tokens_BT[here], generator), fake_lengths_B)
-        if objective.loss.compares != "batch":
-            totals[0] += objective.total_loss(real_scores, fake_scores, real_lengths_B, fake_lengths_B)
-        totals[1] += discriminator.count(real_lengths_B)
-        totals[2] += discriminator.count(fake_lengths_B)
-        scores[0].append(discriminator.of_sentences(real_scores, real_lengths_B))
-        scores[1].append(discriminator.of_sentences(fake_scores, fake_lengths_B))
-    real_N, fake_N = (runtime.gather(torch.cat(parts)) for parts in scores)
-    loss, *counts = runtime.sum(totals)
+    count = min(most_sequences, len(drawn.lengths_B))
+    scored = units.map(lambda batches: _scores(objective, generator, batches, drawn, count), real)
+    # A unit's rows are part of the held-out ones, of which the first so many have a drawn one beside them.
+    rows = [len(range(*share.indices(count))) for share in _slices(most_sequences, units.count)]
+    real_N, fake_N = (units.join([scores[kind] for scores, _ in scored], rows) for kind in (0, 1))
+    loss, *counts = units.total([totals for _, totals in scored])
     if objective.loss.compares == "batch":  # of sentences then, whatever their representations
         counts = [torch.tensor(float(len(real_N)))] * 2
         loss = sum((losses.sum() for losses in objective.loss.discriminator(real_N, fake_N)), torch.zeros(()))
@@ -130,6 +117,40 @@ def _discriminator_figures(
         DISCRIMINATOR_ACCURACY: accuracy.item(),
     }
     return figures, {"scores/real": real_N, "scores/generated": fake_N}
+
+
+def _slices(rows: int, parts: int) -> list[slice]:
+    shares = (part_of(rows, part, parts) for part in range(parts))
+    return [slice(share.start, share.stop) for share in shares]
+
+
+@torch.no_grad()  # threads do not inherit it
+def _scores(
+    objective: DiscriminatorObjective, generator: Generator, batches: Sequence[Batch], drawn: Drawn, count: int
+) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Of the first `count` held-out texts those of these batches, and as many drawn ones beside them.
+
+    Returns:
+        The scores of both, one a sentence; the loss and the numbers of scores, added up.
+    """
+    discriminator = objective.discriminator
+    totals = torch.zeros(3, device=drawn.lengths_B.device)  # loss, real scores, fake scores
+    scores: tuple[list[Tensor], list[Tensor]] = ([totals[:0]], [totals[:0]])
+    for batch in (batch.to(totals.device) for batch in batches):
+        here = slice(batch.first_row, min(batch.first_row + len(batch.lengths_B), count))
+        rows = max(0, here.stop - here.start)
+        if not rows:
+            continue
+        real_lengths_B, fake_lengths_B = batch.lengths_B[:rows], drawn.lengths_B[here]
+        real_scores = discriminator(discriminator.see(batch.targets_BT[:rows], generator), real_lengths_B)
+        fake_scores = discriminator(discriminator.see(drawn.tokens_BT[here], generator), fake_lengths_B)
+        if objective.loss.compares != "batch":
+            totals[0] += objective.total_loss(real_scores, fake_scores, real_lengths_B, fake_lengths_B)
+        totals[1] += discriminator.count(real_lengths_B)
+        totals[2] += discriminator.count(fake_lengths_B)
+        scores[0].append(discriminator.of_sentences(real_scores, real_lengths_B))
+        scores[1].append(discriminator.of_sentences(fake_scores, fake_lengths_B))
+    return (torch.cat(scores[0]), torch.cat(scores[1])), totals
 
 
 def to_read(job: Job, prompt: Sequence[int], *, length: int | None = None) -> Sampling:

@@ -13,10 +13,15 @@ from lstmgan_dist.training.progress import Progress
 
 @dataclass(frozen=True)
 class Due:
-    """What is to be done after a step. stop: once it is saved."""
+    """What is to be done after a step.
+
+    checkpoint: one of those that every run of the job has. save: that, or one which somebody has asked for. stop: once
+    it is saved.
+    """
 
     log: bool
     evaluate: bool
+    checkpoint: bool
     save: bool
     stop: bool
 
@@ -60,10 +65,12 @@ class Clock:
         granted = StopRequest.NONE
         if synchronised:
             granted, self._request = self._request, granted
+        checkpoint = self._is_end_of(self._job.checkpoint.every, progress)
         return Due(
             log=self._is_end_of(self._job.log.every, progress),
             evaluate=self._is_end_of(self._job.evaluate.every, progress),
-            save=self._is_end_of(self._job.checkpoint.every, progress) or granted is not StopRequest.NONE,
+            checkpoint=checkpoint,
+            save=checkpoint or granted is not StopRequest.NONE,
             stop=granted is StopRequest.STOP,
         )
 

@@ -1,17 +1,21 @@
 """What a run is trained with, which its job does not say and its last bits depend on.
 
-Matrix products round by the number of threads that share them and by the version of torch, so a run that is resumed
-with others ends with other bits than one that is left alone.
+Kernels differ between kinds of processors and versions of torch, and with them the rounding of sums. Cores and workers
+do not matter, see `runtime.units`.
 """
 
 from __future__ import annotations
 
 import json
+import platform
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 
+from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.storage import Folder
 
 ENVIRONMENT = "environment.json"
@@ -19,27 +23,40 @@ ENVIRONMENT = "environment.json"
 
 @dataclass(frozen=True)
 class Environment:
-    """threads: of each process that trains. torch: its version."""
+    """processor: the kind that computes, and what torch uses of it. torch: its version."""
 
-    threads: int
+    processor: str
     torch: str
 
     def __str__(self) -> str:
-        return f"{self.threads} thread{'s' if self.threads != 1 else ''} and torch {self.torch}"
+        return f"{self.processor} and torch {self.torch}"
 
 
-def note_environment(run: Folder, *, step: int, rank: int, say: Callable[[str], None]) -> None:
+def environment_of(device: torch.device) -> Environment:
+    """That of this process."""
+    if device.type == "cuda":
+        return Environment(torch.cuda.get_device_name(device), str(torch.__version__))
+    facts = Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*: (.*)", facts.read_text()) if facts.exists() else None
+    name = model[1] if model else platform.machine()
+    return Environment(f"{name} ({torch.backends.cpu.get_cpu_capability()})", str(torch.__version__))
+
+
+def note_environment(run: Folder, runtime: Runtime, *, step: int, say: Callable[[str], None]) -> None:
     """Keep in a run's folder what it is trained with from a step on; say so if it was trained with something else.
 
-    The first worker does, and speaks for all, which are alike.
+    All workers call it; the first one writes and speaks, also where they differ.
     """
-    if rank:
+    now, *others = dict.fromkeys(runtime.exchange(environment_of(runtime.device)))
+    if runtime.rank:
         return
-    now = Environment(torch.get_num_threads(), str(torch.__version__))
+    for other in others:
+        say(f"Some workers have {now}, others {other}: numbers will differ in the last bits from those of one kind.")
     kept = json.loads(run.read(ENVIRONMENT)) if run.exists(ENVIRONMENT) else []
     # Of what came after the checkpoint that the run is resumed from, nothing is left.
     earlier = [record for record in kept if record["from_step"] < step]
-    before = Environment(earlier[-1]["threads"], earlier[-1]["torch"]) if earlier else None
+    # Runs of older versions do not name their processor.
+    before = Environment(earlier[-1].get("processor", now.processor), earlier[-1]["torch"]) if earlier else None
     if before and before != now:
         say(f"This run was trained with {before} and goes on with {now}: numbers will differ in the last bits.")
     records = earlier if before == now else [*earlier, {"from_step": step, **asdict(now)}]

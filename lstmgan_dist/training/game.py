@@ -13,29 +13,30 @@ from lstmgan_dist.config import Job
 from lstmgan_dist.models.discriminator import Discriminator, TokenReader
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.phases.player import Player, Sides
-from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.randomness import derive
+from lstmgan_dist.runtime.units import Units
 from lstmgan_dist.training.checkpoint import Checkpoint
 
 
 class Game:
     """The networks of a run, which last, and the players of the current phase, which are made anew with each phase."""
 
-    def __init__(self, job: Job, vocabulary_size: int, runtime: Runtime) -> None:
+    def __init__(self, job: Job, vocabulary_size: int, units: Units) -> None:
+        device = units.runtime.device
         self._job = job
-        self.generator = build_generator(job, vocabulary_size).to(runtime.device)
+        self.generator = build_generator(job, vocabulary_size).to(device)
         self.discriminator: Discriminator | None = None
         if job.discriminator:
-            self.discriminator = build_discriminator(job, vocabulary_size).to(runtime.device)
+            self.discriminator = build_discriminator(job, vocabulary_size).to(device)
         self.sides = Sides(
             generator=self.generator,
             discriminator=self.discriminator,
             max_length=job.corpus.max_length,
             carries_state=job.corpus.layout == "continuous",
-            parts=job.batch.accumulate,
-            precision=choose_precision(job.precision, runtime.device),
+            precision=choose_precision(job.precision, device),
             synchronisation=job.synchronisation,
-            runtime=runtime,
+            repeat_every=job.guard.repeat_every,
+            units=units,
         )
         self.players: dict[str, Player] = {}
 
@@ -59,15 +60,12 @@ class Game:
         for player in self.players.values():
             player.synchronise()
 
-    def state(self, rows_B: Tensor) -> dict[str, dict[str, Tensor]]:
-        """Every tensor that a resumed run needs, by section; the same on every worker.
-
-        rows_B: the rows of the global batch that are this worker's.
-        """
+    def state(self) -> dict[str, dict[str, Tensor]]:
+        """Every tensor that a resumed run needs, by section; the same on every worker."""
         sections = {name: dict(network.state_dict()) for name, network in self.networks().items()}
         for name, player in self.players.items():
             sections[f"{name}-optimizer"] = player.optimizer_state()
-            sections[f"{name}-memory"] = player.memory(rows_B)
+            sections[f"{name}-memory"] = player.memory()
         return sections
 
     def load_networks(self, checkpoint: Checkpoint) -> None:
@@ -82,11 +80,11 @@ class Game:
             if name in weights:
                 network.load_state_dict(safetensors.torch.load(weights[name]))
 
-    def load_players(self, checkpoint: Checkpoint, rows_B: Tensor) -> None:
-        """Take the optimisers and the memories of this worker's rows from a checkpoint of this phase."""
+    def load_players(self, checkpoint: Checkpoint) -> None:
+        """Take the optimisers and memories from a checkpoint of this phase."""
         for name, player in self.players.items():
             player.load_optimizer_state(checkpoint.load(f"{name}-optimizer"))
-            player.load_memory(checkpoint.load(f"{name}-memory"), rows_B)
+            player.load_memory(checkpoint.load(f"{name}-memory"))
 
     def networks(self) -> dict[str, nn.Module]:
         networks: dict[str, nn.Module] = {"generator": self.generator}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from lstmgan_dist.config import Job
@@ -62,7 +63,7 @@ def memory_warning(job: Job, vocabulary_size: int, available: int) -> str | None
     if weights + activations > available:
         return (
             f"This may need {(weights + activations) / _MEBI:,.0f} MiB, and there are {available / _MEBI:,.0f}: lower "
-            "batch.size, or raise batch.accumulate."
+            "batch.size, or raise batch.units."
         )
     return None
 
@@ -77,8 +78,11 @@ def _weight_bytes(networks: dict[str, nn.Module]) -> int:
 
 
 def _activation_bytes(job: Job, vocabulary_size: int) -> int:
-    """Of the widest update."""
-    rows, longest = job.batch.size // job.batch.accumulate, job.corpus.max_length
+    """Of the widest update, of which as many units are worked on as this machine has cores."""
+    units = job.batch.units
+    on_gpu = job.device == "cuda" or (job.device == "auto" and torch.cuda.is_available())
+    side_by_side = 1 if on_gpu else min(units, torch.get_num_threads())
+    rows, longest = job.batch.size // units * side_by_side, job.corpus.max_length
     positions = rows * longest
     # Logits with their gradient and softmax.
     generator = positions * (job.generator.activations() + 3 * vocabulary_size)

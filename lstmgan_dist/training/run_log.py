@@ -24,6 +24,8 @@ from lstmgan_dist.training.run import Run
 
 METRICS = "metrics.jsonl"
 SAMPLES = "samples"
+# Before the names of networks, in lines that hold digests of their weights.
+WEIGHTS = "weights/"
 
 # Clock times and rates, which differ between attempts: metrics hold neither.
 TIMES = "times.jsonl"
@@ -34,6 +36,10 @@ class Log(Protocol):
 
     def scalars(self, step: int, values: Mapping[str, float], *, phase: int) -> None:
         """One line of metrics.jsonl, which says its phase (from 0), and a point on each TensorBoard curve."""
+        ...
+
+    def digests(self, step: int, values: Mapping[str, str], *, phase: int) -> None:
+        """A line of metrics.jsonl that says which weights each network has, by SHA-256, in words `weights/...`."""
         ...
 
     def rates(self, step: int, values: Mapping[str, float]) -> None:
@@ -116,6 +122,10 @@ class RunLog:
         plain = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
         _add_line(self._metrics, {"step": step, "phase": phase, **plain})
 
+    def digests(self, step: int, values: Mapping[str, str], *, phase: int) -> None:
+        named = {f"{WEIGHTS}{name}": digest for name, digest in values.items()}
+        _add_line(self._metrics, {"step": step, "phase": phase, **named})
+
     def rates(self, step: int, values: Mapping[str, float]) -> None:
         self._curves.rates(step, values)
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -183,6 +193,9 @@ class _NoLog:
     """What every worker but the first has."""
 
     def scalars(self, step: int, values: Mapping[str, float], *, phase: int) -> None:
+        pass
+
+    def digests(self, step: int, values: Mapping[str, str], *, phase: int) -> None:
         pass
 
     def rates(self, step: int, values: Mapping[str, float]) -> None:

@@ -17,11 +17,13 @@ from lstmgan_dist.errors import UserError
 from lstmgan_dist.models.vectors import read_vectors
 from lstmgan_dist.phases.kind import DISCRIMINATOR_ACCURACY, HELDOUT_NLL
 from lstmgan_dist.phases.player import Moment
-from lstmgan_dist.runtime.base import Runtime, lanes_of, rows_of
+from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.randomness import Noise, derive
+from lstmgan_dist.runtime.tree import part_of
+from lstmgan_dist.runtime.units import Units
 from lstmgan_dist.training.background import OneAtATime
 from lstmgan_dist.training.brief import BriefEvaluation, evaluate_players
-from lstmgan_dist.training.checkpoint import Checkpoint, snapshot
+from lstmgan_dist.training.checkpoint import Checkpoint, digest_of, snapshot
 from lstmgan_dist.training.clock import Clock, Due
 from lstmgan_dist.training.environment import note_environment
 from lstmgan_dist.training.game import Game
@@ -51,27 +53,29 @@ def train(run: Run, corpus: PreparedCorpus, runtime: Runtime, screen: Screen, *,
     screen: where the first worker tells how it goes on; the others need not be heard. judge: of phases, for a job that
     wants them judged.
     """
-    return _Training(run, corpus, runtime, screen, judge).to_the_end()
+    with Units(runtime, run.job.batch.units) as units:
+        return _Training(run, corpus, units, screen, judge).to_the_end()
 
 
 class _Training:
     """One attempt at a run: everything that lives as long as the process does."""
 
     def __init__(
-        self, run: Run, corpus: PreparedCorpus, runtime: Runtime, screen: Screen, judge: PhaseJudge | None
+        self, run: Run, corpus: PreparedCorpus, units: Units, screen: Screen, judge: PhaseJudge | None
     ) -> None:
         self.run = run
         self.job = run.job
         self.corpus = corpus
-        self.runtime = runtime
+        self.units = units
+        self.runtime = units.runtime
         self.screen = screen
         self.judge = judge
-        self.game = Game(self.job, corpus.tokenizer.vocabulary_size, runtime)
+        self.game = Game(self.job, corpus.tokenizer.vocabulary_size, units)
         self.progress = Progress()
         self.last_evaluation: BriefEvaluation | None = None
         batch = self.job.batch
-        self.lanes = lanes_of(runtime.rank, runtime.world_size, batch.lanes)
-        rows_B = rows_of(self.lanes, batch.size // batch.lanes).to(runtime.device)
+        rows = batch.size // units.count
+        rows_B = torch.arange(units.own.start * rows, units.own.stop * rows, device=self.runtime.device)
         self.noise = Noise(derive(self.job.seed), rows_B)
         self.clock = Clock(self.job, batches_per_epoch(corpus, batch.size))
         self.commits = OneAtATime()
@@ -97,7 +101,7 @@ class _Training:
         ):
             if checkpoint:
                 self.screen.say(f"Resuming {self.run.folder} after step {step}.")
-            note_environment(self.run.folder, step=step, rank=rank, say=self.screen.say)
+            note_environment(self.run.folder, self.runtime, step=step, say=self.screen.say)
             return self._run_phases(CountedTokens(stream), log, checkpoint)
 
     def _to_resume_from(self) -> Checkpoint | None:
@@ -119,12 +123,13 @@ class _Training:
         return None
 
     def _training_text(self) -> Stream:
+        batch = self.job.batch
         return Stream(
             self.corpus,
             "train",
-            batch_size=self.job.batch.size,
-            lanes=self.lanes,
-            total_lanes=self.job.batch.lanes,
+            batch_size=batch.size,
+            lanes=[part_of(batch.lanes, unit, self.units.count) for unit in self.units.own],
+            total_lanes=batch.lanes,
             seed=self.job.seed,
             shuffle_window=self.job.corpus.shuffle_window,
             sequences_read=self.progress.sequences_read,
@@ -142,7 +147,7 @@ class _Training:
         while progress.phase < len(self.job.phases):
             self._begin_phase()
             if progress.phase_step and checkpoint:
-                self.game.load_players(checkpoint, self.noise.rows_B)
+                self.game.load_players(checkpoint)
             if not self._run_phase(real, log):
                 return Outcome(progress, False, self.last_evaluation)
         if self.last_evaluation:
@@ -182,7 +187,9 @@ class _Training:
             if clock.is_over(progress):
                 self._finish_phase(log)
             # A score is worth nothing without the weights that reached it.
-            if due.save or progress.phase != number or progress.best_is_of_this_step:
+            if due.checkpoint or progress.phase != number or progress.best_is_of_this_step:
+                self._save(log, of_phase=number)
+            elif due.save:
                 self._save(log)
             if due.stop and progress.phase < len(self.job.phases):
                 return False
@@ -207,7 +214,8 @@ class _Training:
         if due.anything:
             # Beside this the host waits for the device in updates that draw text: for its length, which cuts the work.
             names = sorted(report)
-            values = self.runtime.sum(torch.stack([report[name].float() for name in names])).tolist()
+            shares = torch.stack([report[name].float() for name in names], dim=1).unbind()
+            values = self.units.total(shares).tolist()
             scalars = dict(zip(names, values, strict=True))
             if due.log:
                 self._log(scalars, real, log)
@@ -226,7 +234,7 @@ class _Training:
         self.screen.show(losses=shown, tokens_per_second=rate)
 
     def _evaluate(self, log: Log) -> None:
-        result = self.last_evaluation = evaluate_players(self.game, self.corpus, self.job, self.runtime)
+        result = self.last_evaluation = evaluate_players(self.game, self.corpus, self.job, self.units)
         step = self.progress.step
         log.scalars(step, result.scalars, phase=self.progress.phase)
         log.histograms(step, result.histograms)
@@ -269,7 +277,7 @@ class _Training:
         progress.learning_rate_scale *= guard.learning_rate_factor
         self.game.load_networks(checkpoint)
         if progress.best:
-            self.game.load_players(checkpoint, self.noise.rows_B)
+            self.game.load_players(checkpoint)
         else:
             self._start_discriminator()
             self.game.begin_phase(progress.phase, self.clock.steps(progress.phase))
@@ -301,14 +309,20 @@ class _Training:
         for sentence in found.sentences:
             self.screen.say(sentence)
 
-    def _save(self, log: Log) -> None:
-        state = self.game.state(self.noise.rows_B)
+    def _save(self, log: Log, *, of_phase: int | None = None) -> None:
+        """Write a checkpoint, beside training.
+
+        of_phase: where the job has it written, the phase of its step; the log then says which weights they are.
+        """
+        state = self.game.state()
         # A new phase makes new players.
         kept = state if self.progress.phase_step else {name: state[name] for name in self.game.networks()}
         if self.runtime.rank:
             return
         sections, progress = snapshot(kept), self.progress.to_json()
         step, protected = self.progress.step, self.progress.protected_steps()
+        if of_phase is not None:
+            log.digests(step, {name: digest_of(sections[name]) for name in self.game.networks()}, phase=of_phase)
 
         def commit() -> None:
             self.run.check_lease()
@@ -336,16 +350,16 @@ _TOLD = (HELDOUT_NLL, DISCRIMINATOR_ACCURACY, "samples/distinct_2", "samples/ble
 _SHOWN = ("likelihood/nll", "generator/cost", "generator/reward", "discriminator/loss")
 
 
-class CountedTokens(Iterator[Batch]):
+class CountedTokens(Iterator[list[Batch]]):
     """The batches of a stream, and how fast this worker reads their tokens."""
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self._tokens, self._since = 0, time.monotonic()
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> list[Batch]:
         batch = next(self.stream)
-        self._tokens += int(batch.lengths_B.sum())
+        self._tokens += sum(int(unit.lengths_B.sum()) for unit in batch)
         return batch
 
     def tokens_per_second(self) -> float:

@@ -19,12 +19,10 @@ from lstmgan_dist.adversarial.regularisers import REGULARISERS
 from lstmgan_dist.corpus.stream import Batch
 from lstmgan_dist.models.discriminator import Discriminator, TokenReader
 from lstmgan_dist.models.generator import Generator
-from lstmgan_dist.runtime.local import LocalRuntime
 from lstmgan_dist.runtime.randomness import Noise
 from tests.networks import convolutional_discriminator, lstm_discriminator, lstm_generator
 
 V, B, MAX_LENGTH = 19, 8, 7
-RUNTIME = LocalRuntime(torch.device("cpu"))
 
 
 def sentences(rows: int = B, seed: int = 1) -> Batch:
@@ -97,6 +95,61 @@ def extra(name: str) -> dict[str, float]:
 
 def noise_of(rows: Tensor | None = None, key: int = 7) -> Noise:
     return Noise(key, torch.arange(B) if rows is None else rows)
+
+
+def some_rows(real: Batch, rows: slice) -> Batch:
+    return Batch(real.inputs_BT[rows], real.targets_BT[rows], real.lengths_B[rows], fresh=real.fresh)
+
+
+def prepare(
+    objective: Any,
+    real: Batch,
+    *,
+    opponent: torch.nn.Module | None,
+    noise: Noise,
+    units: int = 1,
+    schedules: dict[str, float] | None = None,
+    carried: list[dict[str, Tensor]] | None = None,
+) -> list[tuple[dict[str, Tensor], Noise]]:
+    """The first half of an update: what the second half finds of each unit, and its noise."""
+    size = len(real.lengths_B) // units
+    slices = [slice(unit * size, (unit + 1) * size) for unit in range(units)]
+    prepared = [
+        objective.prepare(
+            some_rows(real, rows), opponent=opponent, noise=noise.part(rows), schedules=schedules or {}, carried=before
+        )
+        for rows, before in zip(slices, carried or [{}] * units, strict=True)
+    ]
+    added = {name: torch.stack([unit.added[name] for unit in prepared]).sum(0) for name in prepared[0].added}
+    joined = {name: torch.cat([unit.joined[name] for unit in prepared]) for name in prepared[0].joined}
+    objective.hear(added)
+    return [(unit.own | added | joined, noise.part(rows)) for unit, rows in zip(prepared, slices, strict=True)]
+
+
+def update(
+    objective: Any,
+    player: torch.nn.Module,
+    opponent: torch.nn.Module | None,
+    real: Batch,
+    noise: Noise,
+    units: int = 1,
+    schedules: dict[str, float] | None = None,
+    carried: list[dict[str, Tensor]] | None = None,
+) -> tuple[float, dict[str, float], dict[str, Tensor]]:
+    """One update as a player makes it: loss, report and gradients. carried: of each unit, and replaced."""
+    player.zero_grad()
+    found = prepare(objective, real, opponent=opponent, noise=noise, units=units, schedules=schedules, carried=carried)
+    total, report = 0.0, {}
+    for number, (part, own_noise) in enumerate(found):
+        outcome = objective(part, opponent=opponent, noise=own_noise)
+        outcome.loss.backward()
+        total += outcome.loss.item()
+        for name, share in outcome.report.items():
+            assert not share.requires_grad
+            report[name] = report.get(name, 0.0) + share.item()
+        if carried is not None:
+            carried[number] = outcome.carried
+    return total, report, gradients_of(player)
 
 
 def gradients_of(network: torch.nn.Module) -> dict[str, Tensor]:

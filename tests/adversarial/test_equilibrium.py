@@ -15,7 +15,7 @@ from lstmgan_dist.models.drawing import Drawn
 from lstmgan_dist.runtime.randomness import Noise
 from tests.networks import lstm_generator
 
-from .game import RUNTIME, sentences
+from .game import prepare, sentences
 from .test_estimators import TINY_T, TINY_V, all_texts, log_probabilities
 
 
@@ -62,11 +62,11 @@ def test_an_undecided_discriminator_moves_no_token_whatever_the_lengths(
         noise = Noise(1, torch.arange(len(texts.lengths_B)))
         real = sentences(rows=len(texts.lengths_B))
         real.targets_BT.clamp_(max=TINY_V - 1)
-        prepared = objective.prepare(real, opponent=discriminator, noise=noise, runtime=RUNTIME, schedules={})
+        ((prepared, _),) = prepare(objective, real, opponent=discriminator, noise=noise)
         probability_B1 = log_probabilities(generator, texts).sum(1, keepdim=True).exp().detach()
         # One batch of all texts, in which each weighs as much as it is probable.
         prepared["advantages_BT"] = prepared["advantages_BT"] * probability_B1
-        loss_value, _ = objective(prepared, opponent=discriminator, noise=noise)
+        loss_value = objective(prepared, opponent=discriminator, noise=noise).loss
         for gradient in torch.autograd.grad(loss_value, list(generator.parameters()), allow_unused=True):
             assert gradient is None or gradient.abs().max() < 1e-6
 
@@ -87,8 +87,8 @@ def test_a_beginning_as_frequent_in_both_texts_has_the_score_of_an_undecided_one
         discriminator = ByToken("per_token", loss.middle)
         objective = DiscriminatorObjective(discriminator, loss, max_length=4)
         generator, noise = lstm_generator(TINY_V, embedding=2, hidden=2), Noise(1, torch.arange(4))
-        prepared = objective.prepare(real, opponent=generator, noise=noise, runtime=RUNTIME, schedules={})
-        loss_value, _ = objective(prepared, opponent=generator, noise=noise)
+        ((prepared, _),) = prepare(objective, real, opponent=generator, noise=noise)
+        loss_value = objective(prepared, opponent=generator, noise=noise).loss
         (gradient_V1,) = torch.autograd.grad(loss_value, [discriminator.embedding.weight])
         assert gradient_V1[1].item() == pytest.approx(0, abs=1e-7), name
         assert gradient_V1[2].item() > 0.1, name  # only drawn text has it

@@ -16,7 +16,7 @@ from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.randomness import Noise
 from tests.networks import lstm_generator
 
-from .game import RUNTIME, V, make_discriminator, make_generator, sentences
+from .game import V, make_discriminator, make_generator, prepare, sentences
 
 TINY_V, TINY_T = 3, 4
 
@@ -85,7 +85,7 @@ def test_score_function_gradient_equals_exact_enumeration(
     learning = BASELINES[baseline](0.7, TINY_T)
     if baseline != "none":
         returns_BT = torch.randn(6, TINY_T) + 1
-        learning.advantages(returns_BT, torch.ones(6, TINY_T, dtype=torch.bool), lambda tensor: tensor)
+        learning.learn(learning.lessons(returns_BT, torch.ones(6, TINY_T, dtype=torch.bool)))
     objective = ScoreFunctionObjective(
         generator,
         LOSSES["probability"],
@@ -97,13 +97,13 @@ def test_score_function_gradient_equals_exact_enumeration(
     monkeypatch.setattr(drawing_of_objectives, "draw", lambda *args, **settings: texts)
     noise = Noise(1, torch.arange(len(valid)))
     real = sentences(rows=len(valid))
-    prepared = objective.prepare(real, opponent=discriminator, noise=noise, runtime=RUNTIME, schedules={})
+    ((prepared, _),) = prepare(objective, real, opponent=discriminator, noise=noise)
     probability_B = log_probabilities(generator, texts).sum(1).exp().detach()
     found = [torch.zeros_like(parameter) for parameter in generator.parameters()]
     for row, probability in enumerate(probability_B.tolist()):
         part = {name: value[row : row + 1] if value.dim() else value for name, value in prepared.items()}
         part["sentence_count"] = torch.tensor(1.0)  # each text is a batch of its own
-        loss, _ = objective(part, opponent=discriminator, noise=noise.part(slice(row, row + 1)))
+        loss = objective(part, opponent=discriminator, noise=noise.part(slice(row, row + 1))).loss
         for total, gradient in zip(found, torch.autograd.grad(loss, list(generator.parameters())), strict=True):
             total += probability * gradient
     torch.testing.assert_close(found, expected, atol=2e-6, rtol=1e-4)

@@ -1,43 +1,36 @@
-"""The same update in any number of parts, on any number of workers, with any padding: what objectives owe their player.
+"""The same update in any number of units, with any padding: what objectives owe their player.
 
 For adversarial/objective.py, adversarial/batch_scores.py and adversarial/estimators/objective.py.
 """
 
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import spawn
 
 from lstmgan_dist.adversarial.likelihood import LikelihoodObjective
 from lstmgan_dist.adversarial.losses import LOSSES
-from lstmgan_dist.adversarial.regularisers import REGULARISERS
 from lstmgan_dist.corpus.stream import Batch
 from lstmgan_dist.models.discriminator import Discriminator
 from lstmgan_dist.models.generator import Generator
-from lstmgan_dist.runtime.randomness import Noise
 from tests.cases import cases
 
 from .game import (
     GAMES,
-    RUNTIME,
     B,
     continuous,
     extra,
-    gradients_of,
     make_discriminator,
     make_generator,
     make_objective,
     noise_of,
+    prepare,
     sentences,
+    update,
 )
 
 DROPOUT = {"dropout": {"embedding": 0.2, "output": 0.3, "weight": 0.2, "between": 0.2}}
@@ -55,31 +48,7 @@ def sides(name: str, generator: Generator, discriminator: Discriminator) -> tupl
     return (discriminator, generator) if name.startswith("discriminator") else (generator, discriminator)
 
 
-def update(
-    objective: Any,
-    player: nn.Module,
-    opponent: nn.Module | None,
-    real: Batch,
-    noise: Noise,
-    parts: int = 1,
-    runtime: Any = RUNTIME,
-    schedules: dict[str, float] | None = None,
-) -> tuple[float, dict[str, float], dict[str, Tensor]]:
-    """One update as a player makes it: loss, report and gradients."""
-    player.zero_grad()
-    prepared = objective.prepare(real, opponent=opponent, noise=noise, runtime=runtime, schedules=schedules or {})
-    total, report = 0.0, {}
-    for part, some in objective.parts(prepared, len(noise.rows_B), parts):
-        loss, shares = objective(part, opponent=opponent, noise=noise.part(some))
-        loss.backward()
-        total += loss.item()
-        for name, share in shares.items():
-            assert not share.requires_grad
-            report[name] = report.get(name, 0.0) + share.item()
-    return total, report, gradients_of(player)
-
-
-def play(game: tuple[str, str, str], parts: int) -> list[Any]:
+def play(game: tuple[str, str, str], units: int) -> list[Any]:
     """Two updates, so that what the first leaves behind (a baseline) takes part in the second."""
     name, loss, kind = game
     generator, discriminator = make_generator(**DROPOUT), make_discriminator(kind)
@@ -90,7 +59,7 @@ def play(game: tuple[str, str, str], parts: int) -> list[Any]:
         for number in range(2):
             noise = noise_of().at(number)
             results.append(
-                update(objective, player, opponent, sentences(seed=number), noise, parts, schedules=extra(name))
+                update(objective, player, opponent, sentences(seed=number), noise, units, schedules=extra(name))
             )
     assert all(parameter.grad is None for parameter in opponent.parameters())
     return results
@@ -99,51 +68,47 @@ def play(game: tuple[str, str, str], parts: int) -> list[Any]:
 @pytest.mark.parametrize(
     "game", cases(GAMES, quick=[game for game in GAMES if game[1] == "relativistic"]), ids=" ".join
 )
-def test_the_number_of_parts_changes_neither_loss_nor_report_nor_gradient(game: tuple[str, str, str]) -> None:
-    whole = play(game, parts=1)
+def test_the_number_of_units_changes_neither_loss_nor_report_nor_gradient(game: tuple[str, str, str]) -> None:
+    """But for rounding."""
+    whole = play(game, units=1)
     assert all(gradient.isfinite().all() for gradient in whole[1][2].values())
     assert any(gradient.abs().sum() > 0 for gradient in whole[1][2].values())
-    for parts in (2, 4):
-        torch.testing.assert_close(play(game, parts), whole, atol=1e-6, rtol=1e-5)
+    for units in (2, 4):
+        torch.testing.assert_close(play(game, units), whole, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("parts", [1, 2, 4])
-def test_likelihood_in_parts_carries_the_state_of_every_row(parts: int) -> None:
-    def run(parts: int) -> list[Any]:
+@pytest.mark.parametrize("units", [1, 2, 4])
+def test_likelihood_in_units_carries_the_state_of_every_row(units: int) -> None:
+    def run(units: int) -> list[Any]:
         generator = make_generator(layers=2, **DROPOUT)
         objective = LikelihoodObjective(generator, carries_state=True)
         results: list[Any] = []
+        carried: list[dict[str, Tensor]] = [{} for _ in range(units)]
         for number in (0, 1, 2, 0):
-            result = update(objective, generator, None, continuous(number), noise_of().at(number), parts)
-            results.append((*result, objective.row_memory()))
+            noise = noise_of().at(number)
+            result = update(objective, generator, None, continuous(number), noise, units, carried=carried)
+            states = zip(*(unit.values() for unit in carried), strict=True)
+            results.append((*result, [torch.cat(tensors) for tensors in states]))
         return results
 
-    torch.testing.assert_close(run(parts), run(1), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(run(units), run(1), atol=1e-6, rtol=1e-5)
 
 
 def test_carried_state_equals_reading_the_text_at_once_and_a_fresh_batch_forgets() -> None:
     generator = make_generator(layers=2)
     objective = LikelihoodObjective(generator, carries_state=True)
-    *_, report = (update(objective, generator, None, continuous(number), noise_of())[1] for number in range(3))
+    carried: list[dict[str, Tensor]] = [{}]
+    *_, report = (
+        update(objective, generator, None, continuous(number), noise_of(), carried=carried)[1] for number in range(3)
+    )
     text = torch.cat([continuous(number).inputs_BT for number in range(3)], dim=1)
     features, state = generator(text)
-    torch.testing.assert_close(tuple(objective.row_memory().values()), state, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(tuple(carried[0].values()), state, atol=1e-6, rtol=1e-5)
     logs = generator.log_likelihoods(features[:, 12:].flatten(0, 1), continuous(2).targets_BT.flatten())
     assert report["likelihood/nll"] == pytest.approx(-logs.mean().item(), abs=1e-5)
-    _, fresh, _ = update(objective, generator, None, continuous(0), noise_of())
+    _, fresh, _ = update(objective, generator, None, continuous(0), noise_of(), carried=carried)
     expected = update(LikelihoodObjective(generator, carries_state=True), generator, None, continuous(0), noise_of())
     assert fresh == expected[1]
-
-
-def test_a_restored_state_goes_on_like_the_one_kept() -> None:
-    generator = make_generator()
-    kept = LikelihoodObjective(generator, carries_state=True)
-    update(kept, generator, None, continuous(0), noise_of())
-    restored = LikelihoodObjective(generator, carries_state=True)
-    restored.load_row_memory(kept.row_memory())
-    results = [update(objective, generator, None, continuous(1), noise_of()) for objective in (kept, restored)]
-    torch.testing.assert_close(results[0], results[1], rtol=0, atol=0)
-    assert not list(kept.buffers())
 
 
 def test_likelihood_is_the_mean_over_valid_tokens() -> None:
@@ -183,7 +148,6 @@ def test_padding_never_changes_a_loss(name: str, kind: str) -> None:
                 None if name == "likelihood" else opponent,
                 Batch(wide[0], wide[1], real.lengths_B, fresh=True),
                 noise_of(),
-                parts=1,
                 schedules=extra(name),
             )
         )
@@ -194,8 +158,8 @@ def test_the_discriminator_report_is_what_its_names_say() -> None:
     generator, discriminator = make_generator(), make_discriminator("per_sentence", dropout=0.0)
     objective = make_objective("discriminator", "hinge", "per_sentence", generator, discriminator)
     real = sentences()
-    prepared = objective.prepare(real, opponent=generator, noise=noise_of(), runtime=RUNTIME, schedules={})
-    loss, report = objective(prepared, opponent=generator, noise=noise_of())
+    ((prepared, noise),) = prepare(objective, real, opponent=generator, noise=noise_of())
+    loss, report, _ = objective(prepared, opponent=generator, noise=noise)
     fake_BT, fake_lengths_B = prepared["fake_BT"], prepared["fake_lengths_B"]
     real_scores = discriminator(discriminator.embed(real.targets_BT), real.lengths_B)
     fake_scores = discriminator(discriminator.embed(fake_BT), fake_lengths_B)
@@ -215,10 +179,10 @@ def test_the_gumbel_cost_is_the_loss_of_the_drawn_text_when_straight_through(los
     generator, discriminator = make_generator(), make_discriminator("convolutional", dropout=0.0)
     objective = make_objective("straight_through", loss, "per_sentence", generator, discriminator)
     real = sentences()
-    prepared = objective.prepare(
-        real, opponent=discriminator, noise=noise_of(), runtime=RUNTIME, schedules={"inverse_temperature": 2.0}
+    ((prepared, noise),) = prepare(
+        objective, real, opponent=discriminator, noise=noise_of(), schedules={"inverse_temperature": 2.0}
     )
-    _, report = objective(prepared, opponent=discriminator, noise=noise_of())
+    report = objective(prepared, opponent=discriminator, noise=noise).report
     fake = discriminator(discriminator.embed(prepared["tokens_BT"]), prepared["lengths_B"])
     real_scores = discriminator(discriminator.embed(real.targets_BT), real.lengths_B)
     expected = LOSSES[loss].generator(fake, real_scores).mean().item()
@@ -231,98 +195,11 @@ def test_latent_noise_is_drawn_for_both_texts_and_kept_for_the_second_pass() -> 
         generator, discriminator = make_generator(latent={"size": 3, "feed": feed}), make_discriminator("per_token")
         objective = make_objective("score_function", "probability", "per_token", generator, discriminator)
         real = sentences()
-        prepared = objective.prepare(real, opponent=discriminator, noise=noise_of(), runtime=RUNTIME, schedules={})
+        ((prepared, noise),) = prepare(objective, real, opponent=discriminator, noise=noise_of())
         assert prepared["latent_BZ"].shape == prepared["real_latent_BZ"].shape == (B, 3)
         assert not torch.equal(prepared["latent_BZ"], prepared["real_latent_BZ"])
-        loss, _ = objective(prepared, opponent=discriminator, noise=noise_of())
-        loss.backward()
+        objective(prepared, opponent=discriminator, noise=noise).loss.backward()
         assert all(parameter.grad is not None for parameter in generator.parameters())
-
-
-# --- two workers -----------------------------------------------------------------------------------------------------
-
-
-class GlooRuntime:
-    """What the objectives and DistributedDataParallel need of a runtime, over two processes of this machine."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, rank: int, world_size: int) -> None:
-        self.rank, self.world_size = rank, world_size
-
-    def sum(self, tensor: Tensor) -> Tensor:
-        total = tensor.detach().clone()
-        dist.all_reduce(total)
-        return total
-
-    def gather(self, rows: Tensor) -> Tensor:
-        parts = [torch.empty_like(rows) for _ in range(self.world_size)]
-        dist.all_gather(parts, rows.detach().contiguous())
-        return torch.cat(parts)
-
-
-PLAYED_BY_TWO = [
-    ("likelihood", "cross_entropy", "per_token"),
-    ("discriminator", "relativistic", "convolutional"),
-    ("discriminator", "cross_entropy", "per_token"),
-    ("score_function", "probability", "per_token"),
-    ("score_function", "relativistic", "per_sentence"),
-    ("straight_through", "hinge", "per_token"),
-    ("relaxed", "relativistic", "convolutional"),
-    ("discriminator", "relativistic_average", "convolutional"),
-    ("relaxed", "relativistic_average", "per_sentence"),
-    *((f"discriminator with {regulariser}", "hinge", "per_token") for regulariser in REGULARISERS),
-]
-
-
-def play_as(rank: int, world_size: int) -> list[Any]:
-    """Every game of PLAYED_BY_TWO on this worker's rows, twice; reports summed over the workers."""
-    mine = slice(rank * B // world_size, (rank + 1) * B // world_size)
-    runtime = GlooRuntime(rank, world_size) if world_size > 1 else RUNTIME
-    results = []
-    for name, loss, kind in PLAYED_BY_TWO:
-        generator, discriminator = make_generator(**DROPOUT), make_discriminator(kind)
-        player, opponent = (
-            (discriminator, generator) if name.startswith("discriminator") else (generator, discriminator)
-        )
-        objective = make_objective(name, loss, kind, generator, discriminator)
-        forward = nn.parallel.DistributedDataParallel(objective) if world_size > 1 else objective
-        opponent_or_none = None if name == "likelihood" else opponent
-        with frozen(opponent):
-            for number in range(2):
-                real = sentences(seed=number)
-                real = Batch(real.inputs_BT[mine], real.targets_BT[mine], real.lengths_B[mine], fresh=True)
-                noise = noise_of(torch.arange(B)[mine]).at(number)
-                player.zero_grad()
-                prepared = objective.prepare(
-                    real, opponent=opponent_or_none, noise=noise, runtime=runtime, schedules=extra(name)
-                )
-                value, report = forward(prepared, opponent=opponent_or_none, noise=noise)
-                value.backward()
-                summed = {name: runtime.sum(share) for name, share in report.items()}
-                results.append((runtime.sum(value) / world_size, summed, gradients_of(player)))
-    return results
-
-
-def _worker(rank: int, port: int, folder: str) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=2)
-    torch.save(play_as(rank, 2), Path(folder) / f"{rank}.pt")
-    dist.destroy_process_group()
-
-
-@pytest.mark.slow
-def test_two_workers_equal_one(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    spawn(_worker, (port, str(tmp_path)), nprocs=2)
-    expected = play_as(0, 1)
-    for rank in range(2):
-        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        for game, one, two in zip([g for g in PLAYED_BY_TWO for _ in range(2)], expected, found, strict=True):
-            torch.testing.assert_close(two, one, atol=1e-6, rtol=1e-5, msg=lambda text, game=game: f"{game}: {text}")
 
 
 def test_drawn_text_is_cut_to_the_longest() -> None:
@@ -330,5 +207,5 @@ def test_drawn_text_is_cut_to_the_longest() -> None:
     with torch.no_grad():
         generator.output_bias[0] = 50
     objective = make_objective("score_function", "probability", "per_token", generator, discriminator)
-    prepared = objective.prepare(sentences(), opponent=discriminator, noise=noise_of(), runtime=RUNTIME, schedules={})
+    ((prepared, _),) = prepare(objective, sentences(), opponent=discriminator, noise=noise_of())
     assert prepared["tokens_BT"].shape == (B, 1)

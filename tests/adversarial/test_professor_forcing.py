@@ -16,7 +16,7 @@ from lstmgan_dist.models.discriminators.hidden_states import HiddenStatesKind
 from tests.training.comparison import final_state
 from tests.training.tiny_jobs import SENTENCES, job_of, run_in_pieces, run_job
 
-from .game import MAX_LENGTH, RUNTIME, B, V, gradients_of, make_generator, noise_of, sentences
+from .game import MAX_LENGTH, B, V, make_generator, noise_of, prepare, sentences, update
 
 KIND = HiddenStatesKind(hidden=5, dense=4)
 GAME = (
@@ -33,25 +33,13 @@ def make_game(dropout: float = 0.0):
     return generator, kind.build(vocabulary_size=V, generator_hidden=generator.hidden_size, seed=3)
 
 
-def update(objective, discriminator, parts=1):
-    generator = objective.generator
-    generator.zero_grad()
-    prepared = objective.prepare(sentences(), opponent=discriminator, noise=noise_of(), runtime=RUNTIME, schedules={})
-    total = 0.0
-    for part, rows in objective.parts(prepared, B, parts):
-        loss, _ = objective(part, opponent=discriminator, noise=noise_of().part(rows))
-        loss.backward()
-        total += loss.item()
-    return prepared, total, gradients_of(generator)
-
-
 def test_the_states_over_drawn_text_are_those_of_free_running():
     """Step by step, each token behind the state that drew it."""
     generator, discriminator = make_game()
     objective = ProfessorForcingObjective(
         generator, LOSSES["non_saturating"], max_length=MAX_LENGTH, both_directions=False
     )
-    prepared, _, _ = update(objective, discriminator)
+    ((prepared, _),) = prepare(objective, sentences(), opponent=discriminator, noise=noise_of())
     tokens_BT = prepared["tokens_BT"]
     state, token_B, walked = generator.initial_state(B), torch.zeros(B, dtype=torch.int64), []
     for position in range(tokens_BT.shape[1]):
@@ -68,14 +56,15 @@ def test_the_cost_is_that_of_the_paper(both_directions):
     objective = ProfessorForcingObjective(
         generator, LOSSES["non_saturating"], max_length=MAX_LENGTH, both_directions=both_directions
     )
-    prepared, found, _ = update(objective, discriminator)
     real = sentences()
+    ((prepared, noise),) = prepare(objective, real, opponent=discriminator, noise=noise_of())
+    found = objective(prepared, opponent=discriminator, noise=noise).loss
     free = discriminator(discriminator.see(prepared["tokens_BT"], generator), prepared["lengths_B"])
     taught = discriminator(discriminator.see(real.targets_BT, generator), real.lengths_B)
     expected = -free.sigmoid().log().mean()
     if both_directions:
         expected = expected - (1 - taught.sigmoid()).log().mean()
-    assert found == pytest.approx(expected.item(), abs=1e-6)
+    assert found.item() == pytest.approx(expected.item(), abs=1e-6)
 
 
 def test_each_direction_moves_what_recurs_and_no_output_layer():
@@ -85,21 +74,21 @@ def test_each_direction_moves_what_recurs_and_no_output_layer():
         objective = ProfessorForcingObjective(
             generator, LOSSES["non_saturating"], max_length=MAX_LENGTH, both_directions=both_directions
         )
-        gradients[both_directions] = update(objective, discriminator)[2]
+        gradients[both_directions] = update(objective, generator, discriminator, sentences(), noise_of())[2]
         assert "output_bias" not in gradients[both_directions]
     recurrent = "layers.0.weight_hh_l0"
     assert gradients[False][recurrent].abs().sum() > 0
     assert not torch.equal(gradients[False][recurrent], gradients[True][recurrent])
 
 
-@pytest.mark.parametrize("parts", [2, 4])
-def test_the_number_of_parts_changes_nothing(parts):
+@pytest.mark.parametrize("units", [2, 4])
+def test_the_number_of_units_changes_nothing(units):
     generator, discriminator = make_game(dropout=0.3)
     objective = ProfessorForcingObjective(
         generator, LOSSES["least_squares"], max_length=MAX_LENGTH, both_directions=True, likelihood_weight=0.5
     )
-    _, *whole = update(objective, discriminator)
-    _, *found = update(objective, discriminator, parts)
+    whole = update(objective, generator, discriminator, sentences(), noise_of())
+    found = update(objective, generator, discriminator, sentences(), noise_of(), units)
     torch.testing.assert_close(found, whole, atol=1e-6, rtol=1e-5)
 
 
@@ -107,8 +96,8 @@ def test_the_discriminator_learns_from_states_and_leaves_the_generator_alone():
     generator, discriminator = make_game()
     generator.requires_grad_(False)
     objective = DiscriminatorObjective(discriminator, LOSSES["non_saturating"], max_length=MAX_LENGTH)
-    prepared = objective.prepare(sentences(), opponent=generator, noise=noise_of(), runtime=RUNTIME, schedules={})
-    loss, _ = objective(prepared, opponent=generator, noise=noise_of())
+    ((prepared, noise),) = prepare(objective, sentences(), opponent=generator, noise=noise_of())
+    loss = objective(prepared, opponent=generator, noise=noise).loss
     loss.backward()
     real = discriminator(discriminator.see(prepared["real_BT"], generator), prepared["real_lengths_B"])
     fake = discriminator(discriminator.see(prepared["fake_BT"], generator), prepared["fake_lengths_B"])

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from lstmgan_dist.adversarial.likelihood import LikelihoodObjective
 from lstmgan_dist.corpus.stream import Batch
-from lstmgan_dist.phases.optimizer import Optimizer, Synchronisation
-from lstmgan_dist.phases.player import Moment, Player
-from lstmgan_dist.runtime.local import LocalRuntime, choose_device
-from lstmgan_dist.runtime.randomness import Noise
+from lstmgan_dist.phases.optimizer import Optimizer
+from lstmgan_dist.runtime.local import choose_device
+from tests.benchmarks.players import learner
 from tests.benchmarks.table import Row
 from tests.benchmarks.timing import fastest
 from tests.networks import lstm_generator
@@ -60,22 +59,9 @@ def rows() -> Iterator[Row]:
 def _our_step(tokens_BT: Tensor, device: torch.device) -> Callable[[], object]:
     generator = lstm_generator(_VOCABULARY, embedding=_EMBEDDING, hidden=_HIDDEN, tied=False).to(device)
     objective: Any = LikelihoodObjective(generator, carries_state=True)
-    player = Player(
-        "generator",
-        generator,
-        objective,
-        Optimizer(clip=None),
-        schedules={},
-        steps=1000,
-        parts=1,
-        precision="fp32",
-        synchronisation=Synchronisation(),
-        runtime=LocalRuntime(device),
-    )
     lengths_B = torch.full((_BATCH,), _LENGTH)
-    batch = Batch(tokens_BT[:, :-1], tokens_BT[:, 1:], lengths_B, fresh=False)
-    moment = Moment(0, 1.0, Noise(1, torch.arange(_BATCH, device=device)))
-    return lambda: player.learn(batch, opponent=None, moment=moment)
+    text = Batch(tokens_BT[:, :-1], tokens_BT[:, 1:], lengths_B, fresh=False)
+    return learner(generator, objective, None, text, optimizer=Optimizer(clip=None))
 
 
 def _bare_step(tokens_BT: Tensor, device: torch.device) -> Callable[[], None]:

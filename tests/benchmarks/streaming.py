@@ -83,7 +83,7 @@ def peak_memory(folder: str) -> int:
 
 def _our_stream(folder: Folder) -> Stream:
     corpus = open_corpus(folder)
-    return Stream(corpus, "train", batch_size=_BATCH, lanes=range(8), total_lanes=8, seed=1, shuffle_window=65536)
+    return Stream(corpus, "train", batch_size=_BATCH, lanes=[range(8)], total_lanes=8, seed=1, shuffle_window=65536)
 
 
 def _our_batches(folder: Folder) -> Iterator[Any]:

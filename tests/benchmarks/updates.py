@@ -21,15 +21,14 @@ from lstmgan_dist.adversarial.losses import LOSSES
 from lstmgan_dist.corpus.stream import Batch
 from lstmgan_dist.models.discriminator import Discriminator
 from lstmgan_dist.models.generator import Generator
-from lstmgan_dist.phases.optimizer import Optimizer, Synchronisation
-from lstmgan_dist.phases.player import Moment, Player
-from lstmgan_dist.runtime.local import LocalRuntime, choose_device
-from lstmgan_dist.runtime.randomness import Noise
+from lstmgan_dist.phases.optimizer import Optimizer
+from lstmgan_dist.runtime.local import choose_device
+from tests.benchmarks.players import learner
 from tests.benchmarks.table import Row
 from tests.benchmarks.timing import fastest
 from tests.networks import convolutional_discriminator, lstm_discriminator, lstm_generator
 
-_VOCABULARY, _BATCH, _MAX_LENGTH = 4683, 64, 37
+VOCABULARY, BATCH, MAX_LENGTH = 4683, 64, 37
 # Logits of the end mark: drawn texts of 11.5 tokens in the mean, as captions have, and such as never end.
 _END_LOGITS = {"lengths of captions": 6.05, "full length": -30.0}
 _PEER = "TextGAN-PyTorch, quoted"
@@ -47,9 +46,9 @@ def rows() -> Iterator[Row]:
         "RelGAN's generator update": (_PEER_RELGAN_GENERATOR, 10.0),
         "RelGAN's discriminator update": (_PEER_RELGAN_DISCRIMINATOR, 10.0),
     }
-    note = f"batch {_BATCH}, vocabulary {_VOCABULARY:,}"
+    note = f"batch {BATCH}, vocabulary {VOCABULARY:,}"
     for name, seconds in full.items():
-        at_full = f"{name}, all texts {_MAX_LENGTH} tokens"
+        at_full = f"{name}, all texts {MAX_LENGTH} tokens"
         if name in peers:
             peer, target = peers[name]
             yield Row(at_full, seconds, "s", peer, _PEER, peer / seconds, target, f"{note}; {_PEER_NOTE}")
@@ -61,24 +60,24 @@ def rows() -> Iterator[Row]:
 def _updates(length: str) -> dict[str, float]:
     """Seconds of each update."""
     device = choose_device("auto")
-    text = _real_text(length)
-    generator = _generator(length, embedding=32, hidden=256, tied=False).to(device)
+    text = real_text(length)
+    generator = generator_for(length, embedding=32, hidden=256, tied=False).to(device)
     discriminator = convolutional_discriminator(
-        _VOCABULARY,
+        VOCABULARY,
         embedding=64,
         representations=64,
         filters={2: 300, 3: 300, 4: 300, 5: 300},
         dropout=0.25,
     ).to(device)
     loss = LOSSES["relativistic"]
-    relaxed = GumbelSoftmaxObjective(generator, loss, max_length=_MAX_LENGTH, straight_through=False)
-    scoring = DiscriminatorObjective(discriminator, loss, max_length=_MAX_LENGTH)
-    small = _generator(length, embedding=32, hidden=32).to(device)
-    judge: Discriminator = lstm_discriminator(_VOCABULARY, scores="per_token", embedding=32, hidden=32).to(device)
+    relaxed = GumbelSoftmaxObjective(generator, loss, max_length=MAX_LENGTH, straight_through=False)
+    scoring = DiscriminatorObjective(discriminator, loss, max_length=MAX_LENGTH)
+    small = generator_for(length, embedding=32, hidden=32).to(device)
+    judge: Discriminator = lstm_discriminator(VOCABULARY, scores="per_token", embedding=32, hidden=32).to(device)
     reinforce = ScoreFunctionObjective(
         small,
         LOSSES["probability"],
-        max_length=_MAX_LENGTH,
+        max_length=MAX_LENGTH,
         credit=CREDITS["discounted"],
         discount=0.23,
         baseline=MovingAverage(decay=0.08),
@@ -91,20 +90,20 @@ def _updates(length: str) -> dict[str, float]:
     }
 
 
-def _generator(length: str, **settings: Any) -> Generator:
-    generator = lstm_generator(_VOCABULARY, **settings)
+def generator_for(length: str, **settings: Any) -> Generator:
+    generator = lstm_generator(VOCABULARY, **settings)
     with torch.no_grad():
         generator.output_bias[0] = _END_LOGITS[length]
     return generator
 
 
-def _real_text(length: str) -> Batch:
+def real_text(length: str) -> Batch:
     """Tokens at random, as long as captions are or of full length."""
     random = torch.Generator().manual_seed(1)
-    lengths_B = torch.full((_BATCH,), _MAX_LENGTH)
+    lengths_B = torch.full((BATCH,), MAX_LENGTH)
     if length == "lengths of captions":
-        lengths_B = torch.poisson(torch.full((_BATCH,), 10.5), generator=random).long().clamp(2, _MAX_LENGTH)
-    targets_BT = torch.randint(1, _VOCABULARY, (_BATCH, int(lengths_B.max())), generator=random)
+        lengths_B = torch.poisson(torch.full((BATCH,), 10.5), generator=random).long().clamp(2, MAX_LENGTH)
+    targets_BT = torch.randint(1, VOCABULARY, (BATCH, int(lengths_B.max())), generator=random)
     targets_BT *= torch.arange(targets_BT.shape[1]) < lengths_B[:, None] - 1
     return Batch(F.pad(targets_BT, (1, -1)), targets_BT, lengths_B, fresh=True)
 
@@ -112,21 +111,8 @@ def _real_text(length: str) -> Batch:
 def _seconds(
     network: torch.nn.Module, objective: Any, opponent: torch.nn.Module, text: Batch, **schedules: float
 ) -> float:
-    """The fastest of several updates, all of it: drawing, scoring, backward pass, clipping and Adam."""
-    device = choose_device("auto")
-    player = Player(
-        "player",
-        network,
-        objective,
-        Optimizer(learning_rate=1e-4),
-        schedules=schedules,
-        steps=1000,
-        parts=1,
-        precision="fp32",
-        synchronisation=Synchronisation(),
-        runtime=LocalRuntime(device),
-    )
-    moment = Moment(0, 1.0, Noise(1, torch.arange(_BATCH, device=device)))
-    numbers = iter(range(1000))
-    (seconds,) = fastest(lambda: player.learn(text, opponent=opponent, moment=moment.at(next(numbers))), rounds=_ROUNDS)
+    """The fastest of several updates."""
+    optimizer = Optimizer(learning_rate=1e-4)
+    update = learner(network, objective, opponent, text, optimizer=optimizer, schedules=schedules)
+    (seconds,) = fastest(update, rounds=_ROUNDS)
     return seconds

@@ -105,8 +105,8 @@ def _scaling(folder: Path, source: Path) -> Iterator[Row]:
 
 
 def _job(source: Path, workers: int) -> Job:
-    size = _ROWS * workers
-    return parse_job(_JOB.replace("SOURCE", str(source)), name="workers.yaml", overrides=(f"batch.size={size}",))
+    overrides = (f"batch.size={_ROWS * workers}", f"batch.units={workers}")  # a worker has one unit
+    return parse_job(_JOB.replace("SOURCE", str(source)), name="workers.yaml", overrides=overrides)
 
 
 def _new_run(job: Job, folder: Path) -> str:

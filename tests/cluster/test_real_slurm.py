@@ -7,7 +7,7 @@ from lstmgan_dist.training.run_log import read_metrics
 from tests.bare_workers import train_undisturbed
 from tests.cluster.commands import CLUSTER, from_readme
 from tests.cluster.real_slurm import Slurm, cannot_run_slurm
-from tests.training.comparison import agree, final_state
+from tests.training.comparison import final_state
 from tests.training.tiny_jobs import SENTENCES, job_of
 from tests.waiting import wait_until
 
@@ -99,7 +99,7 @@ def test_a_cancelled_job_is_not_put_back(slurm, shown, state):
     assert said or state == "CANCELLED", "a checkpoint was written"
 
 
-def test_a_range_of_workers_goes_on_without_a_lost_host_to_the_figures_of_one_process(slurm, text):
+def test_a_range_of_workers_goes_on_without_a_lost_host_to_the_end_of_one_process(slurm, text):
     name, alone = "elastic", slurm.folder / "alone"
     settings = ("phases.0.steps=600", *SETTINGS[1:])
     number = submit(slurm, name, "--gpus-per-node=0", shown="sbatch --nodes=4 --no-kill", settings=settings)
@@ -109,7 +109,7 @@ def test_a_range_of_workers_goes_on_without_a_lost_host_to_the_figures_of_one_pr
     assert slurm.job(number)["Restarts"] == "0"
     slurm.boot("two")
     train_undisturbed(job_of(SENTENCES, text, *settings), alone, workers=1)
-    agree(slurm.folder / name, alone, relative=1e-4)
+    assert final_state(slurm.folder / name) == final_state(alone)
     assert read_metrics(Run.open(str(alone)).folder)[-1]["step"] == 640
     assert slurm(*from_readme("lstmgan generate /shared", run=slurm.folder / name)[1]).strip()
 

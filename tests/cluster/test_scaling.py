@@ -15,6 +15,7 @@ from lstmgan_dist.corpus.stream import Batch
 from lstmgan_dist.phases.player import Moment
 from lstmgan_dist.runtime.local import LocalRuntime
 from lstmgan_dist.runtime.randomness import Noise
+from lstmgan_dist.runtime.units import Units
 from lstmgan_dist.training.game import Game
 from tests.cases import cases
 from tests.cluster.commands import CLUSTER, ROOT
@@ -31,7 +32,15 @@ TEXT = (CLUSTER / "SCALING.md").read_text()
 @pytest.mark.parametrize(
     "name",
     cases(
-        ["update_table", "checkpoint_table", "efficiency_table", "remedy_table", "large_table", "sweep_table"],
+        [
+            "update_table",
+            "exchange_table",
+            "checkpoint_table",
+            "efficiency_table",
+            "remedy_table",
+            "large_table",
+            "sweep_table",
+        ],
         quick=["remedy_table"],
     ),
 )
@@ -65,14 +74,18 @@ def test_sizes_for_a_gpu_are_read_from_the_recipe():
     assert "coco_scratchgan, paper's sizes" in dict(scaling.recipes())
 
 
-class CountingRuntime(LocalRuntime):
-    """Counts what all workers would add up."""
+class CountingUnits(Units):
+    """Counts the messages that all workers would exchange, beside gradients."""
 
-    sums = 0
+    messages = 0
 
-    def sum(self, tensor):
-        self.sums += 1
-        return super().sum(tensor)
+    def total(self, values):
+        self.messages += 1
+        return super().total(values)
+
+    def join(self, values, rows):
+        self.messages += 1
+        return super().join(values, rows)
 
 
 @pytest.mark.parametrize(
@@ -82,24 +95,25 @@ class CountingRuntime(LocalRuntime):
         quick=["quickstart", "char_lm_small"],
     ),
 )
-def test_parameters_and_sums_are_those_of_a_real_update(name):
+def test_parameters_and_messages_are_those_of_a_real_update(name):
     """Real players of the recipe make one update each, of one row."""
     job = load_job(ROOT / "jobs" / f"{name}.yaml", ("batch={size: 1, lanes: 1}",))
     predicted = {kind: {player: update for _, player, update in updates} for kind, updates in scaling.phases(job)}
-    runtime = CountingRuntime(torch.device("cpu"))
-    game = Game(job, scaling.TEXTS[job.corpus.sources[0]].vocabulary, runtime)
     batch = Batch(torch.ones(1, 8).long(), torch.ones(1, 8).long(), torch.tensor([8]), fresh=True)
-    for number, phase in enumerate(job.phases):
-        game.begin_phase(number, 10)
-        assert game.players.keys() == predicted[phase.kind].keys()
-        for player_name, player in game.players.items():
-            runtime.sums = 0
-            opponents = {"generator": game.discriminator, "discriminator": game.generator}
-            opponent = None if phase.kind == "likelihood" else opponents[player_name]
-            player.learn(batch, opponent=opponent, moment=Moment(0, 1.0, Noise(1, torch.arange(1))))
-            assert runtime.sums == predicted[phase.kind][player_name].work.sums, (phase.kind, player_name)
-            moving = [parameter for parameter in player.network.parameters() if parameter.grad is not None]
-            assert sum(parameter.numel() for parameter in moving) == predicted[phase.kind][player_name].parameters
+    with CountingUnits(LocalRuntime(torch.device("cpu")), 1) as units:
+        game = Game(job, scaling.TEXTS[job.corpus.sources[0]].vocabulary, units)
+        for number, phase in enumerate(job.phases):
+            game.begin_phase(number, 10)
+            assert game.players.keys() == predicted[phase.kind].keys()
+            for player_name, player in game.players.items():
+                units.messages = 0
+                opponents = {"generator": game.discriminator, "discriminator": game.generator}
+                opponent = None if phase.kind == "likelihood" else opponents[player_name]
+                player.learn([batch], opponent=opponent, moment=Moment(0, 1.0, Noise(1, torch.arange(1))))
+                assert units.messages == 1, (phase.kind, player_name)
+                moving = [parameter for parameter in player.network.parameters() if parameter.grad is not None]
+                numbers = sum(parameter.numel() for parameter in moving)
+                assert numbers == predicted[phase.kind][player_name].parameters
 
 
 def test_operations_are_those_of_the_matrices():
@@ -113,9 +127,9 @@ def test_operations_are_those_of_the_matrices():
 
 
 def test_a_ring_of_two_exchanges_its_bytes_once():
-    update = scaling.Update(parameters=1_000_000, work=Work(positions=1, sums=1), rows=1, tokens=1)
+    update = scaling.Update(parameters=1_000_000, work=Work(positions=1), rows=1, tokens=1)
     seconds = scaling.communication(update, 2, 1e9, scaling.Remedy())
-    assert seconds == pytest.approx(4e6 * 8 / 1e9 + 3 * 2 * scaling.MESSAGE)
+    assert seconds == pytest.approx(4e6 * 8 / 1e9 + 3 * scaling.MESSAGE)
     assert scaling.communication(update, 1, 1e9, scaling.Remedy()) == 0
 
 

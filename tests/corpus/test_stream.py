@@ -14,7 +14,7 @@ from lstmgan_dist.corpus import shards, stream
 from lstmgan_dist.corpus.prepare import PreparedCorpus, open_corpus
 from lstmgan_dist.corpus.stream import Batch, Stream, batches_per_epoch, heldout_batches
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.runtime.base import lanes_of, rows_of
+from lstmgan_dist.runtime.tree import part_of
 from tests.cases import cases
 from tests.corpus.numbered import numbered_sentences
 
@@ -39,12 +39,15 @@ def text(text_file: Write, prepared: Prepare, monkeypatch: pytest.MonkeyPatch) -
     return prepared(source=text_file(numbered_sentences(SENTENCES)), heldout_fraction=0.2, **settings)
 
 
-def open_stream(corpus: PreparedCorpus, *, rank: int = 0, world_size: int = 1, batches_read: int = 0) -> Stream:
+def open_stream(
+    corpus: PreparedCorpus, *, rank: int = 0, world_size: int = 1, units: int = 1, batches_read: int = 0
+) -> Stream:
+    """The stream of a worker that has so many units of the batch."""
     return Stream(
         corpus,
         "train",
         batch_size=16,
-        lanes=lanes_of(rank, world_size, LANES),
+        lanes=[part_of(LANES, rank * units + unit, world_size * units) for unit in range(units)],
         total_lanes=LANES,
         seed=7,
         shuffle_window=20,
@@ -53,8 +56,9 @@ def open_stream(corpus: PreparedCorpus, *, rank: int = 0, world_size: int = 1, b
 
 
 def first_batches(count: int, *args: Any, **kwargs: Any) -> list[Batch]:
+    """Of a worker with one unit."""
     with open_stream(*args, **kwargs) as batches:
-        return list(islice(batches, count))
+        return [unit for (unit,) in islice(batches, count)]
 
 
 def rows(batch: Batch) -> list[tuple[list[int], list[int]]]:
@@ -94,14 +98,19 @@ def test_the_global_batches_are_the_same_for_any_number_of_workers(
     whole = first_batches(130, corpus)
     parts = [first_batches(130, corpus, rank=rank, world_size=world_size) for rank in range(world_size)]
     for number, batch in enumerate(whole):
-        gathered: list[Any] = [None] * 16
-        for rank in range(world_size):
-            own = rows_of(lanes_of(rank, world_size, LANES), 16 // LANES).tolist()
-            assert len(own) == 16 // world_size
-            for place, row in zip(own, rows(parts[rank][number]), strict=True):
-                gathered[place] = row
-            assert parts[rank][number].fresh == batch.fresh
+        gathered = [row for rank in range(world_size) for row in rows(parts[rank][number])]
+        assert all(parts[rank][number].fresh == batch.fresh for rank in range(world_size))
         assert gathered == rows(batch)
+
+
+@pytest.mark.parametrize("layout", ["sentences", "text"])
+def test_a_worker_has_the_very_batches_of_workers_with_one_unit_each(request: pytest.FixtureRequest, layout: str):
+    corpus = request.getfixturevalue(layout)
+    with open_stream(corpus, rank=1, world_size=2, units=4) as batches:
+        together = list(islice(batches, 130))
+    for unit in range(4):
+        alone = first_batches(130, corpus, rank=4 + unit, world_size=8)
+        assert all(equal(batch[unit], one) for batch, one in zip(together, alone, strict=True))
 
 
 @pytest.mark.parametrize("layout", ["sentences", "text"])
@@ -220,8 +229,8 @@ def test_heldout_sentences_come_once_and_are_the_same_for_any_number_of_workers(
     def heldout(most: int, size: int, workers: int) -> list[tuple[int, ...]]:
         return [
             tuple(targets)
-            for rank in range(workers)
-            for batch in heldout_batches(sentences, batch_size=size, most_sequences=most, rank=rank, world_size=workers)
+            for share in range(workers)
+            for batch in heldout_batches(sentences, batch_size=size, most_sequences=most, share=share, shares=workers)
             for _, targets in rows(batch)
         ]
 
@@ -243,7 +252,7 @@ def test_continuous_rows_read_the_text_on_and_on(text: PreparedCorpus):
         for _ in range(2):
             targets_read: list[list[int]] = [[] for _ in range(16)]
             for step in range(steps):
-                batch = next(batches)
+                (batch,) = next(batches)
                 assert batch.fresh == (step == 0)
                 assert set(batch.lengths_B.tolist()) <= ({10, 11} if step < steps - 1 else {9, 10, 11})
                 for row, (inputs, targets) in enumerate(rows(batch)):
@@ -267,9 +276,7 @@ def test_heldout_text_is_read_once(text: PreparedCorpus, batch_size: int, world_
     parts: dict[int, list[int]] = {}
     for rank in range(world_size):
         fresh = []
-        for batch in heldout_batches(
-            text, batch_size=batch_size, most_sequences=10**6, rank=rank, world_size=world_size
-        ):
+        for batch in heldout_batches(text, batch_size=batch_size, most_sequences=10**6, share=rank, shares=world_size):
             fresh.append(batch.fresh)
             for row, (inputs, targets) in enumerate(rows(batch)):
                 read = parts.setdefault(rank * 10**6 + row, [])
@@ -281,7 +288,7 @@ def test_heldout_text_is_read_once(text: PreparedCorpus, batch_size: int, world_
 
 
 def test_heldout_text_is_bounded(text: PreparedCorpus):
-    found = list(heldout_batches(text, batch_size=4, most_sequences=13, rank=0, world_size=1))
+    found = list(heldout_batches(text, batch_size=4, most_sequences=13, share=0, shares=1))
     assert len(found) == 3
 
 

@@ -82,8 +82,8 @@ def test_validation_is_what_training_looks_at(rows, most, expected, corpus_of_nu
     assert validation == expected
     looked_at = [
         targets[: length - 1]
-        for rank in range(3)
-        for batch in heldout_batches(made, batch_size=16, most_sequences=validation, rank=rank, world_size=3)
+        for share in range(3)
+        for batch in heldout_batches(made, batch_size=16, most_sequences=validation, share=share, shares=3)
         for targets, length in zip(batch.targets_BT.tolist(), batch.lengths_B.tolist(), strict=True)
     ]
     assert Counter(numbers(made, divide(made, validation=validation, most=10**6).validation)) == Counter(

@@ -26,7 +26,7 @@ def made(source, folder):
 
 def heldout_rows(corpus):
     """The held-out texts, without end marks."""
-    batches = heldout_batches(corpus, batch_size=100, most_sequences=10**6, rank=0, world_size=1)
+    batches = heldout_batches(corpus, batch_size=100, most_sequences=10**6, share=0, shares=1)
     return [
         targets[: length - 1]
         for batch in batches
@@ -36,8 +36,9 @@ def heldout_rows(corpus):
 
 def training_rows(corpus):
     """The training texts of one epoch."""
-    with Stream(corpus, "train", batch_size=10, lanes=range(1), total_lanes=1, seed=1, shuffle_window=10**6) as stream:
-        batches = [next(stream) for _ in range(stream.steps_per_epoch)]
+    lanes = [range(1)]
+    with Stream(corpus, "train", batch_size=10, lanes=lanes, total_lanes=1, seed=1, shuffle_window=10**6) as stream:
+        batches = [unit for _ in range(stream.steps_per_epoch) for unit in next(stream)]
     return [
         targets[: length - 1]
         for batch in batches

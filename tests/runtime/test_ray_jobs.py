@@ -272,7 +272,7 @@ def test_an_address_that_does_not_answer_is_one_line_after_the_time_for_a_first_
     ("arguments", "words"),
     [
         (["--set", "batch.size=9"], "must be divisible by 4 lanes"),
-        (["--workers", "3"], "3 workers"),
+        (["--workers", "9"], "9 workers"),
         (["--workers", "4..2"], "write a number such as 4, or a range"),
         (["--set", "corpus.source=captions.txt"], "corpus.source captions.txt is a place on this machine"),
         (["--set", "device=cuda", "--gpus-per-worker", "0"], "device: cuda is asked for with --gpus-per-worker 0"),

@@ -3,7 +3,6 @@
 import pytest
 
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.runtime.base import lanes_of
 from lstmgan_dist.runtime.worker_size import WorkerSize
 
 
@@ -27,17 +26,11 @@ def test_a_size_reads_as_a_person_says_it():
     assert str(WorkerSize(2, 8, 0.5, 1)) == "2 to 8 workers with 0.5 CPUs and 1 GPU each"
 
 
-@pytest.mark.parametrize(("fewest", "most"), [(3, 3), (9, 9), (2, 9)])
-def test_workers_that_cannot_share_the_lanes_are_refused(fewest, most):
-    with pytest.raises(UserError, match="try 1 or 2 or 4 or 8 workers"):
-        WorkerSize(fewest, most).check_lanes(8)
+def test_more_workers_than_units_are_refused():
+    with pytest.raises(UserError, match=r"9 workers cannot share batch.units 8: try 8 workers or fewer, or --set"):
+        WorkerSize(2, 9).check_units(8)
 
 
-def test_one_process_without_ray_has_every_lane():
-    WorkerSize(0, 0).check_lanes(8)
-
-
-@pytest.mark.parametrize("workers", range(1, 9))
-def test_an_elastic_group_of_any_size_owns_every_lane_once(workers):
-    WorkerSize(1, 8).check_lanes(8)
-    assert sorted(lane for rank in range(workers) for lane in lanes_of(rank, workers, 8)) == list(range(8))
+@pytest.mark.parametrize("workers", range(9))
+def test_any_other_number_will_do_and_one_process_without_ray_has_every_unit(workers):
+    WorkerSize(workers, workers).check_units(8)

@@ -16,7 +16,7 @@ evaluate: {every: 1 epoch}
 checkpoint: {every: 4 steps}
 log: {every: 3 steps}
 """
-NOTHING = Due(log=False, evaluate=False, save=False, stop=False)
+NOTHING = Due(log=False, evaluate=False, checkpoint=False, save=False, stop=False)
 
 
 def clock(batches_per_epoch: float = 10.2, *overrides: str) -> Clock:
@@ -65,7 +65,7 @@ def test_a_phase_is_over_after_its_steps_or_when_it_no_longer_gets_better(step, 
 def test_a_request_to_save_is_granted_once():
     here = clock()
     here.hear(StopRequest.SAVE)
-    assert here.due(at(1), synchronised=True) == Due(log=False, evaluate=False, save=True, stop=False)
+    assert here.due(at(1), synchronised=True) == Due(log=False, evaluate=False, checkpoint=False, save=True, stop=False)
     assert here.due(at(2), synchronised=True) == NOTHING
 
 
@@ -76,4 +76,4 @@ def test_a_request_waits_until_the_workers_have_the_same_weights_and_the_greates
     here.hear(StopRequest.SAVE)
     here.hear(StopRequest.NONE)
     assert here.due(at(2), synchronised=False) == NOTHING
-    assert here.due(at(5), synchronised=True) == Due(log=False, evaluate=False, save=True, stop=True)
+    assert here.due(at(5), synchronised=True) == Due(log=False, evaluate=False, checkpoint=False, save=True, stop=True)

@@ -8,14 +8,14 @@ from tests.training.tiny_jobs import SENTENCES, job_of
 
 
 def test_a_job_that_needs_more_memory_than_there_is_gets_a_sentence():
-    job = job_of(SENTENCES, "text.txt", "batch={size: 4000, lanes: 4}")
+    job = job_of(SENTENCES, "text.txt", "batch={size: 4000, lanes: 4, units: 1}")
     assert memory_warning(job, 100, 2**30) is None
     assert (
         memory_warning(job, 100, 2**23)
-        == "This may need 92 MiB, and there are 8: lower batch.size, or raise batch.accumulate."
+        == "This may need 92 MiB, and there are 8: lower batch.size, or raise batch.units."
     )
-    accumulated = job_of(SENTENCES, "text.txt", "batch={size: 4000, lanes: 4, accumulate: 40}")
-    assert memory_warning(accumulated, 100, 2**23) is None
+    in_small_units = job_of(SENTENCES, "text.txt", "batch={size: 4000, lanes: 40, units: 40}")
+    assert memory_warning(in_small_units, 100, 2**23) is None
 
 
 def test_networks_that_never_fit_are_refused_without_being_built():

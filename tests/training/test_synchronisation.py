@@ -1,5 +1,6 @@
 """What the job's `synchronisation` block does to the numbers, in two real processes that talk through gloo."""
 
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -17,6 +18,7 @@ from lstmgan_dist.runtime.distributed import DistributedRuntime
 from lstmgan_dist.runtime.local import LocalRuntime
 from lstmgan_dist.runtime.randomness import Noise
 from lstmgan_dist.runtime.signals import StopRequest
+from lstmgan_dist.runtime.units import Units
 from lstmgan_dist.training.game import Game
 from lstmgan_dist.training.run import Run, prepared_corpus
 from lstmgan_dist.training.screen import Terminal
@@ -29,6 +31,7 @@ WORKERS, ROWS, LENGTH, UPDATES = 2, 4, 6, 8
 JOB = """
 name: tiny
 corpus: {source: none}
+batch: {units: 2}
 generator: {embedding: 8, hidden: 12, dropout: 0.2}
 phases: [{kind: likelihood, steps: 8, optimizer: {learning_rate: 1.0e-2}}]
 """
@@ -38,32 +41,27 @@ SETTINGS = {
     "bf16": ("synchronisation.compression=bf16",),
     "every 4": ("synchronisation.every=4",),
     "every 4, twins": ("synchronisation.every=4",),
-    "every 4, parts": ("synchronisation.every=4", "batch.accumulate=2"),
+    "every 4, units": ("synchronisation.every=4", "batch.units=4"),
 }
 TRAINING = "synchronisation.every=3"  # divides neither the checkpoints' interval (3 of 2 updates), nor the phases
 
 
 def learn(runtime, rows_B, overrides):
-    """What a worker has after each update, and the sizes of the messages that it took."""
+    """What a worker has after each update, and the sizes of the messages that it sent."""
     job = parse_job(JOB, name="tiny.yaml", overrides=overrides)
-    game = Game(job, 20, runtime)
-    game.begin_phase(0, UPDATES)
-    player = game.players["generator"]
-    messages, all_reduce = [], dist.all_reduce
-
-    def recorded(tensor, *arguments, **keywords):
-        messages.append(tensor.numel())
-        return all_reduce(tensor, *arguments, **keywords)
-
-    history = []
-    dist.all_reduce = recorded
-    try:
+    with Units(runtime, job.batch.units) as units, recorded_messages() as messages:
+        game = Game(job, 20, units)
+        game.begin_phase(0, UPDATES)
+        player, history = game.players["generator"], []
         for update in range(UPDATES):
             text_BT = torch.randint(
                 1, 20, (WORKERS * ROWS, LENGTH + 1), generator=torch.Generator().manual_seed(update)
             )
             lengths_B = 1 + torch.arange(WORKERS * ROWS) % LENGTH
-            batch = Batch(text_BT[rows_B, :-1], text_BT[rows_B, 1:], lengths_B[rows_B], fresh=False)
+            batch = [
+                Batch(text_BT[own_B, :-1], text_BT[own_B, 1:], lengths_B[own_B], fresh=False)
+                for own_B in rows_B.chunk(len(units.own))
+            ]
             messages.clear()
             report = player.learn(batch, opponent=None, moment=Moment(update, 1.0, Noise(update, rows_B)))
             taken = list(messages)
@@ -71,14 +69,30 @@ def learn(runtime, rows_B, overrides):
                 {
                     "weights": torch.cat([weight.detach().flatten() for weight in player.network.parameters()]),
                     "optimizer": {name: tensor.clone() for name, tensor in player.optimizer_state().items()},
-                    "nll": runtime.sum(report["likelihood/nll"]).item(),
+                    "nll": units.total(report["likelihood/nll"].unbind()).item(),
                     "synchronised": player.is_synchronised,
                     "messages": taken,
                 }
             )
-    finally:
-        dist.all_reduce = all_reduce
     return history
+
+
+@contextmanager
+def recorded_messages():
+    """The numbers in what this process sends, message by message."""
+    messages = []
+
+    def recorded(function, sent):
+        def record(*arguments, **keywords):
+            messages.append(arguments[sent].numel())
+            return function(*arguments, **keywords)
+
+        return record
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, sent in (("all_reduce", 0), ("all_gather_into_tensor", 1), ("all_to_all_single", 1)):
+            patch.setattr(dist, name, recorded(getattr(dist, name), sent))
+        yield messages
 
 
 class StoppingDistributedRuntime(DistributedRuntime):
@@ -146,14 +160,17 @@ def same(first, second):
 
 
 @pytest.mark.slow
-def test_the_default_is_one_reduction_of_gradients_at_every_update(histories, alone):
+def test_the_default_is_one_exchange_of_gradients_at_every_update_and_the_bits_of_one_process(histories, alone):
     for unset, plain in zip(histories[0]["unset"], histories[0]["plain"], strict=True):
         assert same(unset, plain)
+    parameters = len(histories[0]["plain"][0]["weights"])
     for rank in range(WORKERS):
         for update, whole in zip(histories[rank]["plain"], alone(torch.arange(WORKERS * ROWS), ()), strict=True):
-            torch.testing.assert_close(update["weights"], whole["weights"], rtol=1e-4, atol=1e-5)
-            assert update["nll"] == pytest.approx(whole["nll"], rel=1e-5)
-            assert update["messages"] == [1], "nothing but the count of tokens beside DDP's own"
+            assert same(update, whole)
+            assert update["nll"] == whole["nll"]
+            count, to_all, back = update["messages"]
+            assert count == 1, "nothing but the number of tokens beside the gradients"
+            assert (to_all, back) == pytest.approx((parameters, parameters / WORKERS), abs=WORKERS)
 
 
 @pytest.mark.slow
@@ -167,7 +184,7 @@ def test_bf16_gradients_are_close_and_the_same_on_all_workers(histories):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["every 4", "every 4, parts"])
+@pytest.mark.parametrize("name", ["every 4", "every 4, units"])
 def test_workers_go_their_own_ways_for_four_updates_and_meet(name, histories):
     for number, (mine, yours) in enumerate(zip(histories[0][name], histories[1][name], strict=True), start=1):
         assert mine["synchronised"] == (number % 4 == 0)
@@ -194,7 +211,7 @@ def test_workers_meet_at_the_mean(histories):
 
 @pytest.mark.slow
 def test_workers_on_the_same_text_have_the_numbers_of_one(histories, alone):
-    for number, update in enumerate(alone(torch.arange(ROWS), ("synchronisation.every=4",))):
+    for number, update in enumerate(alone(torch.arange(ROWS), ("batch.units=1",))):
         for rank in range(WORKERS):
             assert same(histories[rank]["every 4, twins"][number], update)
 

@@ -20,7 +20,7 @@ SENTENCES = """
 name: tiny
 seed: 3
 corpus: {source: SOURCE, heldout_fraction: 0.2, max_length: 12}
-batch: {size: 8, lanes: 4}
+batch: {size: 8, lanes: 4, units: 4}
 generator: {embedding: 8, hidden: 12, dropout: 0.2}
 discriminator: {kind: lstm, scores: per_token, embedding: 8, hidden: 8, dropout: 0.1}
 phases:
@@ -54,7 +54,7 @@ CONTINUOUS = """
 name: tiny-text
 seed: 3
 corpus: {source: SOURCE, heldout_fraction: 0.2, layout: continuous, max_length: 10, tokenizer: {kind: character}}
-batch: {size: 8, lanes: 4}
+batch: {size: 8, lanes: 4, units: 4}
 generator: {embedding: 8, hidden: 12, dropout: {output: 0.2, weight: 0.1}}
 phases:
   - {kind: likelihood, epochs: 2}

@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lstmgan_dist.adversarial.batch_scores import all_scores, among_all, share_of_rows
+from lstmgan_dist.adversarial.batch_scores import among_all, scores_to_join, share_of_rows
 from lstmgan_dist.adversarial.estimators.objective import GeneratorObjective
 from lstmgan_dist.adversarial.losses import Loss
-from lstmgan_dist.adversarial.objective import Prepared, Report
+from lstmgan_dist.adversarial.objective import Outcome, Prepared, Tensors
 from lstmgan_dist.adversarial.texts import select
 from lstmgan_dist.models.discriminator import TokenReader
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.models.padding import valid
-from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.randomness import Noise
 
 if TYPE_CHECKING:
@@ -48,21 +47,22 @@ class GumbelSoftmaxObjective(GeneratorObjective):
 
     @torch.no_grad()
     def prepare(
-        self, real: Batch, *, opponent: TokenReader, noise: Noise, runtime: Runtime, schedules: Mapping[str, float]
+        self, real: Batch, *, opponent: TokenReader, noise: Noise, schedules: Mapping[str, float], carried: Tensors
     ) -> Prepared:
         """Draw the hard tokens."""
-        prepared = self._prepare_text(real, noise, runtime)
-        prepared["inverse_temperature"] = torch.tensor(schedules["inverse_temperature"], device=noise.rows_B.device)
-        prepared["score_count"] = runtime.sum(opponent.count(prepared["lengths_B"]))
+        prepared = self._prepare_text(real, noise)
+        own, added, joined = prepared
+        own["inverse_temperature"] = torch.tensor(schedules["inverse_temperature"], device=noise.rows_B.device)
+        added["score_count"] = opponent.count(own["lengths_B"])
         real_scores = self._real_scores(real, opponent, noise.at("real scores"))
         if self.loss.compares == "batch":
             assert real_scores is not None
-            prepared |= all_scores(real_scores, self._fake_scores(prepared, opponent, noise), noise, runtime)
+            joined.update(scores_to_join(real_scores, self._fake_scores(own, opponent, noise)))
         elif real_scores is not None:
-            prepared["real_scores"] = real_scores
+            own["real_scores"] = real_scores
         return prepared
 
-    def forward(self, part: Prepared, *, opponent: TokenReader, noise: Noise) -> tuple[Tensor, Report]:
+    def forward(self, part: Tensors, *, opponent: TokenReader, noise: Noise) -> Outcome:
         """Soften the drawn tokens and let the discriminator, with its dropout, score them."""
         scores = self._fake_scores(part, opponent, noise)
         if self.loss.compares == "batch":
@@ -73,7 +73,7 @@ class GumbelSoftmaxObjective(GeneratorObjective):
         cost = total / part["score_count"]
         return self._with_likelihood(cost, {"generator/cost": cost.detach()}, part, noise)
 
-    def _fake_scores(self, part: Prepared, opponent: TokenReader, noise: Noise) -> Tensor:
+    def _fake_scores(self, part: Tensors, opponent: TokenReader, noise: Noise) -> Tensor:
         tokens_BT, lengths_B = part["tokens_BT"], part["lengths_B"]
         rows, positions = tokens_BT.shape
         row_N, position_N = valid(lengths_B, positions).nonzero().unbind(1)

@@ -11,11 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lstmgan_dist.adversarial.losses import Loss
-from lstmgan_dist.adversarial.objective import Objective, Prepared, Report
-from lstmgan_dist.adversarial.texts import draw_text, mean_nll, number_of_workers, real_text
+from lstmgan_dist.adversarial.objective import Objective, Outcome, Prepared, Report, Tensors
+from lstmgan_dist.adversarial.texts import draw_text, mean_nll, number_of_rows, real_text
 from lstmgan_dist.models.discriminator import Discriminator
 from lstmgan_dist.models.generator import Generator
-from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.randomness import Noise
 
 if TYPE_CHECKING:
@@ -39,21 +38,21 @@ class GeneratorObjective(Objective):
         self.max_length = max_length
         self.likelihood_weight = likelihood_weight
 
-    def _prepare_text(self, real: Batch, noise: Noise, runtime: Runtime) -> Prepared:
+    def _prepare_text(self, real: Batch, noise: Noise) -> Prepared:
         """Drawn text with the inputs that teacher forcing wants, and the real text where it has a weight."""
         drawn, latent_BZ = draw_text(self.generator, noise, self.max_length)
-        prepared = {
+        own = {
             "tokens_BT": drawn.tokens_BT,
             "inputs_BT": F.pad(drawn.tokens_BT, (1, -1)),  # a sentence starts with <end>, which is 0
             "lengths_B": drawn.lengths_B,
-            "sentence_count": runtime.sum(drawn.lengths_B.new_tensor(len(drawn.lengths_B)).float()),
-            "workers": number_of_workers(noise, runtime),
         }
+        added = {"sentence_count": number_of_rows(drawn.lengths_B)}
         if latent_BZ is not None:
-            prepared["latent_BZ"] = latent_BZ
+            own["latent_BZ"] = latent_BZ
         if self.likelihood_weight:
-            prepared |= real_text(self.generator, real, noise, runtime)
-        return prepared
+            beside = real_text(self.generator, real, noise)
+            own, added = own | beside.own, added | beside.added
+        return Prepared(own, added, {})
 
     def _real_scores(self, real: Batch, opponent: Discriminator, noise: Noise | None) -> Tensor | None:
         """Scores of the real text for a loss that compares."""
@@ -61,11 +60,11 @@ class GeneratorObjective(Objective):
             return None
         return opponent(opponent.see(real.targets_BT, self.generator), real.lengths_B, noise=noise)
 
-    def _with_likelihood(self, loss: Tensor, report: Report, part: Prepared, noise: Noise) -> tuple[Tensor, Report]:
+    def _with_likelihood(self, loss: Tensor, report: Report, part: Tensors, noise: Noise) -> Outcome:
         """Add the likelihood term, and the mean length of the drawn text to the report."""
         report["generator/length"] = part["lengths_B"].sum() / part["sentence_count"]
         if self.likelihood_weight:
             nll, _ = mean_nll(self.generator, part, None, noise)
             loss = loss + self.likelihood_weight * nll
             report["generator/nll"] = nll.detach()
-        return loss * part["workers"], report
+        return Outcome(loss, report)

@@ -9,14 +9,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from lstmgan_dist.adversarial.estimators.objective import GeneratorObjective
 from lstmgan_dist.adversarial.losses import Loss
-from lstmgan_dist.adversarial.objective import Prepared, Report
+from lstmgan_dist.adversarial.objective import Outcome, Prepared, Tensors
 from lstmgan_dist.models.discriminator import Discriminator
 from lstmgan_dist.models.generator import Generator
-from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.randomness import Noise
 
 if TYPE_CHECKING:
@@ -45,18 +43,18 @@ class ProfessorForcingObjective(GeneratorObjective):
     ) -> None:
         super().__init__(generator, loss, max_length=max_length, likelihood_weight=likelihood_weight)
         self.both_directions = both_directions
+        self.leaves_out = not likelihood_weight  # the output layer, behind the hidden states
 
     @torch.no_grad()
     def prepare(
-        self, real: Batch, *, opponent: Discriminator, noise: Noise, runtime: Runtime, schedules: Mapping[str, float]
+        self, real: Batch, *, opponent: Discriminator, noise: Noise, schedules: Mapping[str, float], carried: Tensors
     ) -> Prepared:
         """Draw as many texts as there are real ones."""
-        return self._prepare_text(real, noise, runtime) | {
-            "teacher_BT": real.targets_BT,
-            "teacher_lengths_B": real.lengths_B,
-        }
+        prepared = self._prepare_text(real, noise)
+        prepared.own.update({"teacher_BT": real.targets_BT, "teacher_lengths_B": real.lengths_B})
+        return prepared
 
-    def forward(self, part: Prepared, *, opponent: Discriminator, noise: Noise) -> tuple[Tensor, Report]:
+    def forward(self, part: Tensors, *, opponent: Discriminator, noise: Noise) -> Outcome:
         """Let the discriminator score the states over drawn text and, if both directions count, over real text."""
         free = opponent(
             opponent.see(part["tokens_BT"], self.generator), part["lengths_B"], noise=noise.at("fake scores")

@@ -10,7 +10,6 @@ from lstmgan_dist.adversarial.baselines import BASELINES
 from lstmgan_dist.adversarial.credits import CREDITS
 from lstmgan_dist.adversarial.estimators.kind import EstimatorKind
 from lstmgan_dist.adversarial.losses import Loss
-from lstmgan_dist.adversarial.work import BatchWork, Work
 from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
 from lstmgan_dist.settings import KeyOf, Probability, Settings, WithoutUse
 
@@ -66,10 +65,6 @@ class ScoreFunction(EstimatorKind):
             baseline=BASELINES[self.baseline.kind](self.baseline.decay, max_length),
             likelihood_weight=likelihood_weight,
         )
-
-    def work(self, batch: BatchWork) -> Work:
-        """A moving average takes the rewards' sum and their number from all workers."""
-        return Work(sums=int(self.baseline.kind != "none"))
 
     def objection(self, discriminator: DiscriminatorKind, loss: Loss) -> str | None:
         if loss.compares == "batch":

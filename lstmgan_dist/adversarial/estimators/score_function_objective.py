@@ -15,12 +15,11 @@ from lstmgan_dist.adversarial.baselines import Baseline
 from lstmgan_dist.adversarial.credits import Credit
 from lstmgan_dist.adversarial.estimators.objective import GeneratorObjective
 from lstmgan_dist.adversarial.losses import Loss
-from lstmgan_dist.adversarial.objective import Prepared, Report
+from lstmgan_dist.adversarial.objective import Outcome, Prepared, Tensors
 from lstmgan_dist.adversarial.texts import select
 from lstmgan_dist.models.discriminator import Discriminator
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.models.padding import valid
-from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.randomness import Noise
 
 if TYPE_CHECKING:
@@ -57,11 +56,11 @@ class ScoreFunctionObjective(GeneratorObjective):
 
     @torch.no_grad()
     def prepare(
-        self, real: Batch, *, opponent: Discriminator, noise: Noise, runtime: Runtime, schedules: Mapping[str, float]
+        self, real: Batch, *, opponent: Discriminator, noise: Noise, schedules: Mapping[str, float], carried: Tensors
     ) -> Prepared:
-        """Draw text, reward it, and compare the rewards with the baseline, which learns from them."""
-        prepared = self._prepare_text(real, noise, runtime)
-        tokens_BT, lengths_B = prepared["tokens_BT"], prepared["lengths_B"]
+        """Draw text, reward it, and compare the rewards with the baseline."""
+        prepared = self._prepare_text(real, noise)
+        tokens_BT, lengths_B = prepared.own["tokens_BT"], prepared.own["lengths_B"]
         valid_BT = valid(lengths_B, tokens_BT.shape[1])
         scores = opponent(opponent.see(tokens_BT, self.generator), lengths_B)
         real_scores = self._real_scores(real, opponent, None)
@@ -70,15 +69,21 @@ class ScoreFunctionObjective(GeneratorObjective):
         if opponent.scores != "per_token":
             rewards_BT = opponent.of_sentences(rewards, lengths_B)[:, None].expand_as(tokens_BT)
         returns_BT = self.credit.returns(rewards_BT, valid_BT, self.discount)
-        advantages_BT = self.baseline.advantages(returns_BT, valid_BT, runtime.sum)
-        return prepared | {
-            "advantages_BT": advantages_BT,
+        own = {
+            "advantages_BT": self.baseline.advantages(returns_BT, valid_BT),
             "rewards": rewards,
             "costs": self.loss.generator(scores, real_scores),
-            "score_count": runtime.sum(opponent.count(lengths_B)),
         }
+        lessons = {f"{_LESSON}{name}": sums for name, sums in self.baseline.lessons(returns_BT, valid_BT).items()}
+        added = {"score_count": opponent.count(lengths_B)} | lessons
+        return Prepared(prepared.own | own, prepared.added | added, {})
 
-    def forward(self, part: Prepared, *, opponent: Discriminator, noise: Noise) -> tuple[Tensor, Report]:
+    def hear(self, added: Tensors) -> None:
+        """Let the baseline learn from the rewards of all units."""
+        names = [name for name in added if name.startswith(_LESSON)]
+        self.baseline.learn({name.removeprefix(_LESSON): added[name] for name in names})
+
+    def forward(self, part: Tensors, *, opponent: Discriminator, noise: Noise) -> Outcome:
         """One teacher-forced pass over the drawn tokens."""
         lengths_B = part["lengths_B"]
         index_N = valid(lengths_B, part["tokens_BT"].shape[1]).flatten().nonzero().squeeze(1)
@@ -93,11 +98,14 @@ class ScoreFunctionObjective(GeneratorObjective):
         }
         return self._with_likelihood(loss_N.sum() / part["sentence_count"], report, part, noise)
 
-    def memory(self) -> dict[str, Tensor]:
+    def memory(self) -> Tensors:
         return self.baseline.memory()
 
-    def load_memory(self, tensors: dict[str, Tensor]) -> None:
+    def load_memory(self, tensors: Tensors) -> None:
         self.baseline.load_memory(tensors)
+
+
+_LESSON = "baseline/"
 
 
 def score_function(log_likelihoods_N: Tensor, advantages_N: Tensor) -> Tensor:

@@ -1,0 +1,157 @@
+"""The same bits on one process and on any number of workers, in every phase, whatever happens to the workers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch.multiprocessing.spawn import spawn
+
+from lstmgan_dist.config import Job
+from lstmgan_dist.runs.train import train_on_worker
+from lstmgan_dist.runtime.distributed import DistributedRuntime
+from lstmgan_dist.runtime.signals import StopRequest
+from lstmgan_dist.training.run import Run, prepared_corpus
+from lstmgan_dist.training.run_log import read_metrics
+from tests.training.comparison import everything_in, final_state
+from tests.training.tiny_jobs import CONTINUOUS, SENTENCES, job_of, run_job
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+CPU = torch.device("cpu")
+BATCH = ("batch={size: 16, lanes: 8, units: 8}", "evaluate.every=50 steps", "checkpoint.every=10 steps")
+LSTM = "discriminator={kind: lstm, scores: SCORES, embedding: 8, hidden: 8, dropout: 0.1}"
+CONVOLUTIONAL = (
+    "discriminator={kind: convolutional, embedding: 8, representations: 4, filters: {2: 3, 3: 4}, dense: 6, "
+    "dropout: 0.2}"
+)
+
+
+# 200 take half an hour: LSTMGAN_UPDATES=200 pytest tests/training/test_exactness.py
+UPDATES = int(os.environ.get("LSTMGAN_UPDATES", "12"))
+
+
+def phases(*settings: str) -> str:
+    """A few steps of likelihood, then more of each."""
+    long = (f"{{kind: {setting}, steps: {UPDATES}}}" for setting in settings)
+    return f"phases=[{', '.join(['{kind: likelihood, steps: 5}', *long])}]"
+
+
+# Every kind of phase, estimator, discriminator and generator; dropout, baselines, regularisers, and losses that pair
+# texts or compare each with all.
+JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "likelihood, one long text": (CONTINUOUS, (f"phases=[{{kind: likelihood, steps: {UPDATES}}}]",)),
+    "rewards of tokens": (
+        SENTENCES,
+        (
+            LSTM.replace("SCORES", "per_token"),
+            phases(
+                "discriminator, loss: probability, regulariser: {kind: gradient_penalty}",
+                "adversarial, loss: probability, likelihood_weight: 0.1, discriminator_updates: 2, estimator: "
+                "{kind: score_function, credit: discounted, discount: 0.5, baseline: {kind: per_position}}",
+            ),
+        ),
+    ),
+    "rewards of sentences": (
+        SENTENCES,
+        (
+            LSTM.replace("SCORES", "per_sentence"),
+            "generator={kind: relational_memory, slots: 2, head_size: 6, embedding: 8}",
+            phases("adversarial, loss: relativistic, estimator: {kind: score_function}"),
+        ),
+    ),
+    "softened samples": (
+        SENTENCES,
+        (
+            CONVOLUTIONAL,
+            "generator.latent={size: 3}",
+            phases(
+                "discriminator, loss: relativistic_average, regulariser: {kind: spectral_norm}",
+                "adversarial, loss: relativistic_average, estimator: {kind: gumbel_softmax}",
+                "adversarial, loss: relativistic, estimator: {kind: gumbel_softmax, straight_through: true}",
+            ),
+        ),
+    ),
+    "hidden states": (
+        SENTENCES,
+        (
+            "discriminator={kind: hidden_states, hidden: 6, dense: 5, dropout: 0.1}",
+            phases("adversarial, loss: non_saturating, estimator: {kind: professor_forcing}"),
+        ),
+    ),
+}
+WORKERS = (1, 2, 3, 4, 8)
+
+
+class StoppingWorker(DistributedRuntime):
+    """Asks to stop after so many steps; never if there are none."""
+
+    def __init__(self, steps: int | None) -> None:
+        super().__init__(CPU, lambda: StopRequest.NONE)
+        self.steps_left = steps or 10**9
+
+    def stop_request(self) -> StopRequest:
+        self.steps_left -= 1
+        return StopRequest.STOP if self.steps_left <= 0 else StopRequest.NONE
+
+
+def _work(rank: int, workers: int, meeting: str, runs: list[tuple[str, Job]], steps: int | None) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=workers)
+    for url, job in runs:
+        train_on_worker(url, job, StoppingWorker(steps), lambda message: None)
+    dist.destroy_process_group()
+
+
+def train_together(jobs: dict[Path, Job], *, workers: int, steps: int | None = None) -> None:
+    """Train each job in its folder, on so many processes of one thread, for so many steps or to its end."""
+    for folder, job in jobs.items():
+        Run.create_or_resume(str(folder), job, prepared_corpus(job.corpus, str(folder), lambda progress: None))
+    first = next(iter(jobs))
+    meeting = first.with_name(f".{first.name}-{workers}-{steps}.meeting")
+    spawn(_work, (workers, str(meeting), [(str(url), job) for url, job in jobs.items()], steps), nprocs=workers)
+
+
+@pytest.fixture(scope="module")
+def jobs(text) -> dict[str, Job]:
+    return {name: job_of(template, text, *BATCH, *settings) for name, (template, settings) in JOBS.items()}
+
+
+@pytest.fixture(scope="module")
+def alone(jobs, tmp_path_factory) -> dict[str, Path]:
+    """What one process leaves, which has as many threads as this machine has cores."""
+    folder = tmp_path_factory.mktemp("alone")
+    for name, job in jobs.items():
+        run_job(job, folder / name)
+    return {name: folder / name for name in jobs}
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_every_file_of_a_run_is_that_of_one_process(workers, jobs, alone, tmp_path):
+    train_together({tmp_path / name: job for name, job in jobs.items()}, workers=workers)
+    for name in jobs:
+        expected, found = everything_in(alone[name]), everything_in(tmp_path / name)
+        assert found.keys() == expected.keys()
+        differ = [file for file in expected if found[file] != expected[file]]
+        assert not differ, (name, workers)
+
+
+def test_a_run_that_changes_its_workers_on_the_way_is_that_of_one_process(jobs, alone, tmp_path):
+    names = ("rewards of tokens", "likelihood, one long text")
+    for workers, steps in ((4, 8), (2, 7), (3, 9), (1, None)):
+        train_together({tmp_path / name: jobs[name] for name in names}, workers=workers, steps=steps)
+    for name in names:
+        assert final_state(tmp_path / name) == final_state(alone[name])
+
+
+def test_a_long_game_never_parts(text, tmp_path):
+    estimator = "{kind: score_function, credit: discounted, baseline: {kind: moving_average}}"
+    game = f"phases=[{{kind: likelihood, steps: 50}}, {{kind: adversarial, steps: 500, estimator: {estimator}}}]"
+    job = job_of(SENTENCES, text, "batch={size: 8, lanes: 2, units: 2}", game, "evaluate.every=100 steps")
+    run_job(job, tmp_path / "alone")
+    train_together({tmp_path / "together": job}, workers=2)
+    assert read_metrics(Run.open(str(tmp_path / "alone")).folder)[-1]["step"] == 550, "1,000 updates of the game"
+    assert everything_in(tmp_path / "together") == everything_in(tmp_path / "alone")
