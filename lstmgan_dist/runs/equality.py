@@ -62,7 +62,7 @@ def compare_runs(one: str, other: str) -> Equality:
     for run in runs:
         lines = read_metrics(run.folder)
         rows.append([line for line in lines if not _digests(line)])
-        weights.append({line["step"]: _digests(line) for line in lines if _digests(line)})
+        weights.append({line["step"]: digests for line in lines if (digests := _digests(line))})
     common = sorted(weights[0].keys() & weights[1].keys())
     if not common:
         raise UserError(
@@ -88,7 +88,7 @@ def _first_other(one: Sequence[dict[str, Any]], other: Sequence[dict[str, Any]])
     for mine, theirs in zip(one, other, strict=False):
         if mine["step"] != theirs["step"]:
             return f"one has measured at step {min(mine['step'], theirs['step'])}, the other not"
-        for name in mine.keys() | theirs.keys():
+        for name in (*mine, *theirs):
             if mine.get(name) != theirs.get(name):
                 return f"step {mine['step']}, {name}, {mine.get(name, 'absent')} and {theirs.get(name, 'absent')}"
     return None

@@ -38,8 +38,8 @@ class Runtime(Protocol):
         """The objective as a module whose backward pass adds up gradients over the workers; itself if it is alone.
 
         own_sums: what this worker has of each of its nodes. nodes: those of every worker, which cover the root. The sum
-        is taken in the order of their tree, unless it is compressed. leaves_out: whether the loss depends on some
-        parameters alone.
+        is taken in the order of their tree, unless it is compressed. leaves_out: whether there are
+        parameters on which the loss does not depend.
         """
         ...
 

@@ -8,6 +8,7 @@ it is their sums that travel.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, MutableMapping
+from functools import cache
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -56,6 +57,7 @@ def _halves(node: range) -> tuple[range, range]:
     return range(node.start, middle), range(middle, node.stop)
 
 
+@cache  # it is asked for at every parameter of every update
 def _above(root: range) -> dict[range, tuple[range, range]]:
     """Of every node below this one, the node that it is a half of, and the other half."""
     if len(root) == 1:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lstmgan_dist.runtime.base import Runtime
-from lstmgan_dist.runtime.tree import part_of, total, whole_nodes
+from lstmgan_dist.runtime.tree import add_up, part_of, total, whole_nodes
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -66,12 +66,11 @@ class Units:
 
     def total(self, values: Sequence[Tensor]) -> Tensor:
         """The sum over the units of all workers, from what each own unit gives: tensors of one shape."""
-        leaves = dict(zip(self.own, values, strict=True))
-        own = [
-            total(((range(unit, unit + 1), leaves[unit]) for unit in node), torch.add, node)
-            for node in self.nodes[self.runtime.rank]
-        ]
-        everyone = self.runtime.gather(torch.stack(own), [len(nodes) for nodes in self.nodes])
+        own: dict[range, Tensor] = {}
+        leaves = (range(unit, unit + 1) for unit in self.own)
+        add_up(own, zip(leaves, values, strict=True), torch.add, self.root)
+        sums = torch.stack([own[node] for node in self.nodes[self.runtime.rank]])
+        everyone = self.runtime.gather(sums, [len(nodes) for nodes in self.nodes])
         nodes = (node for nodes in self.nodes for node in nodes)
         return total(zip(nodes, everyone.unbind(), strict=True), torch.add, self.root)
 

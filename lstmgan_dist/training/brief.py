@@ -99,7 +99,8 @@ def _discriminator_figures(
     count = min(most_sequences, len(drawn.lengths_B))
     scored = units.map(lambda batches: _scores(objective, generator, batches, drawn, count), real)
     # A unit's rows are part of the held-out ones, of which the first so many have a drawn one beside them.
-    rows = [len(range(*share.indices(count))) for share in _slices(most_sequences, units.count)]
+    shares = (part_of(most_sequences, unit, units.count) for unit in range(units.count))
+    rows = [len(range(share.start, min(share.stop, count))) for share in shares]
     real_N, fake_N = (units.join([scores[kind] for scores, _ in scored], rows) for kind in (0, 1))
     loss, *counts = units.total([totals for _, totals in scored])
     if objective.loss.compares == "batch":  # of sentences then, whatever their representations
@@ -117,11 +118,6 @@ def _discriminator_figures(
         DISCRIMINATOR_ACCURACY: accuracy.item(),
     }
     return figures, {"scores/real": real_N, "scores/generated": fake_N}
-
-
-def _slices(rows: int, parts: int) -> list[slice]:
-    shares = (part_of(rows, part, parts) for part in range(parts))
-    return [slice(share.start, share.stop) for share in shares]
 
 
 @torch.no_grad()  # threads do not inherit it

@@ -27,6 +27,7 @@ from lstmgan_dist.runs.train import train
 from lstmgan_dist.runtime.distributed import DistributedRuntime
 from lstmgan_dist.runtime.local import LocalRuntime
 from lstmgan_dist.runtime.signals import StopRequest
+from lstmgan_dist.training.environment import environment_of
 from lstmgan_dist.training.run import Run, prepared_corpus
 from lstmgan_dist.training.screen import Terminal
 from tests.toy_text import toy_sentences
@@ -122,9 +123,7 @@ def digests(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def machine() -> str:
     """What rounding depends on."""
-    facts = Path("/proc/cpuinfo")
-    model = re.search(r"model name\s*: (.*)", facts.read_text()) if facts.exists() else None
-    return f"{model[1] if model else 'unknown'}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}"
+    return str(environment_of(CPU))
 
 
 @pytest.fixture(scope="module")
