@@ -24,16 +24,16 @@ PAIRED_GAMES = (
     .replace("scores: per_token", "scores: per_sentence")
     .replace("credit: discounted, discount: 0.5", "credit: sentence")
 )
-TWENTY = (*(f"phases.{phase}.steps=20" for phase in range(4)), "log.every=1 steps")
-PACE = ("evaluate.every=10 steps", "checkpoint.every=10 steps")
+TEN = (*(f"phases.{phase}.steps=10" for phase in range(4)), "log.every=1 steps")
+PACE = ("evaluate.every=5 steps", "checkpoint.every=5 steps")
 
 
 @pytest.fixture(scope="module")
 def jobs(text):
-    """Every kind of phase, over sentences and over one long text; twenty updates of each."""
-    sentences = job_of(GAMES, text, *TWENTY, *PACE)
-    overrides = ("phases.0={kind: likelihood, steps: 20}", "log.every=1 steps", *PACE)
-    paired = job_of(PAIRED_GAMES, text, *TWENTY, *PACE)
+    """Every kind of phase, over sentences and over one long text; ten updates of each."""
+    sentences = job_of(GAMES, text, *TEN, *PACE)
+    overrides = ("phases.0={kind: likelihood, steps: 10}", "log.every=1 steps", *PACE)
+    paired = job_of(PAIRED_GAMES, text, *TEN, *PACE)
     return {"sentences": sentences, "paired": paired, "text": job_of(CONTINUOUS, text, *overrides)}
 
 
@@ -53,23 +53,22 @@ def train_all(tasks, stop_after, runtime, send):
 
 @pytest.fixture(scope="module")
 def runs(jobs, local_ray, tmp_path_factory):
-    """Two jobs on 1, 2 and 4 workers, and a run of the third that 2 workers began and 1 and 4 finished."""
+    """Two jobs on 2 and 4 workers, and a run of the third that 2 workers began and 1 and 4 finished."""
     root = tmp_path_factory.mktemp("runs")
     for name, job in jobs.items():
         run_job(job, root / f"{name}-0")
     moved = make_run(jobs["paired"], root / "moved-2")
-    for workers in (2, 1, 4):
-        names = ("sentences", "text")
+    for workers, names in (2, ("sentences", "text")), (1, ()), (4, ("sentences", "text")):
         tasks = [(make_run(jobs[name], root / f"{name}-{workers}"), jobs[name]) for name in names]
         tasks.append((str(root / f"moved-{workers}"), jobs["paired"]))
-        launch(partial(train_all, tasks, {moved: 50} if workers == 2 else {}), workers)
+        launch(partial(train_all, tasks, {moved: 25} if workers == 2 else {}), workers)
         if workers == 2:
             shutil.copytree(moved, root / "moved-1")
             shutil.copytree(moved, root / "moved-4")
     return root
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize("workers", [2, 4])
 @pytest.mark.parametrize("name", ["sentences", "text"])
 def test_any_number_of_workers_leaves_the_files_of_one_process(runs, name, workers):
     assert everything_in(runs / f"{name}-{workers}") == everything_in(runs / f"{name}-0")
@@ -77,7 +76,7 @@ def test_any_number_of_workers_leaves_the_files_of_one_process(runs, name, worke
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_a_run_of_two_workers_goes_on_with_another_number(runs, workers):
-    assert len(read_metrics(Run.open(str(runs / "moved-2")).folder)) < 90
+    assert len(read_metrics(Run.open(str(runs / "moved-2")).folder)) < 45
     assert final_state(runs / f"moved-{workers}") == final_state(runs / "paired-0")
 
 
