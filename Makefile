@@ -7,7 +7,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help train test real quick check bench format lock clean
+.PHONY: help train test real quick check bench gpu format lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -39,6 +39,11 @@ check: .venv/.installed ## lint, format, types and the floors of the house
 
 bench: .venv-bench/.installed ## measure, beside the libraries we compare with
 	.venv-bench/bin/python -m tests.benchmarks $(ARGS)
+
+# Nothing is installed: PYTHON needs a torch that knows the GPU, what pyproject.toml depends on beside Ray, and its group dev.
+gpu: ## run the tests and benchmarks that need a GPU, with PYTHON as it is
+	$(PYTHON) -m pytest -m gpu $(ARGS)
+	$(PYTHON) -m tests.benchmarks likelihood drawing updates exactness gpu --save
 
 format: .venv/.installed ## put the code in order
 	$(BIN)/ruff check --fix

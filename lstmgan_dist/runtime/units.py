@@ -2,13 +2,15 @@
 
 A worker draws, reads and differentiates each of its units by itself, in one thread, and as many side by side as it has
 cores. So a unit meets the same kernels and shapes wherever it is, and what is added up over units is added in the order
-of one tree.
+of one tree. A GPU takes one unit after the other, and uses only such kernels as do the same each time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from typing import Self, TypeVar
 
 import torch
@@ -22,7 +24,7 @@ Result = TypeVar("Result")
 
 
 class Units:
-    """The units of a batch as one worker sees them; to be used in a `with` block, in which torch has one thread.
+    """The units of a batch as one worker sees them; to be used in a `with` block, in which torch computes them exactly.
 
     count: how many there are, over all workers. own: those of this worker. threads: how many it works on side by side.
     nodes: what each worker's units are in the tree, by rank.
@@ -36,18 +38,20 @@ class Units:
         self._shares = shares
         self.own = shares[runtime.rank]
         self.nodes = [whole_nodes(share, self.root) for share in shares]
-        self._cores = torch.get_num_threads()
         # A GPU works through what it is given in one line, whoever gives it.
-        self.threads = 1 if runtime.device.type == "cuda" else min(self._cores, len(self.own))
+        self.threads = 1 if runtime.device.type == "cuda" else min(torch.get_num_threads(), len(self.own))
         self._pool = ThreadPoolExecutor(self.threads, "unit", initializer=_take_one_thread)
+        self._in_use = ExitStack()
 
     def __enter__(self) -> Self:
-        _take_one_thread()
+        self._in_use.enter_context(_one_thread())
+        if self.runtime.device.type == "cuda":
+            self._in_use.enter_context(kernels_that_repeat_themselves())
+        self._in_use.enter_context(self._pool)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._pool.shutdown()
-        torch.set_num_threads(self._cores)
+        self._in_use.close()
 
     @property
     def root(self) -> range:
@@ -82,3 +86,26 @@ class Units:
 
 def _take_one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    _take_one_thread()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def kernels_that_repeat_themselves() -> Iterator[None]:
+    """cuDNN, cuBLAS and torch add up in one order; of an operation that has no such kernel torch warns."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first matrix product
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Nothing here is read before it is written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)

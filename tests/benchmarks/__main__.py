@@ -17,7 +17,18 @@ import torch
 
 from tests.benchmarks.table import Row, markdown
 
-MODULES = ("likelihood", "drawing", "updates", "exactness", "preparing", "streaming", "workers", "ngrams", "verdicts")
+MODULES = (
+    "likelihood",
+    "drawing",
+    "updates",
+    "exactness",
+    "gpu",
+    "preparing",
+    "streaming",
+    "workers",
+    "ngrams",
+    "verdicts",
+)
 RESULTS = Path(__file__).parent / "results"
 
 

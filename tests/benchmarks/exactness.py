@@ -29,14 +29,14 @@ from tests.networks import convolutional_discriminator, lstm_discriminator
 
 _UNITS = (2, 4, 8)
 _ROUNDS = 6
-_CAPTIONS = "lengths of captions"
+CAPTIONS = "lengths of captions"
 
 
 def rows() -> Iterator[Row]:
     """Each kind of update in 2, 4 and 8 units."""
-    for name, (network, objective, opponent, schedules) in _updates().items():
-        text, optimizer = real_text(_CAPTIONS), Optimizer(learning_rate=1e-4)
-        updates = [
+    for name, (network, objective, opponent, schedules) in updates().items():
+        text, optimizer = real_text(CAPTIONS), Optimizer(learning_rate=1e-4)
+        in_parts = [
             learner(network, objective, opponent, text, optimizer=optimizer, units=units, schedules=schedules)
             for units in _UNITS
         ]
@@ -44,7 +44,7 @@ def rows() -> Iterator[Row]:
         one_pass = learner(
             network, objective, opponent, text, optimizer=optimizer, units=1, threads=threads, schedules=schedules
         )
-        *in_units, whole = fastest(*updates, one_pass, rounds=_ROUNDS)
+        *in_units, whole = fastest(*in_parts, one_pass, rounds=_ROUNDS)
         for units, seconds in zip(_UNITS, in_units, strict=True):
             yield Row(
                 f"{name} in {units} units",
@@ -58,9 +58,10 @@ def rows() -> Iterator[Row]:
             )
 
 
-def _updates() -> Mapping[str, tuple[nn.Module, Any, nn.Module | None, Mapping[str, float]]]:
+def updates() -> Mapping[str, tuple[nn.Module, Any, nn.Module | None, Mapping[str, float]]]:
+    """Of each kind of update who learns, what, against whom, and its schedules."""
     device = choose_device("auto")
-    generator = generator_for(_CAPTIONS, embedding=256, hidden=512).to(device)
+    generator = generator_for(CAPTIONS, embedding=256, hidden=512).to(device)
     scoring = lstm_discriminator(VOCABULARY, scores="per_token", embedding=128, hidden=256).to(device)
     reinforce = ScoreFunctionObjective(
         generator,
@@ -70,7 +71,7 @@ def _updates() -> Mapping[str, tuple[nn.Module, Any, nn.Module | None, Mapping[s
         discount=0.23,
         baseline=MovingAverage(decay=0.08),
     )
-    small = generator_for(_CAPTIONS, embedding=32, hidden=256, tied=False).to(device)
+    small = generator_for(CAPTIONS, embedding=32, hidden=256, tied=False).to(device)
     convolutional = convolutional_discriminator(
         VOCABULARY, embedding=64, representations=64, filters={2: 300, 3: 300, 4: 300, 5: 300}, dropout=0.25
     ).to(device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 import torch
 from torch import nn
@@ -48,6 +49,7 @@ def learner(
     optimizer: Optimizer,
     units: int | None = None,
     threads: int = 1,
+    precision: Literal["fp32", "bf16"] = "fp32",
     schedules: Mapping[str, float] = MappingProxyType({}),
 ) -> Callable[[], None]:
     """What makes one update after another, all of it: drawing, scoring, backward pass, clipping and the optimiser."""
@@ -63,7 +65,7 @@ def learner(
         optimizer,
         schedules=schedules,
         steps=1000,
-        precision="fp32",
+        precision=precision,
         synchronisation=Synchronisation(),
         repeat_every=None,
         units=of_batch,
