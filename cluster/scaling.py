@@ -111,14 +111,14 @@ def communication(update: Update, workers: int, bits: float, remedy: Remedy) -> 
     """Seconds that the messages of one update take, none of which can hide behind computing.
 
     Of a gradient every worker sends a shard to each of the others, adds up its own in the order of the tree, and sends
-    it to all: 2 (n - 1) / n times its bytes, as round a ring, in one round there and log2(n) back. Compressed ones and
-    rare averages go round a ring, whose first byte goes up and down a tree: 2 log2(n) messages one after another. The
-    numbers that an update adds up beside go in one message, log2(n) rounds.
+    it to all: 2 (n - 1) / n times its bytes, as round a ring, in one round there and one back, of n - 1 messages at a
+    time. Compressed ones and rare averages go round a ring, whose first byte goes up and down a tree: 2 log2(n)
+    messages one after another. The numbers that an update adds up beside go in one message, log2(n) rounds.
     """
     if workers == 1:
         return 0.0
     doubling = math.ceil(math.log2(workers))
-    size, rounds = remedy.bytes * update.parameters, 1.0 + doubling
+    size, rounds = remedy.bytes * update.parameters, 2.0
     if remedy.bytes < _FLOAT:
         rounds = 2 * doubling
     if remedy.every > 1:
@@ -130,10 +130,10 @@ def exchange_table() -> str:
     """The tree's exchange of one gradient beside a ring's, for workers of one unit each."""
     rows = []
     for workers in (2, 8, 64, 512):
-        doubling = math.ceil(math.log2(workers))
-        share = f"{2 * (workers - 1) / workers:.3f}"
-        rows.append((str(workers), share, share, str(1 + doubling), str(2 * (workers - 1)), str(workers - 1)))
-    head = ["workers", "bytes sent, of the gradient's", "ring", "rounds", "ring", "additions of a shard"]
+        share, others = f"{2 * (workers - 1) / workers:.3f}", workers - 1
+        rows.append((str(workers), share, share, "2", str(2 * others), str(2 * others), str(2 * others), str(others)))
+    head = ["workers", "bytes sent, of the gradient's", "ring", "rounds", "ring", "messages sent", "ring"]
+    head.append("additions of a shard")
     return _table(head, rows)
 
 

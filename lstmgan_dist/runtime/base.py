@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar
 
 import torch
@@ -14,8 +15,25 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# From the gradients of some parameters in a worker's last unit, the sums of each of its nodes: (nodes, numbers).
-OwnSums = Callable[[Sequence[nn.Parameter], Sequence[Tensor]], Tensor]
+
+@dataclass(frozen=True)
+class GradientExchange:
+    """How gradients are added up over the workers: in the order of the tree, unless they are compressed.
+
+    own_sums: from the gradients of some parameters in this worker's last unit, one by one and as one vector, whose
+    views they are, the sums of each of its nodes, (nodes, numbers). nodes: of the tree, those of every worker.
+    leaves_out: whether there are parameters on which the loss does not depend. compression: of what travels.
+    """
+
+    own_sums: Callable[[Sequence[nn.Parameter], Sequence[Tensor], Tensor], Tensor]
+    nodes: Sequence[Sequence[range]]
+    leaves_out: bool
+    compression: Literal["none", "bf16"]
+
+    @property
+    def root(self) -> range:
+        """The node of all units."""
+        return range(self.nodes[-1][-1].stop)
 
 
 class Runtime(Protocol):
@@ -25,22 +43,8 @@ class Runtime(Protocol):
     world_size: int
     device: torch.device
 
-    def parallel(
-        self,
-        objective: nn.Module,
-        own_sums: OwnSums,
-        *,
-        nodes: Sequence[Sequence[range]],
-        root: range,
-        leaves_out: bool,
-        compression: Literal["none", "bf16"],
-    ) -> nn.Module:
-        """The objective as a module whose backward pass adds up gradients over the workers; itself if it is alone.
-
-        own_sums: what this worker has of each of its nodes. nodes: those of every worker, which cover the root. The sum
-        is taken in the order of their tree, unless it is compressed. leaves_out: whether there are
-        parameters on which the loss does not depend.
-        """
+    def parallel(self, objective: nn.Module, exchange: GradientExchange) -> nn.Module:
+        """The objective as a module whose backward pass adds up gradients over the workers; itself if it is alone."""
         ...
 
     def average(self, tensors: list[Tensor]) -> None:

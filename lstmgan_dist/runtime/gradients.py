@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from lstmgan_dist.runtime.base import GradientExchange
 from lstmgan_dist.runtime.tree import add_up
 from lstmgan_dist.runtime.units import Units
 
@@ -45,14 +46,8 @@ class GradientSum:
         self._index = {parameter: number for number, parameter in enumerate(self._parameters)}
         self._parallel = objective
         if not alone:
-            self._parallel = units.runtime.parallel(
-                objective,
-                self._with_last_unit,
-                nodes=units.nodes,
-                root=units.root,
-                leaves_out=leaves_out,
-                compression=compression,
-            )
+            exchange = GradientExchange(self._with_last_unit, units.nodes, leaves_out, compression)
+            self._parallel = units.runtime.parallel(objective, exchange)
         self._sums: dict[range, Gradients] = {}  # of nodes of the tree
         self._adding = Lock()
         self._under_way: list[Future[Any]] = []
@@ -100,11 +95,15 @@ class GradientSum:
             add_up(self._sums, [(range(unit, unit + 1), gradients)], _add, root)
         return told
 
-    def _with_last_unit(self, parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor]) -> Tensor:
+    def _with_last_unit(
+        self, parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor], gradients_N: Tensor
+    ) -> Tensor:
         """The sums of this worker's whole nodes, (nodes, numbers), where the last unit has these gradients."""
+        units = self._units
+        if len(units.own) == 1:
+            return gradients_N[None]
         for future in self._under_way:
             future.result()
-        units = self._units
         last, own = range(units.own.stop - 1, units.own.stop), units.nodes[units.runtime.rank]
         of_parameters = []
         for parameter, gradient in zip(parameters, gradients, strict=True):

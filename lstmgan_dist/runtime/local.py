@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.runtime.base import OwnSums
+from lstmgan_dist.runtime.base import GradientExchange
 from lstmgan_dist.runtime.signals import StopRequest, StopSignal, stop_signals
 
 T = TypeVar("T")
@@ -30,16 +30,7 @@ class LocalRuntime:
         self.device = device
         self._stop = stop or StopSignal()
 
-    def parallel(
-        self,
-        objective: nn.Module,
-        own_sums: OwnSums,
-        *,
-        nodes: Sequence[Sequence[range]],
-        root: range,
-        leaves_out: bool,
-        compression: Literal["none", "bf16"],
-    ) -> nn.Module:
+    def parallel(self, objective: nn.Module, exchange: GradientExchange) -> nn.Module:
         return objective
 
     def average(self, tensors: list[Tensor]) -> None:
