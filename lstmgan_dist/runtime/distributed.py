@@ -54,10 +54,7 @@ class DistributedRuntime:
         if self.world_size == 1:
             return objective
         parallel = DistributedDataParallel(
-            objective,
-            broadcast_buffers=False,
-            find_unused_parameters=exchange.leaves_out,
-            gradient_as_bucket_view=True,
+            objective, find_unused_parameters=exchange.leaves_out, gradient_as_bucket_view=True
         )
 
         def reduce(bucket: GradBucket) -> Tensor:

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -74,8 +75,10 @@ def _scaling(folder: Path, source: Path) -> Iterator[Row]:
     from lstmgan_dist.runtime.ray_cluster import connected
 
     seconds: dict[tuple[str, int], list[dict[str, float]]] = {}
-    with connected(None, cpus=2):
+    with connected(None, cpus=2), ThreadPoolExecutor(2) as pool:
         for turn in range(_TURNS):
+            apart = list(pool.map(partial(_apart, folder, source), (f"{turn}-left", f"{turn}-right")))
+            seconds.setdefault(("apart", 2), []).append({kind: max(one[kind] for one in apart) for kind in _STEPS})
             for workers in (1, 2):
                 for how, measure in (("bare", _on_bare_processes), ("Ray", _on_ray)):
                     job = _job(source, workers)
@@ -88,6 +91,17 @@ def _scaling(folder: Path, source: Path) -> Iterator[Row]:
         return min(times[kind] for times in seconds[how, workers])
 
     for kind in _STEPS:
+        one, two = best("bare", 1, kind), best("apart", 2, kind)
+        yield Row(
+            f"{kind} in 2 processes that know nothing of each other",
+            2 * _ROWS / two,
+            "rows/s",
+            _ROWS / one,
+            "1 of them",
+            2 * one / two,
+            2.0,
+            "what two workers could reach here",
+        )
         for how in ("bare", "Ray"):
             one, two = best(how, 1, kind), best(how, 2, kind)
             yield Row(
@@ -102,6 +116,13 @@ def _scaling(folder: Path, source: Path) -> Iterator[Row]:
             )
         ray, bare = best("Ray", 2, kind), best("bare", 2, kind)
         yield Row(f"{kind} step on Ray", ray, "s", bare, "torch.distributed", bare / ray, 0.98, "2 workers")
+
+
+def _apart(folder: Path, source: Path, name: str) -> dict[str, float]:
+    """The step times of a worker that is alone in its run, but not on the machine."""
+    job, notes = _job(source, 1), folder / f"apart-{name}.txt"
+    _on_bare_processes(partial(_noted, _new_run(job, folder / f"apart-{name}"), job, str(notes)), 1)
+    return _step_times(job, notes)
 
 
 def _job(source: Path, workers: int) -> Job:
