@@ -12,11 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lstmgan_dist.adversarial.baselines import MovingAverage
-from lstmgan_dist.adversarial.credits import CREDITS
 from lstmgan_dist.adversarial.discrimination import DiscriminatorObjective
-from lstmgan_dist.adversarial.estimators.gumbel_softmax_objective import GumbelSoftmaxObjective
-from lstmgan_dist.adversarial.estimators.score_function_objective import ScoreFunctionObjective
 from lstmgan_dist.adversarial.likelihood import LikelihoodObjective
 from lstmgan_dist.adversarial.losses import LOSSES
 from lstmgan_dist.phases.optimizer import Optimizer
@@ -24,8 +20,8 @@ from lstmgan_dist.runtime.local import choose_device
 from tests.benchmarks.players import learner
 from tests.benchmarks.table import Row
 from tests.benchmarks.timing import fastest
-from tests.benchmarks.updates import BATCH, MAX_LENGTH, VOCABULARY, generator_for, real_text
-from tests.networks import convolutional_discriminator, lstm_discriminator
+from tests.benchmarks.updates import BATCH, MAX_LENGTH, VOCABULARY, generator_for, real_text, relgan, rewards_of_tokens
+from tests.networks import lstm_discriminator
 
 _UNITS = (2, 4, 8)
 _ROUNDS = 6
@@ -63,19 +59,7 @@ def updates() -> Mapping[str, tuple[nn.Module, Any, nn.Module | None, Mapping[st
     device = choose_device("auto")
     generator = generator_for(CAPTIONS, embedding=256, hidden=512).to(device)
     scoring = lstm_discriminator(VOCABULARY, scores="per_token", embedding=128, hidden=256).to(device)
-    reinforce = ScoreFunctionObjective(
-        generator,
-        LOSSES["probability"],
-        max_length=MAX_LENGTH,
-        credit=CREDITS["discounted"],
-        discount=0.23,
-        baseline=MovingAverage(decay=0.08),
-    )
-    small = generator_for(CAPTIONS, embedding=32, hidden=256, tied=False).to(device)
-    convolutional = convolutional_discriminator(
-        VOCABULARY, embedding=64, representations=64, filters={2: 300, 3: 300, 4: 300, 5: 300}, dropout=0.25
-    ).to(device)
-    paired = LOSSES["relativistic"]
+    small, convolutional, relaxed, telling_apart = relgan(CAPTIONS, device)
     none: Mapping[str, float] = MappingProxyType({})
     return {
         "likelihood": (generator, LikelihoodObjective(generator, carries_state=False), None, none),
@@ -85,17 +69,7 @@ def updates() -> Mapping[str, tuple[nn.Module, Any, nn.Module | None, Mapping[st
             generator,
             none,
         ),
-        "REINFORCE": (generator, reinforce, scoring, none),
-        "RelGAN's discriminator": (
-            convolutional,
-            DiscriminatorObjective(convolutional, paired, max_length=MAX_LENGTH),
-            small,
-            none,
-        ),
-        "RelGAN's generator": (
-            small,
-            GumbelSoftmaxObjective(small, paired, max_length=MAX_LENGTH, straight_through=False),
-            convolutional,
-            {"inverse_temperature": 10.0},
-        ),
+        "REINFORCE": (generator, rewards_of_tokens(generator), scoring, none),
+        "RelGAN's discriminator": (convolutional, telling_apart, small, none),
+        "RelGAN's generator": (small, relaxed, convolutional, {"inverse_temperature": 10.0}),
     }

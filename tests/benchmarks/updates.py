@@ -61,33 +61,46 @@ def _updates(length: str) -> dict[str, float]:
     """Seconds of each update."""
     device = choose_device("auto")
     text = real_text(length)
-    generator = generator_for(length, embedding=32, hidden=256, tied=False).to(device)
-    discriminator = convolutional_discriminator(
-        VOCABULARY,
-        embedding=64,
-        representations=64,
-        filters={2: 300, 3: 300, 4: 300, 5: 300},
-        dropout=0.25,
-    ).to(device)
-    loss = LOSSES["relativistic"]
-    relaxed = GumbelSoftmaxObjective(generator, loss, max_length=MAX_LENGTH, straight_through=False)
-    scoring = DiscriminatorObjective(discriminator, loss, max_length=MAX_LENGTH)
+    generator, discriminator, relaxed, scoring = relgan(length, device)
     small = generator_for(length, embedding=32, hidden=32).to(device)
     judge: Discriminator = lstm_discriminator(VOCABULARY, scores="per_token", embedding=32, hidden=32).to(device)
-    reinforce = ScoreFunctionObjective(
-        small,
-        LOSSES["probability"],
-        max_length=MAX_LENGTH,
-        credit=CREDITS["discounted"],
-        discount=0.23,
-        baseline=MovingAverage(decay=0.08),
-    ).to(device)
+    reinforce = rewards_of_tokens(small)
     return {
         "RelGAN's generator update": _seconds(generator, relaxed, discriminator, text, inverse_temperature=10.0),
         "RelGAN's discriminator update": _seconds(discriminator, scoring, generator, text),
         # No peer has this: SeqGAN's 16 rollouts a position, which take TextGAN-PyTorch 90 s, are another algorithm.
         "REINFORCE update with a reward a token, at SeqGAN's size": _seconds(small, reinforce, judge, text),
     }
+
+
+def relgan(
+    length: str, device: torch.device
+) -> tuple[Generator, Discriminator, GumbelSoftmaxObjective, DiscriminatorObjective]:
+    """RelGAN's two networks with the LSTM in the place of its memory, and what each learns."""
+    generator = generator_for(length, embedding=32, hidden=256, tied=False).to(device)
+    filters = {2: 300, 3: 300, 4: 300, 5: 300}
+    discriminator = convolutional_discriminator(
+        VOCABULARY, embedding=64, representations=64, filters=filters, dropout=0.25
+    ).to(device)
+    loss = LOSSES["relativistic"]
+    return (
+        generator,
+        discriminator,
+        GumbelSoftmaxObjective(generator, loss, max_length=MAX_LENGTH, straight_through=False),
+        DiscriminatorObjective(discriminator, loss, max_length=MAX_LENGTH),
+    )
+
+
+def rewards_of_tokens(generator: Generator) -> ScoreFunctionObjective:
+    """REINFORCE as ScratchGAN has it."""
+    return ScoreFunctionObjective(
+        generator,
+        LOSSES["probability"],
+        max_length=MAX_LENGTH,
+        credit=CREDITS["discounted"],
+        discount=0.23,
+        baseline=MovingAverage(decay=0.08),
+    )
 
 
 def generator_for(length: str, **settings: Any) -> Generator:
