@@ -16,9 +16,10 @@ train: .venv/.installed ## train the quickstart recipe, or JOB=jobs/another.yaml
 	$(BIN)/lstmgan train $(JOB) $(ARGS)
 
 # Clusters come last, one after the other and alone, for they are killed and must notice it in time. Three processes
-# take the rest, for some of it waits: for servers, for silence. pytest ends with 5 where ARGS leaves it nothing to do.
+# take the rest, for some of it waits: for servers, for silence; by names, for by their numbers of tests the longest files
+# would come last. pytest ends with 5 where ARGS leaves it nothing to do.
 test: .venv/.installed ## run every test but the benchmarks
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile -m "not cluster and not real" $(ARGS); code=$$?; [ $$code = 0 -o $$code = 5 ]
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder -m "not cluster and not real" $(ARGS); code=$$?; [ $$code = 0 -o $$code = 5 ]
 	$(BIN)/python -m pytest -m "cluster and not real" $(ARGS); code=$$?; [ $$code = 0 -o $$code = 5 ]
 
 # Debian's packages, and none of their services: while they are installed, what starts those is told not to. Where they
@@ -29,7 +30,7 @@ real: .venv/.installed ## run the tests on real servers and schedulers of Debian
 	$(BIN)/python -m pytest --real-s3 tests/test_storage_s3.py tests/training/test_s3_runs.py $(ARGS); code=$$?; [ $$code = 0 -o $$code = 5 ]
 
 quick: .venv/.installed ## run the tests that need neither a server nor much computing: a minute
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not cluster and not real" $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "not slow and not cluster and not real" $(ARGS)
 
 check: .venv/.installed ## lint, format, types and the floors of the house
 	$(BIN)/ruff check

@@ -2,13 +2,19 @@
 
 import torch
 import torch.distributed
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import start_processes
 
 from lstmgan_dist.config import dump_job, parse_job
 from lstmgan_dist.runs.train import train_on_worker
 from lstmgan_dist.runtime.distributed import DistributedRuntime
 from lstmgan_dist.runtime.signals import StopRequest
 from lstmgan_dist.training.run import Run, prepared_corpus
+from tests.command_line import PROCESSES
+
+
+def side_by_side(function, *arguments, workers):
+    """Call function(rank, *arguments) in so many processes, forked as commands are, until all have ended."""
+    start_processes(function, arguments, nprocs=workers, start_method=PROCESSES.get_start_method())
 
 
 def train_undisturbed(job, run, *, workers):
@@ -20,7 +26,7 @@ def train_undisturbed(job, run, *, workers):
     corpus = prepared_corpus(job.corpus, str(run), lambda progress: None)
     Run.create_or_resume(str(run), job, corpus)
     meeting = f"file://{run.parent}/.{run.name}.meeting"
-    spawn(_work, (workers, meeting, str(run), job), nprocs=workers)
+    side_by_side(_work, workers, meeting, str(run), job, workers=workers)
 
 
 def _work(rank, workers, meeting, url, job):

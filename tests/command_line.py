@@ -12,9 +12,9 @@ from pathlib import Path
 
 REAL = [sys.executable, "-m", "lstmgan_dist"]
 
-_PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES = multiprocessing.get_context("forkserver")
 _PRELOADED = ["pytest", "torch._dynamo", "lstmgan_dist.runs.train", "lstmgan_dist.runs.contest", "tests.command_line"]
-_PROCESSES.set_forkserver_preload(["lstmgan_dist.cli", *_PRELOADED])
+PROCESSES.set_forkserver_preload(["lstmgan_dist.cli", *_PRELOADED])
 
 
 class Command:
@@ -30,7 +30,7 @@ class Command:
         self._printed = [Path(tempfile.mkstemp(prefix="lstmgan-")[1]) for _ in ("output", "errors")]
         words = ["lstmgan", *map(str, arguments)]
         where = str(cwd or Path.cwd()), dict(os.environ), self._printed
-        self._process = _PROCESSES.Process(target=_run, args=(words, *where, before), daemon=True)
+        self._process = PROCESSES.Process(target=_run, args=(words, *where, before), daemon=True)
         self._process.start()
 
     @property

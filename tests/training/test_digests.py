@@ -20,7 +20,6 @@ import torch
 import torch.distributed as dist
 import yaml
 from rich.console import Console
-from torch.multiprocessing.spawn import spawn
 
 from lstmgan_dist.config import Job, parse_job
 from lstmgan_dist.runs.train import train
@@ -30,6 +29,7 @@ from lstmgan_dist.runtime.signals import StopRequest
 from lstmgan_dist.training.environment import environment_of
 from lstmgan_dist.training.run import Run, prepared_corpus
 from lstmgan_dist.training.screen import Terminal
+from tests.bare_workers import side_by_side
 from tests.toy_text import toy_sentences
 from tests.training.tiny_jobs import small_sizes
 
@@ -149,7 +149,7 @@ def test_weights_figures_and_samples_are_those_that_are_pinned(name, found, pinn
 
 
 def test_two_workers_have_them_too(found, tmp_path):
-    spawn(_worker, (str(tmp_path), str(texts_in(tmp_path))), nprocs=2)
+    side_by_side(_worker, str(tmp_path), str(texts_in(tmp_path)), workers=2)
     for recipe in RECIPES:
         assert digests_of(tmp_path / recipe.stem) == found[recipe.stem], recipe.stem
 

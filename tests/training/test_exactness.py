@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from torch.multiprocessing.spawn import spawn
 
 from lstmgan_dist.config import Job
 from lstmgan_dist.runs.train import train_on_worker
@@ -16,6 +15,7 @@ from lstmgan_dist.runtime.distributed import DistributedRuntime
 from lstmgan_dist.runtime.signals import StopRequest
 from lstmgan_dist.training.run import Run, prepared_corpus
 from lstmgan_dist.training.run_log import read_metrics
+from tests.bare_workers import side_by_side
 from tests.training.comparison import everything_in, final_state
 from tests.training.tiny_jobs import CONTINUOUS, SENTENCES, job_of, run_job
 
@@ -113,7 +113,8 @@ def train_together(jobs: dict[Path, Job], *, workers: int, steps: int | None = N
         Run.create_or_resume(str(folder), job, prepared_corpus(job.corpus, str(folder), lambda progress: None))
     first = next(iter(jobs))
     meeting = first.with_name(f".{first.name}-{workers}-{steps}.meeting")
-    spawn(_work, (workers, str(meeting), [(str(url), job) for url, job in jobs.items()], steps), nprocs=workers)
+    runs = [(str(url), job) for url, job in jobs.items()]
+    side_by_side(_work, workers, str(meeting), runs, steps, workers=workers)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import pytest
 import torch
 import torch.distributed as dist
 from rich.console import Console
-from torch.multiprocessing.spawn import spawn
 
 from lstmgan_dist.config import parse_job
 from lstmgan_dist.corpus.stream import Batch
@@ -22,6 +21,7 @@ from lstmgan_dist.runtime.units import Units
 from lstmgan_dist.training.game import Game
 from lstmgan_dist.training.run import Run, prepared_corpus
 from lstmgan_dist.training.screen import Terminal
+from tests.bare_workers import side_by_side
 from tests.training.comparison import final_state
 from tests.training.tiny_jobs import SENTENCES, job_of
 
@@ -143,7 +143,7 @@ def worker(rank, folder, text):
 def folder(text, tmp_path_factory):
     """Where two workers have left what they did."""
     folder = tmp_path_factory.mktemp("workers")
-    spawn(worker, (str(folder), str(text)), nprocs=WORKERS)
+    side_by_side(worker, str(folder), str(text), workers=WORKERS)
     return folder
 
 
