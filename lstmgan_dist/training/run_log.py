@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,8 +39,11 @@ class Log(Protocol):
         """One line of metrics.jsonl, which says its phase (from 0), and a point on each TensorBoard curve."""
         ...
 
-    def digests(self, step: int, values: Mapping[str, str], *, phase: int) -> None:
-        """A line of metrics.jsonl that says which weights each network has, by SHA-256, in words `weights/...`."""
+    def digests(self, step: int, values: Mapping[str, Future[str]], *, phase: int) -> None:
+        """A line of metrics.jsonl that says which weights each network has, by SHA-256, in words `weights/...`.
+
+        It is written when all are known, and before every later line.
+        """
         ...
 
     def rates(self, step: int, values: Mapping[str, float]) -> None:
@@ -89,6 +93,8 @@ class RunLog:
         self._local = local
         self._published: dict[str, int] = {}
         self._publishing = threading.Lock()
+        self._awaited: tuple[dict[str, int], Mapping[str, Future[str]]] | None = None
+        self._writing_awaited = threading.Lock()
         self._closed = threading.Event()
         self._drop_samples(step)
         self._metrics = self._open(METRICS, lambda line: line["step"] <= step)
@@ -105,6 +111,7 @@ class RunLog:
 
     def __exit__(self, *exception: object) -> None:
         self._curves.close()
+        self._write_awaited()
         self._reclaim_metrics()
         self._metrics.close()
         self._times.close()
@@ -120,11 +127,21 @@ class RunLog:
         self._curves.scalars(step, values, phase=phase)
         # JSON has no NaN; a loss that is not a number must not make the file unreadable.
         plain = {name: value if math.isfinite(value) else str(value) for name, value in values.items()}
+        self._write_awaited()
         _add_line(self._metrics, {"step": step, "phase": phase, **plain})
 
-    def digests(self, step: int, values: Mapping[str, str], *, phase: int) -> None:
-        named = {f"{WEIGHTS}{name}": digest for name, digest in values.items()}
-        _add_line(self._metrics, {"step": step, "phase": phase, **named})
+    def digests(self, step: int, values: Mapping[str, Future[str]], *, phase: int) -> None:
+        self._write_awaited()
+        self._awaited = {"step": step, "phase": phase}, values
+
+    def _write_awaited(self) -> None:
+        """Write the line of digests, if there is one; whoever is next to write or to publish waits for it."""
+        with self._writing_awaited:
+            if self._awaited:
+                line, values = self._awaited
+                named = {f"{WEIGHTS}{name}": digest.result() for name, digest in values.items()}
+                _add_line(self._metrics, {**line, **named})
+                self._awaited = None
 
     def rates(self, step: int, values: Mapping[str, float]) -> None:
         self._curves.rates(step, values)
@@ -142,6 +159,7 @@ class RunLog:
         self._curves.final(values)
 
     def publish(self) -> None:
+        self._write_awaited()
         if self._staging is None:
             self._reclaim_metrics()
             return
@@ -195,7 +213,7 @@ class _NoLog:
     def scalars(self, step: int, values: Mapping[str, float], *, phase: int) -> None:
         pass
 
-    def digests(self, step: int, values: Mapping[str, str], *, phase: int) -> None:
+    def digests(self, step: int, values: Mapping[str, Future[str]], *, phase: int) -> None:
         pass
 
     def rates(self, step: int, values: Mapping[str, float]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -79,6 +80,7 @@ class _Training:
         self.noise = Noise(derive(self.job.seed), rows_B)
         self.clock = Clock(self.job, batches_per_epoch(corpus, batch.size))
         self.commits = OneAtATime()
+        self.hashing = ThreadPoolExecutor(1, "digests")
         self.is_reopened = False  # a phase that had ended, and is longer now
 
     def to_the_end(self) -> Outcome:
@@ -98,6 +100,7 @@ class _Training:
             self._training_text() as stream,
             open_log(self.run, step=step, rank=rank, warn=self.screen.say) as log,
             self.commits,
+            self.hashing,
         ):
             if checkpoint:
                 self.screen.say(f"Resuming {self.run.folder} after step {step}.")
@@ -322,7 +325,8 @@ class _Training:
         sections, progress = snapshot(kept), self.progress.to_json()
         step, protected = self.progress.step, self.progress.protected_steps()
         if of_phase is not None:
-            log.digests(step, {name: digest_of(sections[name]) for name in self.game.networks()}, phase=of_phase)
+            digests = {name: self.hashing.submit(digest_of, sections[name]) for name in self.game.networks()}
+            log.digests(step, digests, phase=of_phase)
 
         def commit() -> None:
             self.run.check_lease()
