@@ -19,8 +19,6 @@ from tests.bare_workers import side_by_side
 from tests.training.comparison import everything_in, final_state
 from tests.training.tiny_jobs import CONTINUOUS, SENTENCES, job_of, run_job
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
 CPU = torch.device("cpu")
 BATCH = ("batch={size: 16, lanes: 8, units: 8}", "evaluate.every=50 steps", "checkpoint.every=10 steps")
 LSTM = "discriminator={kind: lstm, scores: SCORES, embedding: 8, hidden: 8, dropout: 0.1}"
@@ -30,10 +28,12 @@ CONVOLUTIONAL = (
 )
 
 
-# In a phase. 200 take an hour: LSTMGAN_UPDATES=200 pytest --timeout 3600 tests/training/test_exactness.py
+# In a phase. 200 take half an hour: LSTMGAN_UPDATES=200 pytest tests/training/test_exactness.py
 UPDATES = int(os.environ.get("LSTMGAN_UPDATES", "6"))
 # The next test and those on Ray have one, two and four: a number that divides nothing is left, and a unit for each.
 WORKERS = (3, 8) if UPDATES == 6 else (1, 2, 3, 4, 8)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(100 * UPDATES)]
 
 
 def phases(*settings: str) -> str:
