@@ -32,9 +32,12 @@ class DistributedRuntime:
     Args:
         device: where this worker computes.
         stop_request: what this worker has been asked for; called once a step, so it must not wait for anything.
+        timeout: after which a worker that sends no gradients counts as lost; torch's own where none is given.
     """
 
-    def __init__(self, device: torch.device, stop_request: Callable[[], StopRequest]) -> None:
+    def __init__(
+        self, device: torch.device, stop_request: Callable[[], StopRequest], *, timeout: timedelta | None = None
+    ) -> None:
         self.device = device
         self.rank = dist.get_rank()
         self.world_size = dist.get_world_size()
@@ -44,7 +47,7 @@ class DistributedRuntime:
         assert isinstance(control, dist.ProcessGroup)
         self._control = control
         # Of gradients a thread speaks, in its own group and in the order of buckets, while the backward pass goes on.
-        gradients = dist.new_group()
+        gradients = dist.new_group(timeout=timeout)
         assert isinstance(gradients, dist.ProcessGroup)
         self._gradients = gradients
         self._talk = ThreadPoolExecutor(1, "gradients")

@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import ray
@@ -94,7 +95,7 @@ def _trainer(
 ) -> ray.train.torch.TorchTrainer:
     return ray.train.torch.TorchTrainer(
         _attempt,
-        train_loop_config={"function": function, "mailbox": mailbox, "gpus": size.gpus},
+        train_loop_config={"function": function, "mailbox": mailbox, "gpus": size.gpus, "timeout": timeout},
         torch_config=ray.train.torch.TorchConfig(
             backend="cpu:gloo,cuda:nccl" if size.gpus else "gloo", timeout_s=round(timeout)
         ),
@@ -323,7 +324,9 @@ def _attempt(config: dict[str, Any]) -> Any:
     device = ray.train.torch.get_device() if config["gpus"] else torch.device("cpu")
     post = _Post(mailbox, is_first=ray.train.get_context().get_world_rank() == 0)
     try:
-        result = function(DistributedRuntime(device, post.stop_request), post.send)
+        # A group of its own would wait for half an hour.
+        timeout = timedelta(seconds=config["timeout"])
+        result = function(DistributedRuntime(device, post.stop_request, timeout=timeout), post.send)
         post.close()
         return result
     except (UserError, OSError) as error:

@@ -1,18 +1,25 @@
 """Sums over units in one order, and the gradient that they give.
 
-For runtime/tree.py, runtime/units.py and runtime/gradients.py; workers are in tests/training/test_exactness.py.
+For runtime/tree.py, runtime/units.py and runtime/gradients.py; workers are in tests/training/test_exactness.py, and of
+runtime/distributed.py here is what becomes of one that hangs.
 """
 
 import random
+from datetime import timedelta
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
+from lstmgan_dist.runtime.distributed import DistributedRuntime
 from lstmgan_dist.runtime.gradients import GradientSum
 from lstmgan_dist.runtime.local import LocalRuntime
+from lstmgan_dist.runtime.signals import StopRequest
 from lstmgan_dist.runtime.tree import add_up, part_of, total, whole_nodes
 from lstmgan_dist.runtime.units import Units
+from tests.bare_workers import side_by_side
+from tests.waiting import wait_until
 
 RUNTIME = LocalRuntime(torch.device("cpu"))
 
@@ -97,3 +104,25 @@ def test_parameters_get_the_sum_of_the_units_gradients():
     assert objective.weight.grad is not None
     assert objective.weight.grad.tolist() == [3.0, 3.0]
     assert objective.unused.grad is None
+
+
+def _wait_for_one_that_hangs(rank, meeting, said):
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    runtime = DistributedRuntime(torch.device("cpu"), lambda: StopRequest.NONE, timeout=timedelta(seconds=2))
+    with Units(runtime, 2) as units:
+        objective = Affine()
+        gradients = GradientSum(objective, units, alone=False, leaves_out=True, compression="none")
+        runtime.barrier()
+        if rank:
+            wait_until(said.exists, what="the end of the other's patience")
+            return
+        try:
+            gradients.backward([lambda module: (module(torch.ones(2)), None)])
+        except RuntimeError as error:
+            said.write_text(str(error))
+
+
+@pytest.mark.slow
+def test_a_worker_that_sends_no_gradients_is_waited_for_as_long_as_was_said(tmp_path):
+    side_by_side(_wait_for_one_that_hangs, tmp_path / "meeting", tmp_path / "said", workers=2)
+    assert "Timed out" in (tmp_path / "said").read_text()
