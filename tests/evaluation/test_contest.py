@@ -141,7 +141,7 @@ def test_ten_seeds_of_one_model_have_intervals_that_hold_the_truth(corpus, gener
         {name: Anew(source, key=key) for key, name in enumerate(names)},
         list(zip(names[1:], names, strict=False)),
         samples=600,
-        temperatures=(0.8, 1.0),
+        temperatures=(0.7, 1.0, 1.3),
         folder="ten seeds",
     )
     words = [verdict.word for verdict in result.verdicts if verdict.reference != REAL_TEXT]

@@ -259,12 +259,12 @@ def test_figures_are_the_same_for_any_number_of_workers(run, tmp_path):
 def test_workers_that_train_together_judge_together(tmp_path):
     # The workers' judges are of the usual size, and have to learn something.
     text = ("corpus={source: 'grammar:count=1200', max_length: 40}", "phases.0.steps=20")
-    job = job_of(SENTENCES, "unused", *text, "evaluate.frontier={temperatures: [1.0], samples: 400}")
+    job = job_of(SENTENCES, "unused", *text, "evaluate.frontier={temperatures: [0.8, 1.0], samples: 400}")
     train_undisturbed(job, tmp_path / "run", workers=2)
     rows = [row for row in read_metrics(Folder(tmp_path / "run")) if "judges/lm" in row]
     assert [row["step"] for row in rows] == [20, 31]
     found = json.loads((tmp_path / "run/evaluation/frontier.json").read_bytes())
-    assert [place["temperature"] for place in found["places"]] == [1.0, 1.0, None]
+    assert [place["temperature"] for place in found["places"]] == [0.8, 1.0, 0.8, 1.0, None]
 
 
 class _Hand(LocalRuntime):

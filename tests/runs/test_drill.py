@@ -87,7 +87,7 @@ def test_faults_of_every_kind_change_no_bit(text, tmp_path, capsys):
     job, folder = tmp_path / "job.yaml", tmp_path / "drill"
     job.write_text(GAMES.replace("SOURCE", str(text)))
     sets = [word for setting in (*LONGER, *OFTEN) for word in ("--set", setting)]
-    command = [sys.executable, "-m", "lstmgan_dist", "drill", job, *sets, "--folder", folder, "--minutes", "1.6"]
+    command = [sys.executable, "-m", "lstmgan_dist", "drill", job, *sets, "--folder", folder, "--minutes", "2"]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
     with capsys.disabled():
         print(f"\n{done.stdout}")

@@ -26,7 +26,7 @@ from lstmgan_dist.training.run_log import read_metrics
 from tests.networks import lstm_generator
 from tests.training.comparison import everything_in, final_state
 from tests.training.test_exactness import BATCH, JOBS
-from tests.training.tiny_jobs import StoppingRuntime, job_of, run_job
+from tests.training.tiny_jobs import job_of, run_in_pieces, run_job
 
 pytestmark = [
     pytest.mark.gpu,
@@ -59,10 +59,7 @@ def test_a_run_comes_out_the_same_again(name, units, precision, text, tmp_path):
 def test_a_run_that_is_stopped_again_and_again_comes_out_the_same(name, text, tmp_path):
     of_cuda = job(name, text)
     run_job(of_cuda, tmp_path / "whole", device="cuda")
-    finished = False
-    while not finished:
-        _, outcome = run_job(of_cuda, tmp_path / "pieces", runtime=StoppingRuntime(GPU, 4))
-        finished = outcome.finished
+    run_in_pieces(of_cuda, tmp_path / "pieces", steps=4, device="cuda")
     assert final_state(tmp_path / "pieces") == final_state(tmp_path / "whole")
 
 

@@ -30,8 +30,7 @@ CONVOLUTIONAL = (
 
 # In a phase. 200 take half an hour: LSTMGAN_UPDATES=200 pytest tests/training/test_exactness.py
 UPDATES = int(os.environ.get("LSTMGAN_UPDATES", "6"))
-# The next test and those on Ray have one, two and four: a number that divides nothing is left, and a unit for each.
-WORKERS = (3, 8) if UPDATES == 6 else (1, 2, 3, 4, 8)
+WORKERS = (1, 2, 3, 4, 8)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(100 * UPDATES)]
 

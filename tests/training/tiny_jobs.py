@@ -102,11 +102,11 @@ def run_job(job, folder, *, runtime=None, device="cpu"):
     return run, outcome
 
 
-def run_in_pieces(job, folder, *, steps):
+def run_in_pieces(job, folder, *, steps, device="cpu"):
     """Train a job that is stopped and resumed every so many steps."""
     finished = False
     while not finished:
-        _, outcome = run_job(job, folder, runtime=StoppingRuntime(torch.device("cpu"), steps))
+        _, outcome = run_job(job, folder, runtime=StoppingRuntime(torch.device(device), steps))
         finished = outcome.finished
 
 
