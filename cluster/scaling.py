@@ -22,7 +22,7 @@ from torch import nn
 
 from lstmgan_dist.adversarial.work import BatchWork, Work
 from lstmgan_dist.config import Job, load_job
-from lstmgan_dist.training.game import build_discriminator, build_generator
+from lstmgan_dist.training.game import Vocabulary, build_discriminator, build_generator
 
 JOBS = Path(__file__).parents[1] / "jobs"
 
@@ -179,9 +179,9 @@ def phases(job: Job) -> Iterator[tuple[str, list[tuple[int, str, Update]]]]:
         vocabulary_size=text.vocabulary,
         seen=job.discriminator.embedding_size if job.discriminator else 0,
     )
-    parameters = {"generator": size(build_generator(job, text.vocabulary))}
+    parameters = {"generator": size(build_generator(job, Vocabulary(text.vocabulary)))}
     if job.discriminator:
-        parameters["discriminator"] = size(build_discriminator(job, text.vocabulary))
+        parameters["discriminator"] = size(build_discriminator(job, Vocabulary(text.vocabulary)))
     for phase in job.phases:
         yield (
             phase.kind,
@@ -246,8 +246,8 @@ def checkpoint_table() -> str:
     rows = []
     for name, job in recipes():
         text = TEXTS[job.corpus.sources[0]]
-        generator = size(build_generator(job, text.vocabulary))
-        discriminator = size(build_discriminator(job, text.vocabulary)) if job.discriminator else 0
+        generator = size(build_generator(job, Vocabulary(text.vocabulary)))
+        discriminator = size(build_discriminator(job, Vocabulary(text.vocabulary))) if job.discriminator else 0
         likelihood = (1 + _MOMENTS) * generator + discriminator
         game = (1 + _MOMENTS) * (generator + discriminator)
         cells = []
@@ -296,7 +296,7 @@ def large_table() -> str:
         sizes = (f"generator={{embedding: 1024, hidden: {units}}}", "corpus.tokenizer={kind: word}")
         job = load_job(JOBS / "char_lm.yaml", sizes)
         with torch.device("meta"):
-            parameters = size(build_generator(job, vocabulary))
+            parameters = size(build_generator(job, Vocabulary(vocabulary)))
         tokens = job.batch.size * job.corpus.max_length
         operations = 3 * tokens * job.generator.operations(vocabulary)
         computing = operations / H100 + 3 * job.corpus.max_length * job.generator.depth * POSITION

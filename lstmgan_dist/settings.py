@@ -181,9 +181,10 @@ class KeyOf:
 
 def choices(field: FieldInfo) -> list[str]:
     """The words that a setting may be."""
-    return [word for one in field.metadata if isinstance(one, KeyOf) for word in one.table] or list(
-        get_args(field.annotation)
-    )
+    words = [word for one in field.metadata if isinstance(one, KeyOf) for word in one.table]
+    # A setting that may also be left unset has its words one level further down.
+    named = [word for one in get_args(field.annotation) for word in get_args(one) or [one]]
+    return words or [word for word in named if isinstance(word, str)]
 
 
 def either(words: Iterable[str]) -> str:

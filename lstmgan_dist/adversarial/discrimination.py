@@ -60,7 +60,7 @@ class DiscriminatorObjective(Objective):
         self, real: Batch, *, opponent: Generator, noise: Noise, schedules: Mapping[str, float], carried: Tensors
     ) -> Prepared:
         """Draw as many texts as there are real ones."""
-        drawn, _ = draw_text(opponent, noise, self.max_length)
+        drawn, _ = draw_text(opponent, noise, self.max_length, real)
         real_BT, fake_BT = equally_long(real.targets_BT, drawn.tokens_BT)
         own = {
             "real_BT": real_BT,
@@ -68,9 +68,11 @@ class DiscriminatorObjective(Objective):
             "fake_BT": fake_BT,
             "fake_lengths_B": drawn.lengths_B,
         }
+        if real.starts_B is not None:  # drawn text has the same contexts
+            own["starts_B"] = real.starts_B
         added = {
-            "real_count": self.discriminator.count(real.lengths_B),
-            "fake_count": self.discriminator.count(drawn.lengths_B),
+            "real_count": self.discriminator.count(real.lengths_B, real.starts_B),
+            "fake_count": self.discriminator.count(drawn.lengths_B, real.starts_B),
         }
         if self.regulariser is not None:
             added["row_count"] = number_of_rows(real.lengths_B)
@@ -81,18 +83,19 @@ class DiscriminatorObjective(Objective):
         """Score real and drawn text in one pass, with dropout."""
         real, fake = self._scores(part, opponent, noise)
         real_lengths_B, fake_lengths_B = part["real_lengths_B"], part["fake_lengths_B"]
+        starts_B = part.get("starts_B")
         if self.loss.compares == "batch":
             real_losses, fake_losses = self.loss.discriminator(*among_all(part, noise, real=real, fake=fake))
             total = share_of_rows(real_losses, noise) + share_of_rows(fake_losses, noise)
         else:
-            total = self.total_loss(real, fake, real_lengths_B, fake_lengths_B)
+            total = self.total_loss(real, fake, real_lengths_B, fake_lengths_B, starts_B)
         loss = total / self.denominator(part["real_count"], part["fake_count"])
 
         def real_mean(values: Tensor) -> Tensor:
-            return self.discriminator.total(values, real_lengths_B) / part["real_count"]
+            return self.discriminator.total(values, real_lengths_B, starts_B) / part["real_count"]
 
         def fake_mean(values: Tensor) -> Tensor:
-            return self.discriminator.total(values, fake_lengths_B) / part["fake_count"]
+            return self.discriminator.total(values, fake_lengths_B, starts_B) / part["fake_count"]
 
         with torch.no_grad():
             if self.loss.middle is None:
@@ -109,8 +112,8 @@ class DiscriminatorObjective(Objective):
         if self.regulariser is not None:
             penalty = self.regulariser(
                 self.discriminator,
-                self._seen(part["real_BT"], real_lengths_B, opponent),
-                self._seen(part["fake_BT"], fake_lengths_B, opponent),
+                self._seen(part["real_BT"], real_lengths_B, starts_B, opponent),
+                self._seen(part["fake_BT"], fake_lengths_B, starts_B, opponent),
                 noise.at("regulariser"),
             )
             penalty = penalty.sum() / part["row_count"]
@@ -119,10 +122,11 @@ class DiscriminatorObjective(Objective):
         return Outcome(loss, report)
 
     @torch.no_grad()
-    def _seen(self, tokens_BT: Tensor, lengths_B: Tensor, opponent: Generator) -> SeenTexts:
+    def _seen(self, tokens_BT: Tensor, lengths_B: Tensor, starts_B: Tensor | None, opponent: Generator) -> SeenTexts:
         """What a regulariser is told of texts."""
         valid_BT = valid(lengths_B, tokens_BT.shape[1])
-        return SeenTexts(self.discriminator.see(tokens_BT, opponent).float() * valid_BT[..., None], lengths_B)
+        seen_BTD = self.discriminator.see(tokens_BT, opponent).float() * valid_BT[..., None]
+        return SeenTexts(seen_BTD, lengths_B, starts_B)
 
     def _scores(self, part: Tensors, opponent: Generator, noise: Noise) -> tuple[Tensor, Tensor]:
         """Those of real and of drawn text."""
@@ -132,10 +136,13 @@ class DiscriminatorObjective(Objective):
         real, fake = self.discriminator(seen_BTD, lengths_B, noise=two_texts_a_row(noise)).chunk(2)
         return real, fake
 
-    def total_loss(self, real: Tensor, fake: Tensor, real_lengths_B: Tensor, fake_lengths_B: Tensor) -> Tensor:
-        """The losses of real and fake scores of as many texts, added up."""
+    def total_loss(
+        self, real: Tensor, fake: Tensor, real_lengths_B: Tensor, fake_lengths_B: Tensor, starts_B: Tensor | None
+    ) -> Tensor:
+        """The losses of real and fake scores of as many texts with the same contexts, added up."""
         real_loss, fake_loss = self.loss.discriminator(real, fake)
-        return self.discriminator.total(real_loss, real_lengths_B) + self.discriminator.total(fake_loss, fake_lengths_B)
+        real_total = self.discriminator.total(real_loss, real_lengths_B, starts_B)
+        return real_total + self.discriminator.total(fake_loss, fake_lengths_B, starts_B)
 
     @staticmethod
     def denominator(real_count: Tensor, fake_count: Tensor) -> Tensor:

@@ -23,10 +23,11 @@ _ITERATIONS = 20  # of the power method from a cold start: the largest singular 
 
 @dataclass(frozen=True)
 class SeenTexts:
-    """What the discriminator sees of some texts, (B, T, D), zero at padded positions, and their lengths."""
+    """What the discriminator sees of some texts, (B, T, D), zero at padded positions, and where these begin and end."""
 
     seen_BTD: Tensor
     lengths_B: Tensor
+    starts_B: Tensor | None = None
 
 
 # Of the discriminator, as many real as drawn texts, equally padded, and noise: the penalty of each row, (B,).
@@ -39,14 +40,15 @@ def _gradient_penalty(discriminator: Discriminator, real: SeenTexts, fake: SeenT
     Between texts of unequal length is one as long as the longer, whose end is faint.
     """
     between_BTD = fake.seen_BTD.lerp(real.seen_BTD, noise.uniform("between", 1, 1))
-    square_B = discriminator.squared_gradient(between_BTD, real.lengths_B.maximum(fake.lengths_B))
+    longer_B = real.lengths_B.maximum(fake.lengths_B)
+    square_B = discriminator.squared_gradient(between_BTD, longer_B, real.starts_B)
     # A square root has no gradient at 0.
     return ((square_B + 1e-12).sqrt() - 1).square()
 
 
 def _real_gradient(discriminator: Discriminator, real: SeenTexts, fake: SeenTexts, noise: Noise) -> Tensor:
     """Half the squared gradient at a real text (R1, Mescheder et al. 2018, equation 9)."""
-    return discriminator.squared_gradient(real.seen_BTD, real.lengths_B) / 2
+    return discriminator.squared_gradient(real.seen_BTD, real.lengths_B, real.starts_B) / 2
 
 
 def _spectral_norm(discriminator: Discriminator, real: SeenTexts, fake: SeenTexts, noise: Noise) -> Tensor:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lstmgan_dist.adversarial.objective import Prepared, Tensors
-from lstmgan_dist.models.drawing import Drawn, draw
+from lstmgan_dist.models.drawing import Drawn, Given, draw
 from lstmgan_dist.models.generator import Generator, State
 from lstmgan_dist.models.padding import valid
 from lstmgan_dist.runtime.randomness import Noise
@@ -24,29 +24,40 @@ if TYPE_CHECKING:
 def real_text(generator: Generator, real: Batch, noise: Noise) -> Prepared:
     """What `mean_nll` reads."""
     own = {"real_inputs_BT": real.inputs_BT, "real_targets_BT": real.targets_BT, "real_lengths_B": real.lengths_B}
+    if real.starts_B is not None:
+        own["real_starts_B"] = real.starts_B
     if generator.latent_size:
         own["real_latent_BZ"] = noise.normal("latent of real text", generator.latent_size)
-    return Prepared(own, {"real_token_count": real.lengths_B.sum().float()}, {})
+    count = real.lengths_B if real.starts_B is None else real.lengths_B - real.starts_B
+    return Prepared(own, {"real_token_count": count.sum().float()}, {})
 
 
 def mean_nll(generator: Generator, part: Tensors, state: State | None, noise: Noise) -> tuple[Tensor, State]:
-    """These rows' share of the global mean negative log-likelihood of the real text, with dropout."""
+    """These rows' share of the global mean negative log-likelihood of the real text, contexts not, with dropout."""
     features_BTF, end = generator(
         part["real_inputs_BT"], state, latent_BZ=part.get("real_latent_BZ"), noise=noise.at("likelihood")
     )
-    index_N = valid(part["real_lengths_B"], features_BTF.shape[1]).flatten().nonzero().squeeze(1)
+    valid_BT = valid(part["real_lengths_B"], features_BTF.shape[1], part.get("real_starts_B"))
+    index_N = valid_BT.flatten().nonzero().squeeze(1)
     log_likelihoods_N = generator.log_likelihoods(
         select(features_BTF, index_N), select(part["real_targets_BT"], index_N)
     )
     return -log_likelihoods_N.sum() / part["real_token_count"], end
 
 
-def draw_text(generator: Generator, noise: Noise, max_length: int) -> tuple[Drawn, Tensor | None]:
-    """One text for each row, cut to the longest, and the latent vectors behind them."""
+def draw_text(generator: Generator, noise: Noise, max_length: int, real: Batch) -> tuple[Drawn, Tensor | None]:
+    """One text for each row, behind the real one's context, cut to the longest; and the latent vectors behind them."""
     latent_BZ = noise.normal("latent", generator.latent_size) if generator.latent_size else None
-    drawn = draw(generator, noise.uniform("tokens", max_length), latent_BZ=latent_BZ)
+    drawn = draw(generator, noise.uniform("tokens", max_length), latent_BZ=latent_BZ, given=given_of(real))
     longest = int(drawn.lengths_B.max())
-    return Drawn(drawn.tokens_BT[:, :longest], drawn.lengths_B), latent_BZ
+    return Drawn(drawn.tokens_BT[:, :longest], drawn.lengths_B, drawn.starts_B), latent_BZ
+
+
+def given_of(real: Batch) -> Given | None:
+    """What a text of the same context begins with."""
+    if real.contexts_BP is None or real.starts_B is None:
+        return None
+    return Given(real.contexts_BP, real.starts_B)
 
 
 def two_texts_a_row(noise: Noise) -> Noise:

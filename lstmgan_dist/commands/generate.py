@@ -31,6 +31,15 @@ TopP = Annotated[
 OnUnknown = Annotated[
     Literal["error", "skip", "replace"], typer.Option(help="What to do with unknown text in the prompt.")
 ]
+Prompts = Annotated[
+    str | None,
+    typer.Option(
+        help="File or URL of prompts, one a line: `count` texts of each, in their order, instead of --prompt."
+    ),
+]
+Label = Annotated[
+    str | None, typer.Option(help="Label of the texts, where a run has labels.  (default: all, by turns)")
+]
 NoUnknown = Annotated[
     bool, typer.Option("--no-unknown", help="Never draw <unk>; figures of evaluate are of text with it.")
 ]
@@ -47,7 +56,9 @@ ShardFormat = Annotated[Literal["text", "json", "parquet", "arrow"], typer.Optio
 def generate(
     run: RunUrl,
     count: Annotated[int, typer.Option(min=1, help="Texts to generate.")] = 10,
-    prompt: Annotated[str, typer.Option(help="Text that every one continues.")] = "",
+    prompt: Annotated[str, typer.Option(help="Text that every one continues, or answers.")] = "",
+    prompts: Prompts = None,
+    label: Label = None,
     temperature: Annotated[float, typer.Option(min=0, help="Below 1 safer, above 1 bolder; 0: the likeliest.")] = 1.0,
     top_k: Annotated[int | None, typer.Option(min=1, help="Draw from the k likeliest tokens only.")] = None,
     top_p: TopP = None,
@@ -72,11 +83,13 @@ def generate(
     lstmgan generate runs/quickstart\n
     lstmgan generate runs/char-lm --prompt 'ROMEO:' --max-length 1000 --count 1 --temperature 0.8\n
     lstmgan generate s3://bucket/runs/captions --count 10000 --out captions.txt --checkpoint latest\n
+    lstmgan generate runs/news --label sport\n
+    lstmgan generate runs/dialogue --prompts questions.txt --count 1 --out answers.txt\n
     lstmgan generate runs/captions --count 1000000 --out s3://bucket/texts/ --workers 8 --address auto
     [/dim]
     """
     from lstmgan_dist.corpus.texts import check_name
-    from lstmgan_dist.runs.generation import request_texts
+    from lstmgan_dist.runs.generation import read_prompts, request_texts
 
     is_folder = out is not None and (out.endswith("/") or not posixpath.splitext(out)[1])
     if out is not None and not is_folder:
@@ -86,7 +99,8 @@ def generate(
         request = request_texts(
             loaded,
             count=count,
-            prompt=prompt,
+            prompts=read_prompts(prompt, prompts),
+            label=label,
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
@@ -109,9 +123,9 @@ def _write(request: Request, out: str | None, shards: Format, workers: Workers, 
                 typer.echo(text)
     elif is_folder:
         found = generation.write_shards(request, Folder(out, request.result.run.storage), shards, workers, watch)
-        typer.echo(f"{request.count} texts are in {out}" + (f", {found} of them from before." if found else "."))
+        typer.echo(f"{request.texts} texts are in {out}" + (f", {found} of them from before." if found else "."))
     else:
         broken = generation.write_one_file(request, out, workers, watch)
-        typer.echo(f"{request.count} texts are in {out}.")
-        if broken and request.count > 1 and format_of(out) == "text":
+        typer.echo(f"{request.texts} texts are in {out}.")
+        if broken and request.texts > 1 and format_of(out) == "text":
             warn(f"Note: {broken} of them hold line breaks, so that not each line is a text: .jsonl keeps them apart.")

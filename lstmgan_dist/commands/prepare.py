@@ -9,7 +9,7 @@ import typer
 from lstmgan_dist import config
 from lstmgan_dist.commands.terminal import preparation_bar, print_rows, warn
 from lstmgan_dist.commands.workers import readers
-from lstmgan_dist.corpus.settings import Corpus, Layout, OnBadText, OnLongText, TokenizerSettings
+from lstmgan_dist.corpus.settings import Corpus, LabelBy, Layout, OnBadText, OnLongText, TokenizerSettings
 from lstmgan_dist.corpus.tokenizers import TOKENIZERS
 from lstmgan_dist.errors import UserError
 
@@ -33,6 +33,10 @@ _CORPUS_OPTIONS = {
     "split_sentences": "--split-sentences",
     "max_length": "--max-length",
     "column": "--column",
+    "source_column": "--source-column",
+    "max_source_length": "--max-source-length",
+    "label_column": "--label-column",
+    "label_by": "--label-by",
     "encoding": "--encoding",
     "on_bad_text": "--on-bad-text",
     "on_long_text": "--on-long-text",
@@ -67,7 +71,11 @@ def prepare(
     min_count: Annotated[int, _setting("tokenizer.min_count")] = _CORPUS.tokenizer.min_count,
     split_sentences: Annotated[bool, _setting("split_sentences", "--split-sentences")] = _CORPUS.split_sentences,
     max_length: Annotated[int, _setting("max_length")] = _CORPUS.max_length,
-    column: Annotated[str | None, _setting("column")] = _CORPUS.column,
+    column: Annotated[str | None, _setting("column", "--column", "--target-column")] = _CORPUS.column,
+    source_column: Annotated[str | None, _setting("source_column")] = _CORPUS.source_column,
+    max_source_length: Annotated[int, _setting("max_source_length")] = _CORPUS.max_source_length,
+    label_column: Annotated[str | None, _setting("label_column")] = _CORPUS.label_column,
+    label_by: Annotated[LabelBy | None, _setting("label_by")] = _CORPUS.label_by,
     encoding: Annotated[str, _setting("encoding")] = _CORPUS.encoding,
     on_bad_text: Annotated[OnBadText, _setting("on_bad_text")] = _CORPUS.on_bad_text,
     on_long_text: Annotated[OnLongText, _setting("on_long_text")] = _CORPUS.on_long_text,
@@ -81,6 +89,9 @@ def prepare(
     lstmgan prepare data.parquet --column text --out s3://bucket/corpus --tokenizer bpe --vocabulary-size 8192\n
     lstmgan prepare articles/ --split-sentences --on-long-text skip --out corpora/articles\n
     lstmgan prepare reviews.csv --column review --out corpora/reviews --on-long-text skip\n
+    lstmgan prepare reviews.csv --column review --label-column stars --out corpora/reviews\n
+    lstmgan prepare newsgroups/ --label-by folder --on-long-text truncate --out corpora/newsgroups\n
+    lstmgan prepare talk.csv --source-column said --target-column answer --out corpora/talk\n
     lstmgan prepare poems/ --encoding auto --tokenizer character --out corpora/poems\n
     lstmgan prepare s3://bucket/text --out s3://bucket/corpus --address auto\n
     lstmgan prepare oracle:length=20,seed=1 --out corpora/oracle\n
@@ -96,6 +107,10 @@ def prepare(
             "split_sentences": split_sentences,
             "max_length": max_length,
             "column": column,
+            "source_column": source_column,
+            "max_source_length": max_source_length,
+            "label_column": label_column,
+            "label_by": label_by,
             "encoding": encoding,
             "on_bad_text": on_bad_text,
             "on_long_text": on_long_text,

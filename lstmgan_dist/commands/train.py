@@ -108,7 +108,7 @@ def _say_doubts(settings: config.Job, corpus: PreparedCorpus, address: str | Non
     sentences: list[str | None] = list(doubts_about(settings, corpus))
     if not address:
         memory = local.memory_of(local.choose_device(settings.device))
-        sentences.append(memory_warning(settings, corpus.tokenizer.vocabulary_size, memory))
+        sentences.append(memory_warning(settings, corpus.tokenizer, memory, max_context=corpus.max_context))
     for sentence in filter(None, sentences):
         warn(f"Note: {sentence}")
 

@@ -38,14 +38,14 @@ _BEFORE_SPACE = re.compile(rb"(?:(?<!\r)\n| )" + _SOLID)
 class Chunk:
     """Consecutive text of one source, as it was read.
 
-    content: whole lines, part of one long text, or rows of a column (binary).
+    content: whole lines, part of one long text, or rows (binary) in columns that are named for what they are for.
     first: number of the first line or row, from 1. ends: the last text ends with the chunk.
     bytes_read: stored bytes of this source up to here.
     encoding: what the file is in; the content is UTF-8. objection: why there is nothing here, in an empty content.
     """
 
     source: Source
-    content: bytes | pa.Array
+    content: bytes | pa.RecordBatch
     first: int
     ends: bool
     bytes_read: int
@@ -65,7 +65,7 @@ def read_chunks(source: Source, settings: Corpus) -> Iterator[Chunk]:
     try:
         with open_file(source.url, source.storage) as raw:
             if source.format in ("parquet", "arrow"):
-                yield from _table_chunks(source, tables.columns(source, raw, settings.column_name), UTF_8)
+                yield from _table_chunks(source, tables.columns(source, raw, settings.columns), UTF_8)
                 return
             with _decompressed(source, raw) as stream:
                 yield from _decoded_chunks(source, raw, stream, settings)
@@ -102,7 +102,7 @@ def _decoded_chunks(source: Source, raw: IO[bytes], stream: Readable, settings: 
         return
     text = as_utf_8(_Rejoined(sample, stream), encoding)
     if source.format in ("csv", "tsv"):
-        yield from _table_chunks(source, tables.delimited_rows(source, raw, text, settings.column_name), encoding)
+        yield from _table_chunks(source, tables.delimited_rows(source, raw, text, settings.columns), encoding)
         return
     if source.format == "json":
         blocks = _line_blocks(text, LONGEST_DOCUMENT_BYTES)

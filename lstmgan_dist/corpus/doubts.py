@@ -68,8 +68,10 @@ def _about_repetition(corpus: PreparedCorpus) -> Iterator[str]:
     """Whether one sentence makes up much of the beginning of the text."""
     counted: Counter[bytes] = Counter()
     for name in corpus.splits:  # equal sentences are all in one of them
-        for tokens, offsets in corpus.read_blocks(name, range(min(len(corpus.splits[name].blocks), _BLOCKS))):
-            counted.update(tokens[start:stop].tobytes() for start, stop in pairwise(offsets.tolist()))
+        for block in corpus.read_blocks(name, range(min(len(corpus.splits[name].blocks), _BLOCKS))):
+            texts = block.texts
+            offsets = [0, *texts.stops_N.tolist()]
+            counted.update(texts.tokens_T[start:stop].tobytes() for start, stop in pairwise(offsets))
     (sentence, count), *_ = counted.most_common(1)
     if count >= _FEWEST_EQUAL and count > _MANY_EQUAL * counted.total():
         text = corpus.tokenizer.decode(np.frombuffer(sentence, corpus.tokenizer.token_type).tolist())

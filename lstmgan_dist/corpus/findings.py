@@ -71,13 +71,19 @@ class Findings:
         if len(self.bad_cases) < _CASES_SHOWN:
             self.bad_cases.append(case)
 
-    def long(self, cases: Iterator[Case], count: int, settings: Corpus) -> None:
-        """Note `count` texts that are too long; only as many of the cases are looked at as are shown.
+    def long(self, cases: Iterator[Case], count: int, settings: Corpus, setting: str = "max_length") -> None:
+        """Note `count` texts that are too long for a setting; only as many of the cases are looked at as are shown.
 
         Raises:
             UserError: naming the first one, if the settings call them an error.
         """
         if settings.on_long_text == "error":
+            option = setting.replace("_", "-")
+            if settings.columns.keys() - {"text"}:
+                raise UserError(
+                    f"{next(cases)}: set corpus.on_long_text (--on-long-text) to skip or truncate, or corpus.{setting} "
+                    f"(--{option}) higher."
+                )
             split = (
                 "" if settings.split_sentences else "or corpus.split_sentences (--split-sentences) for running text, "
             )

@@ -3,6 +3,10 @@
 A shard is an Arrow IPC file with one column, `tokens`, of lists of 16-bit (or 32-bit) ids. Its record batches are the
 corpus's *blocks*. In the layout `sentences` a list is one sentence with its end mark; in `continuous` every block holds
 one list, a stretch of the one long text.
+
+A sentence may have a context, which is read and not learnt: its label, or what it answers, or both. It stands before
+the sentence in the same list, with an end mark of its own, and a second column, `starts`, says how many tokens it has.
+labels.json then says what labels there are, with their tokens and how many texts have each.
 """
 
 from __future__ import annotations
@@ -18,12 +22,13 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from lstmgan_dist.corpus.tokenizer import Tokenizer
+from lstmgan_dist.corpus.tokenizer import Encoded, Tokenizer
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.storage import Folder, sha256_of
 
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
+LABELS = "labels.json"
 FORMAT = "lstmgan corpus 1"
 SPLITS = ("train", "heldout")
 
@@ -32,7 +37,7 @@ Layout = Literal["sentences", "continuous"]
 
 @dataclass(frozen=True)
 class Block:
-    """One record batch: what it holds, and its bytes [start, stop) within the shard with their CRC-32."""
+    """One record batch: what it holds, contexts too, and its bytes [start, stop) in the shard with their CRC-32."""
 
     rows: int
     tokens: int
@@ -55,7 +60,7 @@ class Shard:
 class Split:
     """Text for one purpose.
 
-    rows: sentences, or stretches of the continuous text. tokens: end marks included.
+    rows: sentences, or stretches of the continuous text. tokens: end marks included, contexts not.
     characters: of the text, and one for every end mark (a line end).
     """
 
@@ -84,7 +89,8 @@ class Split:
 class PreparedCorpus:
     """A corpus ready to be read.
 
-    max_length: tokens of the longest sentence, or of one stretch of backpropagation (continuous).
+    max_length: tokens of the longest sentence, or of one stretch of backpropagation (continuous). max_context: tokens
+    of the longest context, its end mark included; 0 where there are none.
     fingerprint: equal for equal tokens in equal order under an equal tokenizer, and only then.
     made: how it was made, what was left out and the first cases: for people.
     """
@@ -97,14 +103,20 @@ class PreparedCorpus:
     splits: dict[str, Split]
     fingerprint: str
     made: dict[str, Any]
+    max_context: int = 0
 
     @property
     def schema(self) -> pa.Schema:
         """The schema of every shard."""
-        return schema_of(self.token_type)
+        return schema_of(self.token_type, has_contexts=self.max_context > 0)
 
-    def read_blocks(self, split: str, numbers: Sequence[int]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Blocks by their number: (tokens, offsets), where row i is tokens[offsets[i]:offsets[i + 1]].
+    @property
+    def longest_row(self) -> int:
+        """Tokens of the longest sentence with its context, or of one stretch of backpropagation."""
+        return self.max_context + self.max_length
+
+    def read_blocks(self, split: str, numbers: Sequence[int]) -> list[Encoded]:
+        """Blocks by their number.
 
         Local shards are mapped into memory only while the blocks are in use; remote ones are read in ranges.
 
@@ -142,22 +154,23 @@ class PreparedCorpus:
         except FileNotFoundError as error:
             raise UserError(f"{self.folder}: a shard is missing: {error}; prepare the corpus again.") from error
 
-    def _parse(self, shard: Shard, block: Block, content: pa.Buffer) -> tuple[np.ndarray, np.ndarray]:
+    def _parse(self, shard: Shard, block: Block, content: pa.Buffer) -> Encoded:
         if zlib.crc32(content) != block.crc32:
             raise self._damaged(shard, f"bytes {block.start} to {block.stop} do not fit their checksum")
-        lists = pa.ipc.read_record_batch(pa.ipc.read_message(content), self.schema).column(0)
-        offsets, tokens = lists.offsets.to_numpy(), lists.values.to_numpy()
-        if (len(offsets) - 1, len(tokens)) != (block.rows, block.tokens):
-            raise self._damaged(shard, f"a block has {len(offsets) - 1} rows and {len(tokens)} tokens")
-        return tokens, offsets
+        lists, *starts = pa.ipc.read_record_batch(pa.ipc.read_message(content), self.schema).columns
+        lengths_N, tokens_T = np.diff(lists.offsets.to_numpy()).astype(np.int64), lists.values.to_numpy()
+        if (len(lengths_N), len(tokens_T)) != (block.rows, block.tokens):
+            raise self._damaged(shard, f"a block has {len(lengths_N)} rows and {len(tokens_T)} tokens")
+        return Encoded(tokens_T, lengths_N, starts[0].to_numpy().astype(np.int64) if starts else None)
 
     def _damaged(self, shard: Shard, what: str) -> UserError:
         return UserError(f"{self.folder.path(shard.name)} is damaged ({what}): prepare the corpus again.")
 
 
-def schema_of(token_type: str) -> pa.Schema:
-    """One column of token lists."""
-    return pa.schema([pa.field("tokens", pa.list_(pa.type_for_alias(token_type)), nullable=False)])
+def schema_of(token_type: str, *, has_contexts: bool) -> pa.Schema:
+    """A column of token lists, and one of the lengths of their contexts where they have any."""
+    tokens = pa.field("tokens", pa.list_(pa.type_for_alias(token_type)), nullable=False)
+    return pa.schema([tokens, pa.field("starts", pa.int32(), nullable=False)] if has_contexts else [tokens])
 
 
 def is_prepared(folder: Folder) -> bool:
@@ -192,6 +205,7 @@ def open_corpus(folder: Folder) -> PreparedCorpus:
             splits=splits,
             fingerprint=manifest["fingerprint"],
             made=manifest["made"],
+            max_context=manifest.get("max_context", 0),
         )
     except FileNotFoundError as error:
         raise UserError(f"{folder} lacks {TOKENIZER}: prepare the corpus again.") from error
@@ -216,6 +230,7 @@ def write_manifest(corpus: PreparedCorpus) -> None:
         "fingerprint": corpus.fingerprint,
         "layout": corpus.layout,
         "max_length": corpus.max_length,
+        **({"max_context": corpus.max_context} if corpus.max_context else {}),
         "token_type": corpus.token_type,
         "tokenizer": {
             "file": TOKENIZER,

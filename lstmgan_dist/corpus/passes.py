@@ -5,14 +5,14 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
 from lstmgan_dist.corpus.bulk import character_counts, gather_index
 from lstmgan_dist.corpus.chunks import Chunk, read_chunks
-from lstmgan_dist.corpus.cleaning import Rows, clean
+from lstmgan_dist.corpus.cleaning import Rows, clean, no_mending
 from lstmgan_dist.corpus.findings import Case, Findings
 from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.corpus.sources import Source
@@ -58,20 +58,38 @@ def measure(settings: Corpus, number: int, chunk: Chunk) -> int:
     return int(character_counts(texts).sum())
 
 
-def count(settings: Corpus, purpose: Purpose, cut: Cut | None, number: int, chunk: Chunk) -> Counted:
-    """What the vocabulary is made from: the training text of a chunk."""
-    parts = split(clean(chunk, settings), number, settings, purpose, cut)
-    texts = parts["train"].texts if "train" in parts else pa.array([], pa.string())
-    return TOKENIZERS[settings.tokenizer.kind].open().count(texts)
+@dataclass(frozen=True)
+class CountedChunk:
+    """What the vocabulary is made from. counted: None where nothing has to be counted."""
+
+    counted: Counted | None
+    labels: frozenset[str]
+
+
+def count(settings: Corpus, purpose: Purpose, cut: Cut | None, number: int, chunk: Chunk) -> CountedChunk:
+    """What the vocabulary is made from: the training text of a chunk, what it answers, and its labels."""
+    train = split(clean(chunk, settings), number, settings, purpose, cut).get("train")
+    texts = train.texts if train else pa.array([], pa.string())
+    beside = train.beside if train else {}
+    if "source" in beside:
+        texts = pa.concat_arrays([texts, beside["source"]])
+    kind = TOKENIZERS[settings.tokenizer.kind]
+    labels = beside["label"].unique().to_pylist() if "label" in beside else []
+    return CountedChunk(kind.open().count(texts) if kind.is_counted else None, frozenset(labels))
 
 
 @dataclass(frozen=True)
 class EncodedPart:
-    """The tokens of one split from one chunk. characters: of the text, and one for every end mark."""
+    """The tokens of one split from one chunk.
+
+    characters: of the text, and one for every end mark. unknown: tokens of the text that are `<unk>`. labels: how many
+    texts have each label, int64.
+    """
 
     encoded: Encoded
     characters: int
     unknown: int
+    labels: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -85,45 +103,115 @@ class EncodedChunk:
 def encode(
     settings: Corpus, purpose: Purpose, cut: Cut | None, tokenizer: Tokenizer, number: int, chunk: Chunk
 ) -> EncodedChunk:
-    """The tokens of a chunk by split, none longer than allowed."""
+    """The tokens of a chunk by split, none longer than allowed, each behind its context."""
     rows = clean(chunk, settings)
-    parts: dict[str, EncodedPart] = {}
-    for name, part in split(rows, number, settings, purpose, cut).items():
-        encoded = tokenizer.encode_rows(part.texts, last_ends=part.ends)
-        characters_N = character_counts(part.texts)
-        if settings.layout == "sentences":
-            encoded, characters_N = _limited(encoded, characters_N, part, rows, settings)
-        ends = len(characters_N) - (not part.ends)
-        unknown = 0 if tokenizer.unknown_id is None else np.count_nonzero(encoded.tokens_T == tokenizer.unknown_id)
-        parts[name] = EncodedPart(encoded, int(characters_N.sum()) + ends, int(unknown))
+    parts = {
+        name: _encoded_part(part, rows, settings, tokenizer)
+        for name, part in split(rows, number, settings, purpose, cut).items()
+    }
     return EncodedChunk(parts, rows.findings)
 
 
-def _limited(
-    encoded: Encoded, characters_N: np.ndarray, part: SplitRows, rows: Rows, settings: Corpus
-) -> tuple[Encoded, np.ndarray]:
-    """Sentences of at most max_length tokens; one that is cut short keeps its share of the characters."""
-    lengths_N, limit = encoded.lengths_N, settings.max_length
-    long = np.flatnonzero(lengths_N > limit)
-    if not len(long):
-        return encoded, characters_N
-    counted = [index for index in long if int(part.numbers[index]) not in rows.cut] if rows.cut else long.tolist()
-    cases = (
-        Case(
-            str(rows.source),
-            rows.source.location(int(part.numbers[index])),
-            f"this sentence has {lengths_N[index]} tokens with its end mark, more than max_length {limit}",
-        )
-        for index in counted
+def _encoded_part(part: SplitRows, rows: Rows, settings: Corpus, tokenizer: Tokenizer) -> EncodedPart:
+    texts = tokenizer.encode_rows(part.texts, last_ends=part.ends)
+    characters_N = character_counts(part.texts)
+    labels_N = sources = None
+    if settings.layout == "sentences":
+        fit = _Fit(part, rows, settings)
+        whole, texts = texts, fit.limited(texts, "this sentence", "max_length")
+        if texts is not whole:  # a text that is cut short keeps its share of the characters
+            characters_N = characters_N * (texts.lengths_N - 1) // np.maximum(whole.lengths_N - 1, 1)
+        if "source" in part.beside:
+            sources = fit.limited(
+                tokenizer.encode_rows(part.beside["source"]),
+                f"the {settings.columns['source']} of this row",
+                "max_source_length",
+            )
+        if "label" in part.beside:
+            labels_N = fit.labels(tokenizer)
+        if not fit.kept_N.all():
+            texts, characters_N = texts.take(fit.kept_N), characters_N[fit.kept_N]
+            sources = sources and sources.take(fit.kept_N)
+            labels_N = None if labels_N is None else labels_N[fit.kept_N]
+    ends = len(characters_N) - (not part.ends)
+    unknown = 0 if tokenizer.unknown_id is None else np.count_nonzero(texts.tokens_T == tokenizer.unknown_id)
+    numbers_N = np.array([], np.int64) if labels_N is None else labels_N - tokenizer.vocabulary_size
+    return EncodedPart(
+        _with_contexts(texts, labels_N, sources),
+        int(characters_N.sum()) + ends,
+        int(unknown),
+        np.bincount(numbers_N, minlength=len(tokenizer.labels)),
     )
-    if counted:
-        rows.findings.long(cases, len(counted), settings)
-    starts_N = np.cumsum(lengths_N) - lengths_N
-    if settings.on_long_text == "skip":
-        kept = lengths_N <= limit
-        tokens_T = encoded.tokens_T[gather_index(starts_N[kept], lengths_N[kept])]
-        return Encoded(tokens_T, lengths_N[kept]), characters_N[kept]
-    shortened_N = np.minimum(lengths_N, limit)
-    tokens_T = encoded.tokens_T[gather_index(starts_N, shortened_N)]
-    tokens_T[np.cumsum(shortened_N) - 1] = END_ID
-    return Encoded(tokens_T, shortened_N), characters_N * (shortened_N - 1) // np.maximum(lengths_N - 1, 1)
+
+
+class _Fit:
+    """Which texts of a part are fit for the corpus, kept_N; the others are told in the findings."""
+
+    def __init__(self, part: SplitRows, rows: Rows, settings: Corpus) -> None:
+        self.kept_N = np.ones(len(part.texts), bool)
+        self._part = part
+        self._rows = rows
+        self._settings = settings
+
+    def limited(self, encoded: Encoded, what: str, setting: Literal["max_length", "max_source_length"]) -> Encoded:
+        """Rows of at most as many tokens as a setting says: long ones are cut short, or no longer kept."""
+        lengths_N, limit = encoded.lengths_N, getattr(self._settings, setting)
+        long = np.flatnonzero(lengths_N > limit)
+        if not len(long):
+            return encoded
+        counted = [index for index in long.tolist() if self.kept_N[index] and self._number(index) not in self._rows.cut]
+        cases = (
+            self._case(index, f"{what} has {lengths_N[index]} tokens with its end mark, more than {setting} {limit}")
+            for index in counted
+        )
+        if counted:
+            self._rows.findings.long(cases, len(counted), self._settings, setting)
+        if self._settings.on_long_text == "skip":
+            self.kept_N[long] = False
+            return encoded
+        shortened_N = np.minimum(lengths_N, limit)
+        tokens_T = encoded.tokens_T[gather_index(encoded.stops_N - lengths_N, shortened_N)]
+        tokens_T[np.cumsum(shortened_N) - 1] = END_ID
+        return Encoded(tokens_T, shortened_N)
+
+    def labels(self, tokenizer: Tokenizer) -> np.ndarray:
+        """The token of each text's label; text whose label no training text has is bad text."""
+        labels = self._part.beside["label"].dictionary_encode()
+        known = {label: tokenizer.vocabulary_size + number for number, label in enumerate(tokenizer.labels)}
+        tokens = np.array([known.get(label, END_ID) for label in labels.dictionary.to_pylist()], np.int64)
+        tokens_N = tokens[labels.indices.to_numpy(zero_copy_only=False)]
+        for index in np.flatnonzero((tokens_N == END_ID) & self.kept_N).tolist():
+            label = self._part.beside["label"][index].as_py()
+            case = self._case(index, f"no training text has the label {label!r}")
+            self._rows.findings.bad(case, no_mending(self._settings.on_bad_text))
+        self.kept_N &= tokens_N != END_ID
+        return tokens_N
+
+    def _number(self, index: int) -> int:
+        return int(self._part.numbers[index])
+
+    def _case(self, index: int, reason: str) -> Case:
+        return Case(str(self._rows.source), self._rows.source.location(self._number(index)), reason)
+
+
+def _with_contexts(texts: Encoded, labels_N: np.ndarray | None, sources: Encoded | None) -> Encoded:
+    """Texts behind their contexts: a label, what they answer, and an end mark."""
+    if labels_N is None and sources is None:
+        return texts
+    rows = len(texts.lengths_N)
+    contexts = sources or Encoded(np.zeros(rows, texts.tokens_T.dtype), np.ones(rows, np.int64))
+    # Laid out in one: labels, contexts, texts; then gathered in stretches, the three of each row behind one another.
+    laid_out = [np.array([], np.int64) if labels_N is None else labels_N, contexts.tokens_T, texts.tokens_T]
+    tokens = np.concatenate([part.astype(texts.tokens_T.dtype) for part in laid_out])
+    label_rows = 0 if labels_N is None else rows
+    lengths_N3 = np.stack([np.full(rows, label_rows > 0, np.int64), contexts.lengths_N, texts.lengths_N], axis=1)
+    firsts_N3 = np.stack(
+        [
+            np.arange(rows),
+            label_rows + contexts.stops_N - contexts.lengths_N,
+            label_rows + len(contexts.tokens_T) + texts.stops_N - texts.lengths_N,
+        ],
+        axis=1,
+    )
+    index = gather_index(firsts_N3.reshape(-1), lengths_N3.reshape(-1))
+    return Encoded(tokens[index], lengths_N3.sum(axis=1), lengths_N3[:, :2].sum(axis=1))

@@ -7,9 +7,10 @@ the bytes that come out depend neither on who does the work nor on how fast. Mem
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -23,6 +24,7 @@ from lstmgan_dist.corpus.chunks import Chunk
 from lstmgan_dist.corpus.findings import Findings
 from lstmgan_dist.corpus.manifest import (
     FORMAT,
+    LABELS,
     MANIFEST,
     SPLITS,
     TOKENIZER,
@@ -56,9 +58,10 @@ __all__ = [
 ]
 
 _PROBE = ".lstmgan-may-write"
+_MOST_LABELS = 1000
 # What evaluation keeps beside the shards: where synthetic text is from, and the folder of those who judge texts.
 ORACLE, ORACLE_WEIGHTS, JUDGES = "oracle.json", "oracle.safetensors", "judges"
-_FILES = "|".join([*map(re.escape, (TOKENIZER, ORACLE, ORACLE_WEIGHTS)), rf"(?:{'|'.join(SPLITS)})-\d+\.arrow"])
+_FILES = "|".join([*map(re.escape, (TOKENIZER, LABELS, ORACLE, ORACLE_WEIGHTS)), rf"(?:{'|'.join(SPLITS)})-\d+\.arrow"])
 # What a preparation leaves behind, finished or torn from its work; the manifest goes first, by itself.
 _OUR_FILES = re.compile(rf"{_FILES}|{JUDGES}|\.(?:{_FILES}|{re.escape(MANIFEST)})\.\d+\.part")
 
@@ -171,31 +174,54 @@ class _Preparation:
         self._sources, self._heldout_sources = _sources_of(settings, storage)
         self._share = heldout_fraction(settings, self._sources.size)
         self._settings = settings.model_copy(update={"heldout_fraction": self._share})
-        check_columns(settings.column, [*self._sources.files, *self._heldout_sources.files])
+        check_columns(settings, [*self._sources.files, *self._heldout_sources.files])
         is_shared = not settings.heldout_sources and self._share > 0
         self._purpose: Purpose = "both" if is_shared else "train"
         self._kind = TOKENIZERS[settings.tokenizer.kind]
         # A long text is cut at a share of its characters, so these are counted first.
-        passes = 1 + (is_shared and settings.layout == "continuous") + self._kind.is_counted
+        self._counts = self._kind.is_counted or settings.has_labels
+        passes = 1 + (is_shared and settings.layout == "continuous") + self._counts
         self._bytes_total = passes * self._sources.size + self._heldout_sources.size
         self._bytes_done = 0
 
     def make_tokenizer(self) -> Tokenizer:
-        """Read the training text for its vocabulary, unless none is chosen."""
-        return self._kind.open().choose(self._settings.tokenizer, self._counted() if self._kind.is_counted else ())
+        """Read the training text for its vocabulary and its labels, unless there is nothing to choose."""
+        labels: set[str] = set()
+        counts = self._counted(labels) if self._counts else iter(())
+        tokenizer = self._kind.open().choose(self._settings.tokenizer, counts if self._kind.is_counted else ())
+        for _ in counts:  # where only labels are wanted
+            pass
+        return tokenizer.with_labels(sorted(labels))
 
-    def _counted(self) -> Iterator[Counted]:
-        """What the vocabulary is chosen by; nothing is read before it is asked for."""
+    def _counted(self, labels: set[str]) -> Iterator[Counted]:
+        """What the vocabulary is chosen by; nothing is read before it is asked for. labels: where those found go.
+
+        Raises:
+            UserError: if these are so many that they can be no labels.
+        """
         function = partial(count, self._settings, self._purpose, self._cut)
-        for _, counted in self._over_chunks("counting", self._sources, function):
-            yield counted
+        for _, chunk in self._over_chunks("counting", self._sources, function):
+            labels |= chunk.labels
+            if len(labels) > _MOST_LABELS:
+                raise UserError(
+                    f"There are more than {_MOST_LABELS:,} different labels, such as {min(labels)!r}, by "
+                    f"{'corpus.label_column (--label-column)' if self._settings.label_column else 'corpus.label_by'}: "
+                    "a label is a class of many texts."
+                )
+            if chunk.counted is not None:
+                yield chunk.counted
 
     def write(self, tokenizer: Tokenizer, out: Folder) -> PreparedCorpus:
         """Encode all text into shards, then declare the corpus finished."""
         settings = self._settings
         out.write(TOKENIZER, tokenizer.to_json())
-        writers = {name: SplitWriter(out, name, settings.layout, tokenizer.token_type) for name in SPLITS}
+        has_contexts = settings.has_labels or settings.source_column is not None
+        writers = {
+            name: SplitWriter(out, name, settings.layout, tokenizer.token_type, has_contexts=has_contexts)
+            for name in SPLITS
+        }
         unknown = dict.fromkeys(writers, 0)
+        labels = {name: np.zeros(len(tokenizer.labels), np.int64) for name in SPLITS}
         findings = Findings()
         inputs: tuple[tuple[Sources, Purpose], ...] = (
             (self._sources, self._purpose),
@@ -208,8 +234,11 @@ class _Preparation:
                 for name, part in encoded_chunk.parts.items():
                     writers[name].add(part.encoded, part.characters)
                     unknown[name] += part.unknown
+                    labels[name] += part.labels
         splits = {name: writer.close() for name, writer in writers.items()}
         self._refuse_empty(splits, findings)
+        if tokenizer.labels:
+            out.write(LABELS, _labels_file(tokenizer, labels))
         corpus = PreparedCorpus(
             folder=out,
             layout=settings.layout,
@@ -219,6 +248,9 @@ class _Preparation:
             splits=splits,
             fingerprint="",
             made=self._made(findings, unknown),
+            max_context=settings.has_labels + (settings.max_source_length if settings.source_column else 1)
+            if has_contexts
+            else 0,
         )
         corpus = replace(corpus, fingerprint=fingerprint_of(corpus))
         write_manifest(corpus)
@@ -307,15 +339,22 @@ def encode_sentences(names: tuple[str, ...], corpus: PreparedCorpus) -> Encoded:
     made = corpus.made.get("settings")
     if made is None:
         raise UserError(f"{corpus.folder} was made by a known source of text, which no other text can be of.")
-    settings = Corpus.model_validate(made)
+    without_contexts = {"source_column": None, "label_column": None, "label_by": None}
+    settings = Corpus.model_validate({**made, **without_contexts})
     sources = find_sources(names, corpus.folder.storage)
-    check_columns(settings.column, sources.files)
+    check_columns(settings, sources.files)
     parts = [
         encode(settings, "heldout", None, corpus.tokenizer, number, chunk).parts["heldout"].encoded
         for source in sources.files
         for number, chunk in numbered_chunks(settings, source)
     ]
-    return Encoded(
-        np.concatenate([part.tokens_T for part in parts] or [np.array([], np.int64)]),
-        np.concatenate([part.lengths_N for part in parts] or [np.array([], np.int64)]),
-    )
+    return Encoded.join([Encoded(np.array([], corpus.tokenizer.token_type), np.array([], np.int64)), *parts])
+
+
+def _labels_file(tokenizer: Tokenizer, texts_of: Mapping[str, np.ndarray]) -> bytes:
+    """What labels there are, for people and other programs: their tokens, and how many texts of each split have one."""
+    labels = {
+        label: {"token": tokenizer.label_id(label), **{name: int(counts[number]) for name, counts in texts_of.items()}}
+        for number, label in enumerate(tokenizer.labels)
+    }
+    return (json.dumps(labels, ensure_ascii=False, indent=1) + "\n").encode()

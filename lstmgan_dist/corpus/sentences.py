@@ -34,8 +34,8 @@ def sentences_of(text: str) -> Iterator[str]:
         yield sentence
 
 
-def split_rows(texts: pa.StringArray, numbers: np.ndarray) -> tuple[pa.StringArray, np.ndarray]:
-    """The sentences of some texts, each with the number of its text."""
+def split_rows(texts: pa.StringArray) -> tuple[pa.StringArray, np.ndarray]:
+    """The sentences of some texts, and which text each is of: int64."""
     found = [list(sentences_of(text)) for text in texts.to_pylist()]
     sentences = pa.array([sentence for row in found for sentence in row], pa.string())
-    return sentences, np.repeat(numbers, list(map(len, found)))
+    return sentences, np.repeat(np.arange(len(found)), list(map(len, found)))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import codecs
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from lstmgan_dist.corpus.tokenizers import TOKENIZERS
 from lstmgan_dist.settings import KeyOf, Name, Probability, Settings, WithoutUse
@@ -13,6 +13,9 @@ from lstmgan_dist.settings import KeyOf, Name, Probability, Settings, WithoutUse
 Layout = Literal["sentences", "continuous"]
 OnLongText = Literal["error", "skip", "truncate"]
 OnBadText = Literal["error", "skip", "replace"]
+LabelBy = Literal["file", "folder"]
+# What a column is for: the text itself, what it answers, and its class.
+Role = Literal["text", "source", "label"]
 
 
 UTF_8, AUTO = "utf-8", "auto"
@@ -47,7 +50,15 @@ class TokenizerSettings(Settings):
 class Corpus(Settings):
     """Which text, and how it is cut into sequences."""
 
-    without_use: ClassVar[WithoutUse] = {("layout", "continuous"): ("split_sentences",)}
+    without_use: ClassVar[WithoutUse] = {
+        ("layout", "continuous"): (
+            "split_sentences",
+            "label_column",
+            "label_by",
+            "source_column",
+            "max_source_length",
+        )
+    }
 
     source: Name | Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
         description="File, folder, glob or URL (several allowed); builtin:python-docs; oracle:length=20,seed=1 or "
@@ -63,6 +74,19 @@ class Corpus(Settings):
     )
     column: Name | None = Field(
         default=None, description="Column that holds the text in CSV, TSV, JSON lines, Parquet and Arrow sources: text."
+    )
+    source_column: Name | None = Field(
+        default=None,
+        description="Column of what each text answers: it is read before the text, and not learnt. The pairs are then "
+        "this column and that of the text: a turn and its answer, a document and its summary.",
+    )
+    max_source_length: int = Field(
+        default=64, ge=2, le=65536, description="Tokens of what a text answers at most, end mark included."
+    )
+    label_column: Name | None = Field(default=None, description="Column that holds a label of each text, its class.")
+    label_by: LabelBy | None = Field(
+        default=None,
+        description="Label each text by the name of its file, without what follows a full stop, or of its folder.",
     )
     encoding: Name = Field(
         default=UTF_8,
@@ -100,6 +124,17 @@ class Corpus(Settings):
         description="Rows that each lane shuffles at a time (sentences); bounds the memory of the order.",
     )
 
+    @model_validator(mode="after")
+    def _has_one_kind_of_context(self) -> Self:
+        if self.label_column and self.label_by:
+            raise ValueError("label_column and label_by both say how texts are labelled: leave out one of them")
+        if self.source_column and self.split_sentences:
+            raise ValueError("split_sentences would tear texts from their source_column: leave out one of them")
+        names = [name for name in (self.column_name, self.source_column, self.label_column) if name]
+        if len(set(names)) < len(names):
+            raise ValueError(f"{', '.join(names)} cannot be one column for two purposes: name different ones")
+        return self
+
     @field_validator("encoding")
     @classmethod
     def _is_known(cls, encoding: str) -> str:
@@ -111,6 +146,21 @@ class Corpus(Settings):
     def column_name(self) -> str:
         """The column that holds the text where a source has columns."""
         return self.column or "text"
+
+    @property
+    def columns(self) -> dict[Role, str]:
+        """The columns that are read where a source has some, by what they are for."""
+        named: dict[Role, str | None] = {
+            "text": self.column_name,
+            "source": self.source_column,
+            "label": self.label_column,
+        }
+        return {role: name for role, name in named.items() if name is not None}
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether every text has a label."""
+        return self.label_column is not None or self.label_by is not None
 
     @property
     def sources(self) -> tuple[str, ...]:

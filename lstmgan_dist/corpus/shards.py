@@ -29,12 +29,21 @@ def rows_of_block(number: int) -> int:
 class SplitWriter:
     """Gathers the tokens of one split into blocks and shards."""
 
-    def __init__(self, out: Folder, name: str, layout: Layout, token_type: type[np.unsignedinteger]) -> None:
+    def __init__(
+        self,
+        out: Folder,
+        name: str,
+        layout: Layout,
+        token_type: type[np.unsignedinteger],
+        *,
+        has_contexts: bool = False,
+    ) -> None:
         self._out = out
         self._name = name
         self._layout = layout
-        self._schema = schema_of(np.dtype(token_type).name)
-        self._waiting = Encoded(np.array([], token_type), np.array([], np.int64))
+        self._schema = schema_of(np.dtype(token_type).name, has_contexts=has_contexts)
+        none = np.array([], np.int64)
+        self._waiting = Encoded(np.array([], token_type), none, none if has_contexts else None)
         self._tokens = self._characters = 0
         self._blocks: list[Block] = []  # of the shard under way
         self._blocks_written = 0
@@ -43,12 +52,9 @@ class SplitWriter:
 
     def add(self, encoded: Encoded, characters: int) -> None:
         """Append rows, and write the blocks that are full."""
-        self._tokens += len(encoded.tokens_T)
+        self._tokens += encoded.texts_length
         self._characters += characters
-        self._waiting = Encoded(
-            np.concatenate([self._waiting.tokens_T, encoded.tokens_T]),
-            np.concatenate([self._waiting.lengths_N, encoded.lengths_N]),
-        )
+        self._waiting = Encoded.join([self._waiting, encoded])
         self._write_blocks(last=False)
 
     def close(self) -> Split:
@@ -60,22 +66,23 @@ class SplitWriter:
         return Split(rows, self._tokens, self._characters, tuple(self._shards))
 
     def _write_blocks(self, *, last: bool) -> None:
-        tokens_T, lengths_N = self._waiting.tokens_T, self._waiting.lengths_N
+        waiting = self._waiting
         if self._layout == "continuous":
             # The text is one: its rows were only the chunks that it came in.
-            full, left = divmod(len(tokens_T), CONTINUOUS_BLOCK_TOKENS)
+            full, left = divmod(len(waiting.tokens_T), CONTINUOUS_BLOCK_TOKENS)
             lengths_N = np.array([CONTINUOUS_BLOCK_TOKENS] * full + [left] * (left > 0), np.int64)
-        stops = np.cumsum(lengths_N)
+            waiting = Encoded(waiting.tokens_T, lengths_N)
+        stops = waiting.stops_N
         row = done = 0
-        while row < len(lengths_N):
+        while row < len(stops):
             stop = self._end_of_block(row, done, stops)
             if stop is None:
                 if not last:
                     break
-                stop = len(lengths_N)
-            self._write_block(tokens_T[done : stops[stop - 1]], lengths_N[row:stop])
+                stop = len(stops)
+            self._write_block(waiting.take(slice(row, stop)))
             row, done = stop, int(stops[stop - 1])
-        self._waiting = Encoded(tokens_T[done:], lengths_N[row:])
+        self._waiting = waiting.take(slice(row, None))
 
     def _end_of_block(self, row: int, done: int, stops: np.ndarray) -> int | None:
         """The row behind a block that begins at `row`; None while more rows might belong to it."""
@@ -86,14 +93,16 @@ class SplitWriter:
         stop = min(most, max(fitting, row + 1))
         return stop if stop < len(stops) or stop == len(stops) == most else None
 
-    def _write_block(self, tokens_T: np.ndarray, lengths_N: np.ndarray) -> None:
-        offsets = np.append(0, np.cumsum(lengths_N)).astype(np.int32)
-        lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(tokens_T), type=self._schema.field(0).type)
-        batch = pa.record_batch([lists], schema=self._schema)
+    def _write_block(self, block: Encoded) -> None:
+        offsets = np.append(0, block.stops_N).astype(np.int32)
+        lists = pa.ListArray.from_arrays(pa.array(offsets), pa.array(block.tokens_T), type=self._schema.field(0).type)
+        starts = [] if block.starts_N is None else [pa.array(block.starts_N, pa.int32())]
+        batch = pa.record_batch([lists, *starts], schema=self._schema)
         self._writer.write_batch(batch)
         # Counted from the end, for the writer puts the schema before the first batch only now.
         stop = self._stream.tell()
-        self._blocks.append(Block(len(lengths_N), len(tokens_T), stop - pa.ipc.get_record_batch_size(batch), stop, 0))
+        size = pa.ipc.get_record_batch_size(batch)
+        self._blocks.append(Block(len(block.lengths_N), len(block.tokens_T), stop - size, stop, 0))
         self._blocks_written += 1
         if self._stream.tell() >= SHARD_BYTES:
             self._close_shard()

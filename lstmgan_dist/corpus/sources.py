@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lstmgan_dist.addresses import SYNTHETIC, path_of, scheme_of
+from lstmgan_dist.corpus.settings import Corpus, Role
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.storage import BY_ENVIRONMENT, Folder, file_size, matching_files
 from lstmgan_dist.storage_settings import Storage
@@ -44,6 +45,14 @@ _ABOUT = frozenset(["authors", "changelog", "contributing", "copying", "licence"
 _ABOUT_SUFFIXES = ("", ".md", ".rst", ".txt")
 
 
+# How a person names the column of a role.
+OPTIONS: dict[Role, str] = {
+    "text": "corpus.column (--column)",
+    "source": "corpus.source_column (--source-column)",
+    "label": "corpus.label_column (--label-column)",
+}
+
+
 @dataclass(frozen=True)
 class Source:
     """One file of text.
@@ -61,6 +70,16 @@ class Source:
 
     def __str__(self) -> str:
         return self.name or self.url
+
+    @property
+    def called(self) -> str:
+        """Its name without folders, and without what follows a full stop."""
+        return posixpath.basename(self.url).partition(".")[0]
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder that it is in."""
+        return posixpath.basename(posixpath.dirname(self.url))
 
     def location(self, number: int) -> str:
         """Where in it the text of this number stands, for messages."""
@@ -119,18 +138,21 @@ def find_sources(names: Iterable[str], storage: Storage = BY_ENVIRONMENT, *, kno
     return Sources(list(found.values()), [url for url in left_out if url not in found])
 
 
-def check_columns(column: str | None, sources: Iterable[Source]) -> None:
-    """See that a column that is named can be in one of the sources.
+def check_columns(settings: Corpus, sources: Iterable[Source]) -> None:
+    """See that columns that are named can be in one of the sources, or in all where each text needs them.
 
     Raises:
-        UserError: if none of them has columns.
+        UserError: if they cannot.
     """
     sources = list(sources)
-    if column is not None and all(source.format in _WITHOUT_COLUMNS for source in sources):
-        raise UserError(
-            f"{sources[0]} is plain text and has no column {column!r}: leave out corpus.column (--column), which "
-            "is for CSV, TSV, JSON lines, Parquet and Arrow files."
-        )
+    plain = [source for source in sources if source.format in _WITHOUT_COLUMNS]
+    named: dict[Role, str | None] = {**settings.columns, "text": settings.column}
+    for role, name in named.items():
+        if name is not None and plain and (role != "text" or len(plain) == len(sources)):
+            raise UserError(
+                f"{plain[0]} is plain text and has no column {name!r}: leave out {OPTIONS[role]}, which "
+                "is for CSV, TSV, JSON lines, Parquet and Arrow files."
+            )
 
 
 def _no_text_in(name: str, urls: list[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from lstmgan_dist.corpus.bulk import character_counts, lowered, piece_borders
 from lstmgan_dist.corpus.cleaning import Rows
-from lstmgan_dist.corpus.settings import Corpus
+from lstmgan_dist.corpus.settings import Corpus, Role
 from lstmgan_dist.corpus.tokenizers import TOKENIZERS, TokenizerKind
 
 # Whether a source is for one purpose, or a share of it is held out.
@@ -29,6 +29,7 @@ class SplitRows:
     texts: pa.StringArray
     numbers: np.ndarray
     ends: bool
+    beside: Mapping[Role, pa.StringArray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,11 @@ def heldout_fraction(settings: Corpus, size: int) -> float:
 
 def split(rows: Rows, number: int, settings: Corpus, purpose: Purpose, cut: Cut | None) -> Mapping[str, SplitRows]:
     """The texts of chunk `number` of a source by split, lowered if so set; a split that gets none may be absent."""
-    whole = SplitRows(lowered(rows.texts) if settings.tokenizer.lower else rows.texts, rows.numbers, rows.ends)
+    beside: dict[Role, pa.StringArray] = dict(rows.beside)
+    if settings.tokenizer.lower and "source" in beside:
+        beside["source"] = lowered(beside["source"])
+    texts = lowered(rows.texts) if settings.tokenizer.lower else rows.texts
+    whole = SplitRows(texts, rows.numbers, rows.ends, beside)
     if purpose != "both":
         return {purpose: whole}
     if cut is not None:
@@ -61,10 +66,13 @@ def split(rows: Rows, number: int, settings: Corpus, purpose: Purpose, cut: Cut 
         )
     assert settings.heldout_fraction is not None
     heldout = is_heldout(whole.texts, settings.heldout_fraction)
-    return {
-        name: SplitRows(whole.texts.filter(pa.array(chosen)), whole.numbers[chosen], True)
-        for name, chosen in (("train", ~heldout), ("heldout", heldout))
-    }
+    return {name: _chosen(whole, which) for name, which in (("train", ~heldout), ("heldout", heldout))}
+
+
+def _chosen(rows: SplitRows, which: np.ndarray) -> SplitRows:
+    mask = pa.array(which)
+    beside: dict[Role, pa.StringArray] = {role: column.filter(mask) for role, column in rows.beside.items()}
+    return SplitRows(rows.texts.filter(mask), rows.numbers[which], True, beside)
 
 
 def is_heldout(texts: pa.StringArray, fraction: float) -> np.ndarray:

@@ -36,7 +36,8 @@ class Batch:
     inputs_BT: int64; a sentence after `<end>`, without its last token. targets_BT: int64; the sentence, `<end>` last.
     Both are padded with 0. lengths_B: int64; targets of each row. fresh: the rows begin a text, so a state starts at
     zero. first_row: of held-out text, the number of the first row among the rows of all shares; the others
-    follow it.
+    follow it. starts_B: int64; how many targets of each row are its context, which is read and not learnt; None where
+    no row has one. contexts_BP: int64; these, padded to the corpus's longest.
     """
 
     inputs_BT: Tensor
@@ -44,16 +45,25 @@ class Batch:
     lengths_B: Tensor
     fresh: bool
     first_row: int = 0
+    starts_B: Tensor | None = None
+    contexts_BP: Tensor | None = None
+
+    @property
+    def texts_length(self) -> int:
+        """Targets without contexts."""
+        return int(self.lengths_B.sum()) - (0 if self.starts_B is None else int(self.starts_B.sum()))
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device; the copy to a GPU runs beside whatever comes next."""
         if device.type == "cpu":
             return self
-        moved = (
-            tensor.pin_memory().to(device, non_blocking=True)
-            for tensor in (self.inputs_BT, self.targets_BT, self.lengths_B)
-        )
-        return Batch(*moved, fresh=self.fresh, first_row=self.first_row)
+
+        moved = {
+            name: value.pin_memory().to(device, non_blocking=True)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
 
 
 class Stream:
@@ -140,9 +150,14 @@ def heldout_batches(
         yield from _heldout_text(corpus, batch_size, most_sequences, share, shares)
         return
     own = part_of(min(split.rows, most_sequences), share, shares)
-    for start in own[::batch_size]:
-        sentences = read_sentences(corpus, "heldout", range(start, min(start + batch_size, own.stop)))
-        yield replace(_sentences(sentences.tokens_T, sentences.lengths_N), first_row=start)
+    yield from read_batches(corpus, "heldout", own, batch_size=batch_size)
+
+
+def read_batches(corpus: PreparedCorpus, split: str, rows: range, *, batch_size: int) -> Iterator[Batch]:
+    """Some sentences of a split as batches: see `read_sentences`."""
+    for start in rows[::batch_size]:
+        sentences = read_sentences(corpus, split, range(start, min(start + batch_size, rows.stop)))
+        yield replace(_sentences(sentences, corpus.max_context), first_row=start)
 
 
 def read_sentences(corpus: PreparedCorpus, split: str, rows: range) -> Encoded:
@@ -157,7 +172,7 @@ def read_sentences(corpus: PreparedCorpus, split: str, rows: range) -> Encoded:
         end = min(rows.stop, int(stops[at]))
         pieces.append(Piece(int(blocks[at]), row - before, end - before))
         row = end
-    return Encoded(*_read(corpus, split, tuple(pieces)))
+    return _read(corpus, split, tuple(pieces))
 
 
 def _heldout_text(
@@ -189,10 +204,7 @@ def _sentence_batches(
     units = [[_Lane(corpus, split, order, lane, position) for lane in unit] for unit in lanes]
     while True:
         parts = [[part for reader in unit for part in reader.take(rows_per_lane)] for unit in units]
-        yield [
-            _sentences(np.concatenate([tokens for tokens, _ in unit]), np.concatenate([counts for _, counts in unit]))
-            for unit in parts
-        ]
+        yield [_sentences(Encoded.join(unit), corpus.max_context) for unit in parts]
 
 
 class _Lane:
@@ -206,49 +218,58 @@ class _Lane:
         self._position = position
         self._open_window()
 
-    def take(self, rows: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The next rows, in as many parts as windows they lie in: (tokens end to end, lengths)."""
-        parts: list[tuple[np.ndarray, np.ndarray]] = []
+    def take(self, rows: int) -> list[Encoded]:
+        """The next rows, in as many parts as windows they lie in."""
+        parts: list[Encoded] = []
         while rows:
             place = self._position - self._first
-            count = min(rows, len(self._lengths_N) - place)
+            count = min(rows, len(self._window.lengths_N) - place)
             if not count:
                 self._open_window()
                 continue
-            tokens_S = self._tokens_S[self._offsets[place] : self._offsets[place + count]]
-            parts.append((tokens_S, self._lengths_N[place : place + count]))
+            parts.append(self._window.take(slice(place, place + count)))
             self._position += count
             rows -= count
         return parts
 
     def _open_window(self) -> None:
         window = self._order.window_at(self._lane, self._position)
-        tokens_S, lengths_N = _read(self._corpus, self._split, window.pieces)
-        starts_N = np.cumsum(lengths_N) - lengths_N
         self._first = window.first
-        self._lengths_N = lengths_N[window.order]
-        self._tokens_S = tokens_S[gather_index(starts_N[window.order], self._lengths_N)]
-        self._offsets = np.append(0, np.cumsum(self._lengths_N))
+        self._window = _read(self._corpus, self._split, window.pieces).take(window.order)
 
 
-def _read(corpus: PreparedCorpus, split: str, pieces: tuple[Piece, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of blocks as (tokens end to end, lengths)."""
-    tokens, lengths = [], []
+def _read(corpus: PreparedCorpus, split: str, pieces: tuple[Piece, ...]) -> Encoded:
+    """Rows of blocks."""
     blocks = corpus.read_blocks(split, [piece.block for piece in pieces])
-    for piece, (block_tokens, offsets) in zip(pieces, blocks, strict=True):
-        tokens.append(block_tokens[offsets[piece.start] : offsets[piece.stop]])
-        lengths.append(np.diff(offsets[piece.start : piece.stop + 1]).astype(np.int64))
-    return np.concatenate(tokens), np.concatenate(lengths)
+    parts = [block.take(slice(piece.start, piece.stop)) for piece, block in zip(pieces, blocks, strict=True)]
+    return Encoded.join(parts)
 
 
-def _sentences(tokens_S: np.ndarray, lengths_B: np.ndarray) -> Batch:
+def contexts_of(rows: Encoded, max_context: int) -> Tensor:
+    """The contexts of rows that have some, int64 (B, max_context), padded."""
+    assert rows.starts_N is not None
+    padded_BP = np.zeros((len(rows.starts_N), max_context), np.int64)
+    index = gather_index(rows.stops_N - rows.lengths_N, rows.starts_N)
+    padded_BP[np.arange(max_context) < rows.starts_N[:, None]] = rows.tokens_T[index]
+    return torch.from_numpy(padded_BP)
+
+
+def _sentences(rows: Encoded, max_context: int) -> Batch:
     """Sentences as a padded batch: inputs are the targets one step later after an end mark, which is 0 like padding."""
+    lengths_B, starts_B = rows.lengths_N, rows.starts_N
     padded = np.zeros((len(lengths_B), int(lengths_B.max()) + 1), np.int64)
     targets_BT = padded[:, 1:]
-    targets_BT[np.arange(targets_BT.shape[1]) < lengths_B[:, None]] = tokens_S
+    targets_BT[np.arange(targets_BT.shape[1]) < lengths_B[:, None]] = rows.tokens_T
     both = torch.from_numpy(padded)
     # Two views of one matrix would alias; the networks may keep one and the trainer change the other.
-    return Batch(both[:, :-1].contiguous(), both[:, 1:].contiguous(), torch.from_numpy(lengths_B), fresh=True)
+    return Batch(
+        both[:, :-1].contiguous(),
+        both[:, 1:].contiguous(),
+        torch.from_numpy(lengths_B),
+        fresh=True,
+        starts_B=None if starts_B is None else torch.from_numpy(starts_B),
+        contexts_BP=None if starts_B is None else contexts_of(rows, max_context),
+    )
 
 
 # --- continuous text -------------------------------------------------------------------------------------------------
@@ -287,10 +308,8 @@ class _TextReader:
         wanted = range(first, last + 1)
         missing = [number for number in wanted if number != self._kept[0]]
         found = dict([self._kept])
-        found |= {
-            number: tokens
-            for number, (tokens, _) in zip(missing, self._corpus.read_blocks(self._split, missing), strict=True)
-        }
+        blocks = self._corpus.read_blocks(self._split, missing)
+        found |= {number: block.tokens_T for number, block in zip(missing, blocks, strict=True)}
         self._kept = (last, found[last])
         before = int(self._stops[first - 1]) if first else 0
         return np.concatenate([found[number] for number in wanted])[stretch.start - before : stretch.stop - before]

@@ -1,11 +1,14 @@
-"""Columns of text from Parquet, Arrow, CSV and TSV files, some rows at a time."""
+"""Columns of text from Parquet, Arrow, CSV and TSV files, some rows at a time.
+
+Which columns are wanted is told by what they are for, and what is read has these as its names.
+"""
 
 from __future__ import annotations
 
 import codecs
 import csv
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -15,58 +18,61 @@ import pyarrow.parquet as pq
 
 from lstmgan_dist.corpus.bulk import byte_counts
 from lstmgan_dist.corpus.encodings import Readable
-from lstmgan_dist.corpus.settings import UTF_8
-from lstmgan_dist.corpus.sources import Source
+from lstmgan_dist.corpus.settings import UTF_8, Role
+from lstmgan_dist.corpus.sources import OPTIONS, Source
 from lstmgan_dist.errors import UserError
 
 _ROWS_AT_A_TIME = 4096
 _BYTES_AT_A_TIME = 2**18
-_NOTHING = pa.array([], pa.large_binary())
 # Most characters of a field, for the whole process; a field that seems longer is a quote that was never closed.
 csv.field_size_limit(2**24)
 
 
+Columns = Mapping[Role, str]
+
+
 @dataclass(frozen=True)
 class Part:
-    """Some rows of a column, as bytes.
+    """Some rows, as bytes, in columns that are named for what they are for.
 
     first: number of the first one. share_read: of the file, 0 to 1. objection: what is wrong with the row of that
     number; there are no rows then.
     """
 
-    rows: pa.Array
+    rows: pa.RecordBatch
     first: int
     share_read: float
     objection: str = ""
 
 
-def columns(source: Source, raw: IO[bytes], name: str) -> Iterator[Part]:
-    """The rows of a column of a Parquet or Arrow file.
+def columns(source: Source, raw: IO[bytes], wanted: Columns) -> Iterator[Part]:
+    """The rows of some columns of a Parquet or Arrow file.
 
     Raises:
-        UserError: if it is none, or damaged, or its column is absent or no text.
+        UserError: if it is none, or damaged, or a column is absent or no text.
     """
     if source.compression:
         raise UserError(f"{source}: decompress it first; its columns are compressed already.")
     first = 1
     try:
-        for rows, share_read in _batches(source, raw, name):
-            yield Part(_as_binary(source, name, rows), first, share_read)
+        for rows, share_read in _batches(source, raw, wanted):
+            read = [_as_binary(source, role, name, rows.column(name)) for role, name in wanted.items()]
+            yield Part(pa.record_batch(read, names=list(wanted)), first, share_read)
             first += len(rows)
     except (OSError, pa.ArrowException) as error:
         kind = "Parquet" if source.format == "parquet" else "Arrow"
         raise UserError(f"{source}: this is not a whole {kind} file: {str(error).splitlines()[0]}") from error
 
 
-def _batches(source: Source, raw: IO[bytes], name: str) -> Iterator[tuple[pa.Array, float]]:
-    """Some rows of the column at a time, and the share of the file that is read then."""
+def _batches(source: Source, raw: IO[bytes], wanted: Columns) -> Iterator[tuple[pa.RecordBatch, float]]:
+    """Some rows of the columns at a time, and the share of the file that is read then."""
     if source.format == "parquet":
         table = pq.ParquetFile(raw, buffer_size=2**20)
-        _check_column(source, name, table.schema_arrow.names)
+        _check_columns(source, wanted, table.schema_arrow.names)
         rows = 0
-        for batch in table.iter_batches(_ROWS_AT_A_TIME, columns=[name]):
+        for batch in table.iter_batches(_ROWS_AT_A_TIME, columns=list(wanted.values())):
             rows += len(batch)
-            yield batch.column(0), rows / table.metadata.num_rows
+            yield batch, rows / table.metadata.num_rows
         return
     magic = raw.read(6)
     raw.seek(0)
@@ -77,30 +83,32 @@ def _batches(source: Source, raw: IO[bytes], name: str) -> Iterator[tuple[pa.Arr
     else:
         stream = pa.ipc.open_stream(raw)
         batches, names = stream, stream.schema.names
-    _check_column(source, name, names)
+    _check_columns(source, wanted, names)
     for batch in batches:
-        column = batch.column(name)
         share_read = min(raw.tell() / max(source.size, 1), 1.0)
-        for start in range(0, len(column), _ROWS_AT_A_TIME):
-            yield column.slice(start, _ROWS_AT_A_TIME), share_read
+        for start in range(0, len(batch), _ROWS_AT_A_TIME):
+            yield batch.slice(start, _ROWS_AT_A_TIME), share_read
 
 
-def _check_column(source: Source, name: str, names: list[str]) -> None:
-    if name not in names:
-        raise UserError(f"{source} has no column {name!r}: set corpus.column (--column) to one of {', '.join(names)}.")
+def _check_columns(source: Source, wanted: Columns, names: Sequence[str]) -> None:
+    for role, name in wanted.items():
+        if name not in names:
+            raise UserError(f"{source} has no column {name!r}: set {OPTIONS[role]} to one of {', '.join(names)}.")
 
 
-def _as_binary(source: Source, name: str, column: pa.Array) -> pa.Array:
+def _as_binary(source: Source, role: Role, name: str, column: pa.Array) -> pa.Array:
     if isinstance(column, pa.DictionaryArray):
         column = column.dictionary_decode()
     kind = column.type
+    if role == "label" and (pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+        return column.cast(pa.large_string()).cast(pa.large_binary())
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
-        raise UserError(f"{source}: column {name!r} holds {kind}, not text: set corpus.column to one with strings.")
+        raise UserError(f"{source}: column {name!r} holds {kind}, not text: set {OPTIONS[role]} to one with strings.")
     return column.cast(pa.large_binary())
 
 
-def delimited_rows(source: Source, raw: IO[bytes], stream: Readable, name: str) -> Iterator[Part]:
-    """The rows of a column of a CSV or TSV file, whose first line names its columns and is row 1.
+def delimited_rows(source: Source, raw: IO[bytes], stream: Readable, wanted: Columns) -> Iterator[Part]:
+    """The rows of some columns of a CSV or TSV file, whose first line names its columns and is row 1.
 
     CSV (RFC 4180): fields may be quoted, and hold line ends then. They are parted by what the first line has most of:
     commas, semicolons, tabs or bars. TSV (as registered with IANA): tabs, and a quote is a character like others.
@@ -108,7 +116,7 @@ def delimited_rows(source: Source, raw: IO[bytes], stream: Readable, name: str) 
     raw: the file that the stream is read from.
 
     Raises:
-        UserError: if the column is absent.
+        UserError: if a column is absent.
     """
     lines = _lines(stream)
     header = next(lines, "").removeprefix("\ufeff")
@@ -118,22 +126,28 @@ def delimited_rows(source: Source, raw: IO[bytes], stream: Readable, name: str) 
     else:
         reader = csv.reader(lines, delimiter=max(",;\t|", key=header.count), strict=True)
     names = next(reader, [])
-    _check_column(source, name, names)
-    at = names.index(name)
-    first, texts = 2, []
+    _check_columns(source, wanted, names)
+    places = [names.index(name) for name in wanted.values()]
+    first: int = 2
+    fields: list[list[bytes | None]] = []
     for number in itertools.count(2):
         row = _next_row(reader, len(names))
         is_good = isinstance(row, list)
         if is_good:
-            texts.append(row[at].encode(UTF_8, "surrogateescape") if row else None)
-        if not is_good or len(texts) == _ROWS_AT_A_TIME:
+            fields.append([row[at].encode(UTF_8, "surrogateescape") if row else None for at in places])
+        if not is_good or len(fields) == _ROWS_AT_A_TIME:
             share_read = min(raw.tell() / max(source.size, 1), 1.0)
-            yield Part(pa.array(texts, pa.large_binary()), first, share_read)
-            first, texts = number + 1, []
+            yield Part(_in_columns(wanted, fields), first, share_read)
+            first, fields = number + 1, []
             if row is None:
                 return
             if not is_good:
-                yield Part(_NOTHING, number, share_read, row)
+                yield Part(_in_columns(wanted, []), number, share_read, row)
+
+
+def _in_columns(wanted: Columns, fields: list[list[bytes | None]]) -> pa.RecordBatch:
+    columns = zip(*fields, strict=True) if fields else [()] * len(wanted)
+    return pa.record_batch([pa.array(column, pa.large_binary()) for column in columns], names=list(wanted))
 
 
 def _lines(stream: Readable) -> Iterator[str]:
@@ -162,9 +176,9 @@ def _next_row(reader: Iterator[list[str]], width: int) -> list[str] | str | None
     return f"this row has {len(row)} fields, and the first line names {width} columns"
 
 
-def portions(rows: pa.Array, most_bytes: int) -> Iterator[pa.Array]:
+def portions(rows: pa.RecordBatch, most_bytes: int) -> Iterator[pa.RecordBatch]:
     """Rows of about so many bytes at a time."""
-    ends = np.cumsum(byte_counts(rows))
+    ends = np.cumsum(sum(byte_counts(column) for column in rows.columns))
     start = 0
     while start < len(rows):
         before = ends[start - 1] if start else 0

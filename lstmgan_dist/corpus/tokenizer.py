@@ -20,7 +20,7 @@ import pyarrow as pa
 import tokenizers
 from tokenizers import Regex, models, normalizers, pre_tokenizers
 
-from lstmgan_dist.corpus.bulk import JoinedRows, lowered
+from lstmgan_dist.corpus.bulk import JoinedRows, gather_index, lowered
 from lstmgan_dist.corpus.settings import TokenizerSettings
 from lstmgan_dist.corpus.tokenizers import TOKENIZERS
 from lstmgan_dist.errors import UserError
@@ -28,6 +28,8 @@ from lstmgan_dist.settings import either
 from lstmgan_dist.tokens import END_ID, UNKNOWN_ID
 
 END, UNKNOWN = "<end>", "<unk>"
+_LABEL, _LABEL_END = "<label:", ">"
+_LABELS_SHOWN = 10
 
 # What is counted of a chunk of text: pieces with their counts, or the count of every code point.
 Counted = pa.StructArray | np.ndarray
@@ -39,18 +41,64 @@ OnUnknown = Literal["error", "skip", "replace"]
 class Encoded:
     """The tokens of some rows, end to end.
 
-    tokens_T: unsigned integers. lengths_N: tokens of each row, int64, the end mark included.
+    tokens_T: unsigned integers. lengths_N: tokens of each row, int64, the end mark included. starts_N: int64, how many
+    tokens of each row are its context, which is read and not learnt: a label, or what the text answers, and an end
+    mark; None where no row has one.
     """
 
     tokens_T: np.ndarray
     lengths_N: np.ndarray
+    starts_N: np.ndarray | None = None
+
+    @staticmethod
+    def join(parts: Sequence[Encoded]) -> Encoded:
+        """Several as one; at least one."""
+        if len(parts) == 1:
+            return parts[0]
+        starts = [part.starts_N for part in parts if part.starts_N is not None]
+        assert len(starts) in (0, len(parts)), "texts with contexts and texts without"
+        return Encoded(
+            np.concatenate([part.tokens_T for part in parts]),
+            np.concatenate([part.lengths_N for part in parts]),
+            np.concatenate(starts) if starts else None,
+        )
+
+    @cached_property
+    def stops_N(self) -> np.ndarray:
+        """Where in the tokens each row ends, int64."""
+        return np.cumsum(self.lengths_N)
+
+    def take(self, which: np.ndarray | slice) -> Encoded:
+        """Some of the rows: by their numbers, by a mask, or a slice."""
+        lengths_N = self.lengths_N[which]
+        starts_N = None if self.starts_N is None else self.starts_N[which]
+        if isinstance(which, slice):
+            first, stop, _ = which.indices(len(self.lengths_N))
+            begin, end = (int(self.stops_N[row - 1]) if row else 0 for row in (first, max(first, stop)))
+            return Encoded(self.tokens_T[begin:end], lengths_N, starts_N)
+        firsts_N = (self.stops_N - self.lengths_N)[which]
+        return Encoded(self.tokens_T[gather_index(firsts_N, lengths_N)], lengths_N, starts_N)
+
+    @property
+    def texts(self) -> Encoded:
+        """The rows without their contexts."""
+        if self.starts_N is None:
+            return self
+        lengths_N = self.lengths_N - self.starts_N
+        return Encoded(self.tokens_T[gather_index(self.stops_N - lengths_N, lengths_N)], lengths_N)
+
+    @property
+    def texts_length(self) -> int:
+        """Tokens of the rows without their contexts."""
+        return len(self.tokens_T) - (0 if self.starts_N is None else int(self.starts_N.sum()))
 
 
 class Tokenizer(ABC):
     """A vocabulary and the rule that cuts text into it.
 
     Id 0 is `<end>`, which no text encodes to. kind: its word in `TOKENIZERS`. unknown_id: that of `<unk>`; none if the
-    vocabulary covers every text.
+    vocabulary covers every text. vocabulary_size: tokens that texts are made of. labels: what texts may be labelled
+    with; each is a token behind those, which no text encodes to, and which is read and never written.
     """
 
     kind: ClassVar[str]
@@ -59,8 +107,12 @@ class Tokenizer(ABC):
     def __init__(self, library: tokenizers.Tokenizer) -> None:
         self.library = library
         self.lower = library.normalizer is not None
-        self.vocabulary_size: int = library.get_vocab_size()
-        self.token_type = np.uint16 if self.vocabulary_size <= 2**16 else np.uint32
+        vocabulary = library.get_vocab()
+        # No kind has a token of several characters that begins like this, but for those that `with_labels` adds.
+        labels = sorted((id_, token) for token, id_ in vocabulary.items() if token.startswith(_LABEL))
+        self.labels = tuple(token[len(_LABEL) : -len(_LABEL_END)] for _, token in labels)
+        self.vocabulary_size: int = len(vocabulary) - len(labels)
+        self.token_type = np.uint16 if len(vocabulary) <= 2**16 else np.uint32
 
     # --- what a kind is ---
 
@@ -112,11 +164,35 @@ class Tokenizer(ABC):
         """What tokenizer.json holds; `tokenizers.Tokenizer.from_file` reads it."""
         return self.library.to_str(pretty=True).encode()
 
+    def with_labels(self, labels: Sequence[str]) -> Tokenizer:
+        """The same vocabulary, and labels behind it."""
+        assert not self.labels
+        if not labels:
+            return self
+        state = json.loads(self.library.to_str())
+        for number, label in enumerate(labels):
+            state["model"]["vocab"][f"{_LABEL}{label}{_LABEL_END}"] = self.vocabulary_size + number
+        return type(self)(tokenizers.Tokenizer.from_str(json.dumps(state)))
+
+    def label_id(self, label: str) -> int:
+        """The token of a label.
+
+        Raises:
+            UserError: if there is none, naming some that there are.
+        """
+        if label in self.labels:
+            return self.vocabulary_size + self.labels.index(label)
+        if not self.labels:
+            raise UserError(f"There is no label {label!r}, for this text has no labels: leave --label out.")
+        some = self.labels[:_LABELS_SHOWN]
+        known = either(some) if some == self.labels else f"{', '.join(some)} and so on, {len(self.labels)} in all"
+        raise UserError(f"There is no label {label!r} in this text; there is {known}.")
+
     @cached_property
     def tokens(self) -> tuple[str, ...]:
-        """The token of each id; bytes and byte pairs in the library's printable alphabet."""
+        """The token of each id of the vocabulary; bytes and byte pairs in the library's printable alphabet."""
         vocabulary = self.library.get_vocab()
-        return tuple(sorted(vocabulary, key=vocabulary.__getitem__))
+        return tuple(sorted(vocabulary, key=vocabulary.__getitem__)[: self.vocabulary_size])
 
     def encode(self, text: str, *, on_unknown: OnUnknown = "error") -> list[int]:
         """The ids of one text, without an end mark.
@@ -154,6 +230,12 @@ class Tokenizer(ABC):
                 break
             kept.append(int(token))
         return self._text_of(kept)
+
+    def decode_context(self, ids: Sequence[int]) -> str:
+        """What is read before a text, as people read it: its label in brackets, and what it answers with an arrow."""
+        labels = [self.labels[token - self.vocabulary_size] for token in ids if token >= self.vocabulary_size]
+        source = self.decode(token for token in ids if token < self.vocabulary_size)
+        return " ".join([*(f"[{label}]" for label in labels), *([f"{source} →"] if source else [])])
 
     def encode_rows(self, rows: pa.StringArray, *, last_ends: bool = True) -> Encoded:
         """The ids of many texts, each with `<end>` after it; the last one without if `last_ends` is false.

@@ -46,7 +46,7 @@ class Likelihood:
 def heldout_likelihood(
     generator: Generator, batches: Iterable[Batch], device: torch.device, *, temperature: float = 1.0
 ) -> Likelihood:
-    """Likelihood of batches, unpadded and without dropout.
+    """Likelihood of batches, given their contexts, unpadded and without dropout.
 
     temperature: divides the logits, as when texts are drawn.
 
@@ -61,7 +61,7 @@ def heldout_likelihood(
             rows_B = batch.first_row + torch.arange(len(batch.lengths_B), device=device)
             latent_BZ = Noise(derive("heldout"), rows_B).normal("latent", generator.latent_size)
         features_BTF, state = generator(batch.inputs_BT, None if batch.fresh else state, latent_BZ=latent_BZ)
-        valid_BT = valid(batch.lengths_B, batch.targets_BT.shape[1])
+        valid_BT = valid(batch.lengths_B, batch.targets_BT.shape[1], batch.starts_B)
         log_likelihoods_N = generator.log_likelihoods(features_BTF[valid_BT], batch.targets_BT[valid_BT], temperature)
         nats -= log_likelihoods_N.double().sum()
         tokens += len(log_likelihoods_N)

@@ -10,7 +10,7 @@ import torch
 from lstmgan_dist.evaluation.likelihood import heldout_likelihood
 from lstmgan_dist.evaluation.sampling import Sampling, join, sample
 from lstmgan_dist.evaluation.texts import Texts, batches_of
-from lstmgan_dist.models.drawing import END
+from lstmgan_dist.models.drawing import END, Given
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.randomness import derive, permutation
 
@@ -32,21 +32,29 @@ class GeneratorSource:
     """A generator.
 
     sampling: how its texts are drawn, at temperature 1; where it never ends one, likelihoods count no end marks.
+    given: contexts that its texts have in turn; None where they have none.
     """
 
     generator: Generator
     sampling: Sampling
+    given: Given | None = None
 
     def draw(self, temperature: float | None, *, count: int, seed: int, device: torch.device) -> Texts:
         """Samples number 0 to `count` - 1 of a seed."""
         assert temperature is not None
         sampling = replace(self.sampling, temperature=temperature)
-        blocks = sample(self.generator.to(device), sampling, count=count, seed=seed, device=device)
+        given = None
+        if self.given:
+            turn_N = torch.arange(count) % len(self.given.lengths_B)
+            given = Given(self.given.tokens_BP[turn_N], self.given.lengths_B[turn_N])
+        blocks = sample(self.generator.to(device), sampling, count=count, seed=seed, device=device, given=given)
         return Texts.drawn(join(list(blocks)))
 
-    def nll(self, texts: Texts, temperature: float | None, device: torch.device) -> float:
-        """Nats per token, end marks included if it draws any."""
+    def nll(self, texts: Texts, temperature: float | None, device: torch.device) -> float | None:
+        """Nats per token, end marks included if it draws any; None where it would have to know the texts' contexts."""
         assert temperature is not None
+        if self.given:
+            return None
         batches = batches_of(texts, ends=END not in self.sampling.suppress)
         return heldout_likelihood(self.generator.to(device), batches, device, temperature=temperature).nll
 

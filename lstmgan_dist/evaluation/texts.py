@@ -41,20 +41,24 @@ class Texts:
 
     @classmethod
     def encoded(cls, encoded: Encoded) -> Self:
-        """Sentences of a corpus, without their end marks."""
+        """Sentences of a corpus, without their contexts and end marks."""
+        encoded = encoded.texts
         keep_T = encoded.tokens_T != END
         assert np.count_nonzero(~keep_T) == len(encoded.lengths_N), "every sentence ends, and only there"
         return cls(encoded.tokens_T[keep_T].astype(np.int64), encoded.lengths_N - 1)
 
     @classmethod
     def drawn(cls, drawn: Drawn) -> Self:
-        """What a generator drew, without the end marks."""
+        """What a generator drew, without what was given and without the end marks."""
         tokens_BP, lengths_B = drawn.tokens_BT.cpu().numpy(), drawn.lengths_B.cpu().numpy()
         if not len(lengths_B):
             return cls.of([])
         last_B = tokens_BP[np.arange(len(lengths_B)), lengths_B - 1]
-        lengths_N = lengths_B - (last_B == END)
-        return cls(tokens_BP[np.arange(tokens_BP.shape[1]) < lengths_N[:, None]], lengths_N)
+        stops_N = lengths_B - (last_B == END)
+        starts_N = np.zeros_like(stops_N) if drawn.starts_B is None else drawn.starts_B.cpu().numpy()
+        position_P = np.arange(tokens_BP.shape[1])
+        of_text_NP = (position_P >= starts_N[:, None]) & (position_P < stops_N[:, None])
+        return cls(tokens_BP[of_text_NP], stops_N - starts_N)
 
     def __len__(self) -> int:
         return len(self.lengths_N)

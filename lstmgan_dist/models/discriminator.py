@@ -47,32 +47,36 @@ class Discriminator(nn.Module, ABC):
             float32 scores; those of tokens are zero at padded positions.
         """
 
-    def total(self, values: Tensor, lengths_B: Tensor) -> Tensor:
+    # Below, starts_B says where each text begins behind its context, which is seen and not scored; None: at once.
+
+    def total(self, values: Tensor, lengths_B: Tensor, starts_B: Tensor | None = None) -> Tensor:
         """The sum of values beside the scores of texts of these lengths, 0-dim; padded positions do not count."""
         if self.scores != "per_token":
             return values.sum()
-        return (values * valid(lengths_B, values.shape[1])).sum()
+        return (values * valid(lengths_B, values.shape[1], starts_B)).sum()
 
-    def count(self, lengths_B: Tensor) -> Tensor:
+    def count(self, lengths_B: Tensor, starts_B: Tensor | None = None) -> Tensor:
         """How many scores texts of these lengths have, float32 0-dim."""
         if self.scores == "per_token":
-            return lengths_B.sum().float()
+            return (lengths_B if starts_B is None else lengths_B - starts_B).sum().float()
         return lengths_B.new_tensor(len(lengths_B) * self.representations).float()
 
-    def of_sentences(self, scores: Tensor, lengths_B: Tensor) -> Tensor:
+    def of_sentences(self, scores: Tensor, lengths_B: Tensor, starts_B: Tensor | None = None) -> Tensor:
         """One score a sentence, (B,): the mean of those of its tokens, or of its representations."""
         if self.scores == "per_sentence":
             return scores
+        if self.scores == "per_token" and starts_B is not None:
+            return (scores * valid(lengths_B, scores.shape[1], starts_B)).sum(dim=1) / (lengths_B - starts_B)
         return scores.sum(dim=1) / (lengths_B if self.scores == "per_token" else self.representations)
 
-    def squared_gradient(self, seen_BTD: Tensor, lengths_B: Tensor) -> Tensor:
+    def squared_gradient(self, seen_BTD: Tensor, lengths_B: Tensor, starts_B: Tensor | None = None) -> Tensor:
         """The squared norm of the gradient of each text's score, without dropout, by what is seen of it, (B,).
 
         It has a gradient itself, by the weights; it is computed in float32, and on slower kernels than scores are.
         """
         seen_BTD = seen_BTD.detach().requires_grad_()
         with torch.autocast(seen_BTD.device.type, enabled=False), fused.twice_differentiable():
-            total = self.of_sentences(self(seen_BTD, lengths_B), lengths_B).sum()
+            total = self.of_sentences(self(seen_BTD, lengths_B), lengths_B, starts_B).sum()
             (gradient_BTD,) = torch.autograd.grad(total, seen_BTD, create_graph=True)
         return gradient_BTD.square().sum(dim=(1, 2))
 
@@ -100,4 +104,7 @@ class TokenReader(Discriminator):
 
     def embed_distribution(self, probabilities_NV: Tensor) -> Tensor:
         """The expected embedding under distributions over the vocabulary, (N, V) -> (N, E)."""
-        return fused.linear(probabilities_NV, self.embedding.weight.T)
+        weight_VE = self.embedding.weight
+        if probabilities_NV.shape[1] < len(weight_VE):  # labels are behind the vocabulary, and never written
+            weight_VE = weight_VE[: probabilities_NV.shape[1]]
+        return fused.linear(probabilities_NV, weight_VE.T)

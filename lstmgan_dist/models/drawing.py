@@ -1,7 +1,7 @@
 """Text from a generator: free running, without gradient.
 
-Shapes: B rows, T positions, P prompt tokens, S slots that are worked on together, V vocabulary, F features,
-K candidates, J blocks of the vocabulary, Z latent dimensions.
+Shapes: B rows, T positions, P prompt tokens or given ones, S slots that are worked on together, V vocabulary,
+F features, K candidates, J blocks of the vocabulary, Z latent dimensions.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lstmgan_dist.models import fused
 from lstmgan_dist.models.generator import Generator, State
+from lstmgan_dist.models.padding import valid
 from lstmgan_dist.tokens import END_ID as END
 
 _SLOTS = 512  # rows whose logits fit into a CPU's cache, and enough of them for fast matrix products
@@ -24,15 +25,35 @@ _BLOCK = 64  # tokens
 _MOST_GRAPHS = 4  # of one generator: training, evaluation and their last batches
 
 
+class Given(NamedTuple):
+    """What rows begin with, each with something of its own.
+
+    tokens_BP: int64, padded. lengths_B: int64, how many of them are given.
+    """
+
+    tokens_BP: Tensor
+    lengths_B: Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int]]) -> Given:
+        """What these lists of tokens give, on the CPU."""
+        lengths_B = torch.tensor([len(row) for row in rows])
+        tokens_BP = torch.zeros(len(rows), int(lengths_B.max()), dtype=torch.int64)
+        tokens_BP[valid(lengths_B, tokens_BP.shape[1])] = torch.tensor([token for row in rows for token in row])
+        return cls(tokens_BP, lengths_B)
+
+
 class Drawn(NamedTuple):
     """Drawn text.
 
     tokens_BT: int64, padded with END.
     lengths_B: tokens of each row, END included where the row reached it.
+    starts_B: how many tokens of each row were given to it; None where none were.
     """
 
     tokens_BT: Tensor
     lengths_B: Tensor
+    starts_B: Tensor | None = None
 
 
 @torch.no_grad()
@@ -42,6 +63,7 @@ def draw(
     *,
     latent_BZ: Tensor | None = None,
     prompt: Sequence[int] = (END,),
+    given: Given | None = None,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
@@ -55,6 +77,7 @@ def draw(
         uniforms_BT: in (0, 1), on the generator's device.
         latent_BZ: for a generator that has a latent vector.
         prompt: tokens read before the first drawn one, at least one. A sentence starts with END.
+        given: what each row reads after the prompt as if it had drawn it; the uniforms are of what follows.
         temperature: divides the logits; 0 takes the most probable token.
         top_k: draw from this many most probable tokens.
         top_p: draw from the fewest most probable tokens that have this probability together (Holtzman et al. 2020).
@@ -84,9 +107,10 @@ def draw(
         return _inverse_cdf(logits_SV.softmax(dim=-1), uniforms_S)
 
     if not uniforms_BT.is_cuda:
-        return _draw_in_slots(generator, uniforms_BT, latent_BZ, prompt[-1], begin, pick)
+        return _draw_in_slots(generator, uniforms_BT, latent_BZ, prompt[-1], given, begin, pick)
     settings = (temperature, top_k, top_p, tuple(suppress))
-    return _replay(generator, uniforms_BT, latent_BZ, begin(latent_BZ, len(uniforms_BT)), prompt[-1], pick, settings)
+    state = begin(latent_BZ, len(uniforms_BT))
+    return _replay(generator, uniforms_BT, latent_BZ, state, prompt[-1], given, pick, settings)
 
 
 Begin = Callable[[Tensor | None, int], State]
@@ -94,14 +118,23 @@ Pick = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def _draw_in_slots(
-    generator: Generator, uniforms_BT: Tensor, latent_BZ: Tensor | None, first_token: int, begin: Begin, pick: Pick
+    generator: Generator,
+    uniforms_BT: Tensor,
+    latent_BZ: Tensor | None,
+    first_token: int,
+    given: Given | None,
+    begin: Begin,
+    pick: Pick,
 ) -> Drawn:
     """Draw in a fixed number of slots: a text that ends makes room for the next, so none is worked on in vain."""
     rows, positions = uniforms_BT.shape
     nowhere = rows  # the row of a slot that has nothing left to do
     uniforms_BT = F.pad(uniforms_BT, (0, 0, 0, 1), value=0.5)
     latent_BZ = None if latent_BZ is None else F.pad(latent_BZ, (0, 0, 0, 1))
-    tokens_BT = torch.zeros(rows + 1, positions, dtype=torch.int64)
+    if given:
+        given = Given(F.pad(given.tokens_BP, (0, 0, 0, 1)), F.pad(given.lengths_B, (0, 1)))
+    longest = positions + (given.tokens_BP.shape[1] if given else 0)
+    tokens_BT = torch.zeros(rows + 1, longest, dtype=torch.int64)
     lengths_B = torch.zeros(rows + 1, dtype=torch.int64)
 
     def latent_of(row_S: Tensor) -> Tensor | None:
@@ -114,12 +147,21 @@ def _draw_in_slots(
     state = begin(latent_of(row_S), entered)
     while len(row_S):
         features_SF, state = generator.step(latent_of(row_S), torch.float32)(token_S, state)
-        uniforms_S = uniforms_BT[row_S, position_S]
-        token_S = pick(features_SF, generator.output_matrix, generator.output_bias, uniforms_S)
+        # How much of its text a slot has written; below 0 its token is given.
+        written_S = position_S - (given.lengths_B[row_S] if given else 0)
+        if given is None:
+            uniforms_S = uniforms_BT[row_S, written_S]
+            token_S = pick(features_SF, generator.output_matrix, generator.output_bias, uniforms_S)
+        else:
+            token_S = given.tokens_BP[row_S, position_S.clamp(max=given.tokens_BP.shape[1] - 1)]
+            free = (written_S >= 0).nonzero().squeeze(1)
+            if len(free):
+                uniforms_S = uniforms_BT[row_S[free], written_S[free]]
+                token_S[free] = pick(features_SF[free], generator.output_matrix, generator.output_bias, uniforms_S)
         tokens_BT[row_S, position_S] = token_S
         position_S += 1
         lengths_B[row_S] = position_S
-        over = ((token_S == END) | (position_S == positions)) & (row_S != nowhere)
+        over = ((token_S == END) & (written_S >= 0) | (written_S + 1 == positions)) & (row_S != nowhere)
         position_S[over | (row_S == nowhere)] = 0
         over = over.nonzero().squeeze(1)
         refill = over[: rows - entered]
@@ -135,7 +177,7 @@ def _draw_in_slots(
             keep = (row_S == nowhere).argsort(stable=True)[:slots]
             row_S, position_S, token_S = row_S[keep], position_S[keep], token_S[keep]
             state = tuple(tensor[keep] for tensor in state)
-    return Drawn(tokens_BT[:rows], lengths_B[:rows])
+    return Drawn(tokens_BT[:rows], lengths_B[:rows], given.lengths_B[:rows] if given else None)
 
 
 def _draw_in_step(
@@ -144,10 +186,15 @@ def _draw_in_step(
     latent_BZ: Tensor | None,
     state: State,
     first_token: int,
+    given: Given | None,
     pick: Pick,
     dtype: torch.dtype,
 ) -> Drawn:
     """Draw all rows to the last position, without ever asking the device for a value: what a CUDA graph can hold."""
+    longest = uniforms_BT.shape[1]
+    tokens_BT = torch.empty(0)
+    if given:
+        uniforms_BT, tokens_BT = _behind(given, uniforms_BT)
     step = generator.step(latent_BZ, dtype)
     state = tuple(tensor.to(dtype) for tensor in state)
     output_VF, bias_V = generator.output_matrix.to(dtype), generator.output_bias.to(dtype)
@@ -159,10 +206,23 @@ def _draw_in_step(
     for t in range(positions):
         features_BF, state = step(token_B, state)
         token_B = pick(features_BF, output_VF, bias_V, uniforms_BT[:, t])
+        is_end_B = token_B == END
+        if given:
+            is_given_B = t < given.lengths_B
+            token_B = tokens_BT[:, t].where(is_given_B, token_B)
+            is_end_B = is_end_B & ~is_given_B | (t + 1 == given.lengths_B + longest)
         drawn.append(token_B.where(running_B, END))
         lengths_B = lengths_B + running_B
-        running_B = running_B & (token_B != END)
-    return Drawn(torch.stack(drawn, dim=1), lengths_B)
+        running_B = running_B & ~is_end_B
+    return Drawn(torch.stack(drawn, dim=1), lengths_B, given.lengths_B if given else None)
+
+
+def _behind(given: Given, uniforms_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """The uniforms of texts that begin behind what is given, and what is given, both as long as the longest row."""
+    most = given.tokens_BP.shape[1]
+    position_T = torch.arange(most + uniforms_BT.shape[1], device=uniforms_BT.device)
+    drawn_BT = (position_T - given.lengths_B[:, None]).clamp(0, uniforms_BT.shape[1] - 1)
+    return uniforms_BT.gather(1, drawn_BT), F.pad(given.tokens_BP, (0, uniforms_BT.shape[1]))
 
 
 class _Graph(NamedTuple):
@@ -183,6 +243,7 @@ def _replay(
     latent_BZ: Tensor | None,
     state: State,
     first_token: int,
+    given: Given | None,
     pick: Pick,
     settings: tuple[Hashable, ...],
 ) -> Drawn:
@@ -192,27 +253,34 @@ def _replay(
     """
     dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else torch.float32
     addresses = tuple(parameter.data_ptr() for parameter in generator.parameters())
-    key = (*uniforms_BT.shape, dtype, first_token, settings, addresses)
-    inputs = [uniforms_BT, *state] if latent_BZ is None else [uniforms_BT, *state, latent_BZ]
+    key = (*uniforms_BT.shape, dtype, first_token, given and given.tokens_BP.shape[1], settings, addresses)
+    inputs = [uniforms_BT, *state, *(given or ())]
+    if latent_BZ is not None:
+        inputs.append(latent_BZ)
     graphs = _graphs.setdefault(generator, {})
     if key not in graphs:
         if len(graphs) == _MOST_GRAPHS:
             del graphs[next(iter(graphs))]
         with torch.autocast("cuda", enabled=False):  # the cast weights belong into the graph, not into autocast's cache
-            graphs[key] = _capture(generator, [tensor.clone() for tensor in inputs], first_token, pick, dtype)
+            static = [tensor.clone() for tensor in inputs]
+            graphs[key] = _capture(generator, static, first_token, pick, dtype, has_given=given is not None)
     captured = graphs[key]
     for static, tensor in zip(captured.inputs, inputs, strict=True):
         static.copy_(tensor)
     captured.graph.replay()
-    return Drawn(captured.drawn.tokens_BT.clone(), captured.drawn.lengths_B.clone())
+    tokens_BT, lengths_B = captured.drawn.tokens_BT.clone(), captured.drawn.lengths_B.clone()
+    return Drawn(tokens_BT, lengths_B, given.lengths_B if given else None)
 
 
-def _capture(generator: Generator, inputs: list[Tensor], first_token: int, pick: Pick, dtype: torch.dtype) -> _Graph:
+def _capture(
+    generator: Generator, inputs: list[Tensor], first_token: int, pick: Pick, dtype: torch.dtype, *, has_given: bool
+) -> _Graph:
     uniforms_BT, *state = inputs
     latent_BZ = state.pop() if generator.latent_size else None
+    given = Given(*reversed([state.pop(), state.pop()])) if has_given else None
 
     def run() -> Drawn:
-        return _draw_in_step(generator, uniforms_BT, latent_BZ, tuple(state), first_token, pick, dtype)
+        return _draw_in_step(generator, uniforms_BT, latent_BZ, tuple(state), first_token, given, pick, dtype)
 
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())

@@ -31,28 +31,29 @@ class Generator(nn.Module, ABC):
     A kind's constructor calls this one, makes what recurs, and calls `add_output`, in this order, for the order of
     parameters is that in which they are added up.
 
-    latent_size: dimensions of a noise vector of each row; 0: none. feeds_every_step: whether what recurs sees it at
-    every position. hidden_size: H.
+    labels: tokens behind the vocabulary that are read and never written. latent_size: dimensions of a noise vector of
+    each row; 0: none. feeds_every_step: whether what recurs sees it at every position. hidden_size: H.
     """
 
     hidden_size: int
 
     def __init__(
-        self, kind: GeneratorKind, vocabulary_size: int, *, embedding_dropout: float, output_dropout: float
+        self, kind: GeneratorKind, vocabulary_size: int, labels: int, *, embedding_dropout: float, output_dropout: float
     ) -> None:
         super().__init__()
         self.embedding_dropout = embedding_dropout
         self.output_dropout = output_dropout
         self.latent_size = kind.latent.size if kind.latent else 0
         self.feeds_every_step = kind.latent is not None and kind.latent.feed == "every_step"
-        self.embedding = embedding_layer(vocabulary_size, kind.embedding)
+        self.labels = labels
+        self.embedding = embedding_layer(vocabulary_size + labels, kind.embedding)
 
     def add_output(self, hidden: int, *, tied: bool) -> None:
         """Make the output layer behind so many hidden units.
 
         tied: it multiplies by the embedding (Press and Wolf 2017), after a projection where the sizes differ.
         """
-        vocabulary_size, embedding = self.embedding.weight.shape
+        vocabulary_size, embedding = self.vocabulary_size, self.embedding.embedding_dim
         self.hidden_size = hidden
         self.projection = nn.Linear(hidden, embedding, bias=False) if tied and embedding != hidden else None
         self.output_weight = None if tied else nn.Parameter(torch.empty(vocabulary_size, hidden))
@@ -70,8 +71,8 @@ class Generator(nn.Module, ABC):
 
     @property
     def vocabulary_size(self) -> int:
-        """Tokens it can read and write."""
-        return self.embedding.num_embeddings
+        """V: tokens it can read and write."""
+        return self.embedding.num_embeddings - self.labels
 
     @abstractmethod
     def initial_state(self, rows: int, latent_BZ: Tensor | None = None) -> State:
@@ -143,7 +144,9 @@ class Generator(nn.Module, ABC):
     @property
     def output_matrix(self) -> Tensor:
         """What the features are multiplied by, (V, F)."""
-        return self.embedding.weight if self.output_weight is None else self.output_weight
+        if self.output_weight is not None:
+            return self.output_weight
+        return self.embedding.weight[: self.vocabulary_size] if self.labels else self.embedding.weight
 
     def log_likelihoods(self, features_NF: Tensor, tokens_N: Tensor, temperature: float = 1.0) -> Tensor:
         """Log-probability in nats of each position's token, with logits divided by the temperature."""

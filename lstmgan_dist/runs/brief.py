@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
-from lstmgan_dist.corpus.stream import heldout_batches, read_sentences
+from lstmgan_dist.corpus.stream import heldout_batches, read_batches, read_sentences
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.likelihood import Likelihood, heldout_likelihood
 from lstmgan_dist.evaluation.metrics import brief_figures
-from lstmgan_dist.evaluation.sampling import Sampling, blocks_of, join, sample
-from lstmgan_dist.evaluation.texts import Texts, batches_of
+from lstmgan_dist.evaluation.sampling import Sampling, blocks_of, given_to, join, sample
+from lstmgan_dist.evaluation.texts import Texts
 from lstmgan_dist.models.drawing import Drawn
 from lstmgan_dist.runs.result import Result
 from lstmgan_dist.runtime.local import two_threads_or_more
@@ -117,16 +117,23 @@ def _score(result: Result, shares: int, share: int) -> Likelihood:
 
 def _score_training(result: Result, rows: range) -> Likelihood:
     """The likelihood of these training sentences."""
-    texts = Texts.encoded(read_sentences(result.corpus, "train", rows))
+    batches = read_batches(result.corpus, "train", rows, batch_size=_SENTENCE_ROWS)
     with two_threads_or_more():
-        return heldout_likelihood(result.generator, batches_of(texts), result.device)
+        return heldout_likelihood(result.generator, batches, result.device)
 
 
 def _draw(result: Result, sampling: Sampling, seed: int, numbers: range) -> Drawn:
     """The texts of these numbers, on the CPU."""
     with two_threads_or_more():
         blocks = sample(
-            result.generator, sampling, count=len(numbers), seed=seed, device=result.device, first=numbers.start
+            result.generator,
+            sampling,
+            count=len(numbers),
+            seed=seed,
+            device=result.device,
+            first=numbers.start,
+            given=given_to(result.corpus, numbers),
         )
         drawn = join(list(blocks))
-    return Drawn(drawn.tokens_BT.cpu(), drawn.lengths_B.cpu())
+    starts_B = None if drawn.starts_B is None else drawn.starts_B.cpu()
+    return Drawn(drawn.tokens_BT.cpu(), drawn.lengths_B.cpu(), starts_B)

@@ -32,7 +32,7 @@ from lstmgan_dist.evaluation.report.drawings import draw_figures
 from lstmgan_dist.evaluation.report.look import to_png
 from lstmgan_dist.evaluation.report.page import report_html
 from lstmgan_dist.evaluation.sample_sources import GeneratorSource
-from lstmgan_dist.evaluation.sampling import Sampling
+from lstmgan_dist.evaluation.sampling import Sampling, given_to
 from lstmgan_dist.evaluation.synthetic import read_oracle
 from lstmgan_dist.evaluation.texts import Texts
 from lstmgan_dist.models.drawing import END
@@ -123,12 +123,13 @@ def contestant(
     run: Run, name: str, kind: Literal["run", "likelihood start"], generator: Generator, weights: str, step: int
 ) -> Contestant:
     """A generator of a run, which draws texts as its corpus has them. weights: what identifies it."""
-    sampling = Sampling(run.job.corpus.max_length)
-    oracle = read_oracle(run.corpus().folder)
+    sampling, corpus = Sampling(run.job.corpus.max_length), run.corpus()
+    oracle = read_oracle(corpus.folder)
     if isinstance(oracle, Oracle):
         # Of fixed length, so that its likelihood is one of as many tokens.
         sampling = Sampling(oracle.length, suppress=(END, UNKNOWN_ID))
-    source = GeneratorSource(generator, sampling)
+    given = given_to(corpus, range(min(corpus.splits["heldout"].rows, _MOST_CONTEXTS)))
+    source = GeneratorSource(generator, sampling, given)
     return Contestant(Sampler(name, kind, run.folder.url, step), source, f"{weights} {sampling}")
 
 
@@ -265,7 +266,7 @@ def judge_phase(
     """Judge a run that is being trained as its job says, and leave what was found in its folder: see `PhaseJudge`."""
     settings, name = run.job.evaluate.frontier, run.folder.name
     assert settings is not None
-    generator = build_generator(run.job, run.tokenizer().vocabulary_size)
+    generator = build_generator(run.job, run.tokenizer())
     generator.load_state_dict(weights)
     end = contestant(run, name, "run", generator, digest_of(weights), step)
     start = likelihood_contestant(run, name, likelihood) if likelihood else None
@@ -291,6 +292,7 @@ def _learning_curves(entry: Entry) -> LearningCurves:
     )
 
 
+_MOST_CONTEXTS = 10_000
 _CURVES = ("heldout/nll", "samples/bleu_4", "samples/self_bleu_4")
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain
@@ -23,10 +23,11 @@ from lstmgan_dist.corpus.texts import SUFFIXES, Format, write_texts
 from lstmgan_dist.corpus.tokenizer import OnUnknown
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.sampling import BLOCK, Sampling, blocks_of, rows, sample
+from lstmgan_dist.models.drawing import END, Drawn, Given
 from lstmgan_dist.runs.result import Result
 from lstmgan_dist.runtime.local import two_threads_or_more
 from lstmgan_dist.runtime.tasks import Watch, Workers
-from lstmgan_dist.storage import Folder, write_file
+from lstmgan_dist.storage import Folder, open_file, write_file
 from lstmgan_dist.training.brief import to_read
 
 REQUEST, SUCCESS = "_request.json", "_SUCCESS"
@@ -39,42 +40,104 @@ _UNFINISHED = re.compile(r"\.part-\d+\.\w+\.\d+\.part")
 class Request:
     """Which texts are wanted.
 
-    prompt: tokens that every text begins with, in front of those that are drawn.
+    count: texts of each prompt. prompts: tokens that texts begin with, or answer where the run answers; at least one.
+    labels: tokens of the labels that texts have by turns. sampling: but for what is read first; its length is that of a
+    whole text.
     """
 
     result: Result
     count: int
     seed: int
-    prompt: tuple[int, ...]
+    prompts: tuple[tuple[int, ...], ...]
+    labels: tuple[int, ...]
     sampling: Sampling
+
+    @property
+    def texts(self) -> int:
+        """How many texts there will be."""
+        return self.count * len(self.prompts)
 
     def blocks(self, numbers: range) -> Iterator[list[str]]:
         """The texts of these numbers, which start where a block does, block by block."""
-        result = self.result
-        drawn = sample(
-            result.generator,
-            self.sampling,
+        for part in self._parts(numbers):
+            number = part.start
+            drawn = self._drawn(part)
+            while True:
+                with two_threads_or_more():
+                    block = next(drawn, None)
+                if block is None:
+                    break
+                yield [self._text(number + place, tokens) for place, tokens in enumerate(rows(block))]
+                number += len(block.lengths_B)
+
+    def _parts(self, numbers: range) -> Iterator[range]:
+        """Texts that are drawn together: one long text starts with its prompt, and not with an end mark before that."""
+        if self._has_sentences or len(self.prompts) == 1:
+            yield numbers
+            return
+        for start in range(numbers.start // self.count * self.count, numbers.stop, self.count):
+            yield range(max(start, numbers.start), min(start + self.count, numbers.stop))
+
+    def _drawn(self, numbers: range) -> Iterator[Drawn]:
+        openings = [self._context(number) + self._begun(number) for number in self._different(numbers)]
+        given, first = None, openings[0]
+        if len(openings) > 1:
+            given, first = Given.of([self._context(number) + self._begun(number) for number in numbers]), ()
+        length = self.sampling.length
+        if self._has_sentences:
+            length -= min(len(self._begun(number)) for number in self._different(numbers))
+        return sample(
+            self.result.generator,
+            replace(self.sampling, length=length, prompt=((END,) if self._has_sentences else ()) + first or (END,)),
             count=len(numbers),
             seed=self.seed,
-            device=result.device,
+            device=self.result.device,
             first=numbers.start,
+            given=given,
         )
-        while True:
-            with two_threads_or_more():
-                block = next(drawn, None)
-            if block is None:
-                return
-            yield [result.tokenizer.decode([*self.prompt, *tokens]) for tokens in rows(block)]
+
+    def _different(self, numbers: range) -> Iterable[int]:
+        """Texts of these numbers that show all that they begin with: one where all begin alike."""
+        is_one = self._prompt(numbers.start) == self._prompt(numbers[-1]) and len(self.labels) < 2
+        return numbers[:1] if is_one else numbers
+
+    @property
+    def _has_sentences(self) -> bool:
+        return self.result.run.job.corpus.layout == "sentences"
+
+    def _prompt(self, number: int) -> tuple[int, ...]:
+        return self.prompts[number // self.count]
+
+    def _begun(self, number: int) -> tuple[int, ...]:
+        """What the text of a number begins with."""
+        return () if self.result.run.answers else self._prompt(number)
+
+    def _context(self, number: int) -> tuple[int, ...]:
+        """What is read before it."""
+        label = (self.labels[number % len(self.labels)],) if self.labels else ()
+        if self.result.run.answers:
+            return (*label, *self._prompt(number), END)
+        return (*label, END) if label else ()
+
+    def _text(self, number: int, tokens: list[int]) -> str:
+        begun = self._begun(number)
+        if self._has_sentences:  # texts of long prompts were drawn as long as those of short ones
+            tokens = tokens[: self.sampling.length - len(begun)]
+        return self.result.tokenizer.decode([*begun, *tokens])
 
     def described(self) -> dict[str, Any]:
         """As plain values: two requests with equal ones ask for the same texts."""
+        prompts: Any = list(self.prompts[0])
+        if len(self.prompts) > 1:
+            prompts = hashlib.sha256(repr(self.prompts).encode()).hexdigest()
         return {
             "checkpoint": self.result.step,
             "weights": self.result.weights,
             "tokenizer": hashlib.sha256(self.result.tokenizer.to_json()).hexdigest(),
-            "count": self.count,
+            "count": self.texts,
             "seed": self.seed,
-            "prompt": list(self.prompt),
+            "prompt": prompts,
+            **({"labels": list(self.labels)} if self.labels else {}),
             **{f"sampling_{name}": value for name, value in asdict(self.sampling).items()},
         }
 
@@ -83,7 +146,8 @@ def request_texts(
     result: Result,
     *,
     count: int,
-    prompt: str,
+    prompts: Sequence[str] = ("",),
+    label: str | None = None,
     temperature: float,
     top_k: int | None,
     top_p: float | None,
@@ -92,33 +156,78 @@ def request_texts(
     on_unknown: OnUnknown,
     without_unknown: bool,
 ) -> Request:
-    """A request for `count` texts.
+    """A request for `count` texts of each prompt.
 
-    on_unknown: what becomes of parts of the prompt that the vocabulary lacks. without_unknown: `<unk>` is never drawn,
-    unlike in the texts that are judged.
+    label: of texts that have one; None: they have all labels by turns. on_unknown: what becomes of parts of a prompt
+    that the vocabulary lacks. without_unknown: `<unk>` is never drawn, unlike in the texts that are judged.
 
     Raises:
-        UserError: if the prompt holds what the vocabulary lacks, or fills the sentence already.
+        UserError: if a prompt holds what the vocabulary lacks, is missing where the run answers, or is too long; or if
+            there is no such label.
     """
     job, tokenizer = result.run.job, result.tokenizer
-    tokens = tokenizer.encode_prompt(prompt, on_unknown=on_unknown)
-    sampling = replace(to_read(job, tokens, length=max_length), temperature=temperature, top_k=top_k, top_p=top_p)
-    if job.corpus.layout == "sentences":
-        left = sampling.length - len(tokens)
-        if left < 1:
-            raise UserError(
-                f"The prompt has {len(tokens)} tokens, which leaves no room within {sampling.length}: "
-                "shorten it, or raise --max-length."
-            )
-        sampling = replace(sampling, length=left)
+    sampling = replace(to_read(job, (), length=max_length), temperature=temperature, top_k=top_k, top_p=top_p)
     if without_unknown and tokenizer.unknown_id is not None:
         sampling = replace(sampling, suppress=(*sampling.suppress, tokenizer.unknown_id))
-    return Request(result, count, seed, tuple(tokens), sampling)
+    chosen = tokenizer.labels if label is None else [label]
+    request = Request(
+        result,
+        count,
+        seed,
+        tuple(tuple(tokenizer.encode_prompt(prompt, on_unknown=on_unknown)) for prompt in prompts),
+        tuple(map(tokenizer.label_id, chosen)),
+        sampling,
+    )
+    for number, tokens in enumerate(request.prompts, start=1):
+        _check_prompt(request, tokens, f"prompt {number} of {len(prompts):,}" if len(prompts) > 1 else "prompt")
+    return request
+
+
+def read_prompts(prompt: str, url: str | None) -> list[str]:
+    """A prompt, or those in a file instead, one a line.
+
+    Raises:
+        UserError: if both are given, or the file cannot be read or is empty.
+    """
+    if url is None:
+        return [prompt]
+    if prompt:
+        raise UserError("--prompt and --prompts both say what texts begin with: leave out one of them.")
+    try:
+        with open_file(url) as file:
+            lines = file.read().decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{url} is not valid UTF-8: save it as such.") from error
+    except FileNotFoundError as error:
+        raise UserError(f"There is no file of prompts {url}: check the path.") from error
+    if not lines:
+        raise UserError(f"{url} holds no prompts: write one a line.")
+    return lines
+
+
+def _check_prompt(request: Request, tokens: tuple[int, ...], which: str) -> None:
+    run, length = request.result.run, request.sampling.length
+    if run.answers:
+        room = run.max_context - len(request.labels[:1]) - 1
+        if not tokens:
+            raise UserError(
+                f"The {which} is empty, and {run.folder} answers: say what with --prompt, or --prompts FILE."
+            )
+        if len(tokens) > room:
+            raise UserError(
+                f"The {which} has {len(tokens)} tokens, and {run.folder} was trained on at most {room} "
+                "(corpus.max_source_length): shorten it."
+            )
+    elif run.job.corpus.layout == "sentences" and len(tokens) >= length:
+        raise UserError(
+            f"The {which} has {len(tokens)} tokens, which leaves no room within {length}: "
+            "shorten it, or raise --max-length."
+        )
 
 
 def generate(request: Request, workers: Workers) -> Iterator[list[str]]:
     """The texts in order, block by block."""
-    return workers.map_in_order(partial(_texts, request), blocks_of(request.count))
+    return workers.map_in_order(partial(_texts, request), blocks_of(request.texts))
 
 
 def write_one_file(request: Request, url: str, workers: Workers, watch: Watch) -> int:
@@ -131,7 +240,7 @@ def write_one_file(request: Request, url: str, workers: Workers, watch: Watch) -
 
     def counted() -> Iterator[list[str]]:
         nonlocal broken
-        for texts in watch(generate(request, workers), len(blocks_of(request.count)), "generating"):
+        for texts in watch(generate(request, workers), len(blocks_of(request.texts)), "generating"):
             broken += sum("\n" in text for text in texts)
             yield texts
 
@@ -156,9 +265,9 @@ def write_shards(request: Request, folder: Folder, format_: Format, workers: Wor
         _refuse_other(folder, wanted)
     elif present:
         raise UserError(f"{folder} holds other files: choose another folder with --out.")
-    shards = blocks_of(request.count, TEXTS_PER_SHARD)
+    shards = blocks_of(request.texts, TEXTS_PER_SHARD)
     if SUCCESS in present:
-        return request.count
+        return request.texts
     if REQUEST not in present:
         about = {"run": request.result.run.folder.url, **wanted}
         folder.write(REQUEST, (json.dumps(about, indent=1) + "\n").encode())
@@ -171,7 +280,7 @@ def write_shards(request: Request, folder: Folder, format_: Format, workers: Wor
         if _UNFINISHED.fullmatch(name):
             folder.delete(name)
     folder.write(SUCCESS, b"")
-    return request.count - sum(len(texts) for _, texts in missing)
+    return request.texts - sum(len(texts) for _, texts in missing)
 
 
 def _refuse_other(folder: Folder, wanted: dict[str, Any]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Callable
 from typing import Any
 
-from lstmgan_dist.corpus.manifest import PreparedCorpus, is_prepared, open_corpus
+import numpy as np
+
+from lstmgan_dist.corpus.manifest import LABELS, PreparedCorpus, is_prepared, open_corpus
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.storage import Folder
 from lstmgan_dist.training.checkpoint import PROGRESS, Checkpoint, open_checkpoint
@@ -51,6 +52,11 @@ def describe_corpus(corpus: PreparedCorpus) -> dict[str, Any]:
     for name, unknown in corpus.made["unknown_tokens"].items():
         if unknown:
             facts[f"unknown, {name}"] = f"{unknown / corpus.splits[name].tokens:.2%} of the tokens"
+    if corpus.max_context:
+        facts["contexts"] = f"at most {corpus.max_context} tokens, read before a text and not learnt"
+    if corpus.tokenizer.labels:
+        for label, about in json.loads(corpus.folder.read(LABELS)).items():
+            facts[f"label {label}"] = f"{about['train']:,} training texts, {about['heldout']:,} held-out ones"
     return facts | _left_out(corpus)
 
 
@@ -86,11 +92,12 @@ def _by_encoding(corpus: PreparedCorpus) -> dict[str, list[str]]:
 
 def examples(corpus: PreparedCorpus, count: int) -> list[str]:
     """The first held-out texts, to lay beside generated ones."""
-    (tokens, offsets), *_ = corpus.read_blocks("heldout", [0])
+    block, *_ = corpus.read_blocks("heldout", [0])
     if corpus.layout == "continuous":
-        return [corpus.tokenizer.decode(tokens[: 100 * count].tolist())]
-    rows = itertools.pairwise(offsets[: count + 1])
-    return [corpus.tokenizer.decode(tokens[start:stop].tolist()) for start, stop in rows]
+        return [corpus.tokenizer.decode(block.tokens_T[: 100 * count].tolist())]
+    texts = block.take(slice(0, count)).texts
+    rows = np.split(texts.tokens_T, texts.stops_N[:-1])
+    return [corpus.tokenizer.decode(row.tolist()) for row in rows]
 
 
 def told_of_game(run: Run, progress: Progress) -> str | None:

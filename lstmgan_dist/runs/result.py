@@ -63,7 +63,7 @@ def load_result(url: str, checkpoint: str, *, device: DeviceChoice, say: Callabl
 
 def load_generator(run: Run, checkpoint: Checkpoint) -> Generator:
     """The generator of a run at one of its checkpoints, on the CPU."""
-    generator = build_generator(run.job, run.tokenizer().vocabulary_size)
+    generator = build_generator(run.job, run.tokenizer())
     generator.load_state_dict(checkpoint.load("generator"))
     return generator
 

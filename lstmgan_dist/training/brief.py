@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -15,7 +15,7 @@ from lstmgan_dist.corpus.stream import Batch, heldout_batches, read_sentences
 from lstmgan_dist.evaluation.heldout import validation_rows
 from lstmgan_dist.evaluation.likelihood import Likelihood, heldout_likelihood
 from lstmgan_dist.evaluation.metrics import brief_figures
-from lstmgan_dist.evaluation.sampling import Sampling, rows, sample_shared
+from lstmgan_dist.evaluation.sampling import Sampling, given_to, rows, sample_shared
 from lstmgan_dist.evaluation.texts import Texts, decoded
 from lstmgan_dist.models.drawing import END, Drawn
 from lstmgan_dist.models.generator import Generator
@@ -47,12 +47,26 @@ def evaluate_players(game: Game, corpus: PreparedCorpus, job: Job, units: Units)
     scalars = {HELDOUT_NLL: _likelihood(game.generator, shares, units).nll}
     prompt = corpus.tokenizer.encode_prompt(settings.prompt, on_unknown="error")
     # The same noise every time: what changes between two evaluations is the generator alone.
-    shown = sample_shared(game.generator, to_read(job, prompt), count=settings.show, seed=job.seed, units=units)
+    shown = sample_shared(
+        game.generator,
+        to_read(job, prompt),
+        count=settings.show,
+        seed=job.seed,
+        units=units,
+        given=given_to(corpus, range(settings.show)),
+    )
     texts = tuple(corpus.tokenizer.decode([*prompt, *tokens]) for tokens in rows(shown))
+    if shown.starts_B is not None:
+        texts = tuple(_behind_contexts(corpus, shown, texts))
     if job.corpus.layout == "continuous":
         return BriefEvaluation(scalars, {}, texts)
     drawn = sample_shared(
-        game.generator, Sampling(job.corpus.max_length), count=settings.samples, seed=job.seed, units=units
+        game.generator,
+        Sampling(job.corpus.max_length),
+        count=settings.samples,
+        seed=job.seed,
+        units=units,
+        given=given_to(corpus, range(settings.samples)),
     )
     real_texts = Texts.encoded(read_sentences(corpus, "heldout", range(most_sequences)))
     scalars |= {f"samples/{name}": value for name, value in brief_figures(Texts.drawn(drawn), real_texts).items()}
@@ -63,7 +77,17 @@ def evaluate_players(game: Game, corpus: PreparedCorpus, job: Job, units: Units)
         figures, histograms = _discriminator_figures(objective, game.generator, shares, drawn, most_sequences, units)
         scalars |= figures
     shown_real = tuple(decoded(real_texts.take(slice(0, settings.show)), corpus.tokenizer))
+    if shown.starts_B is not None:
+        shown_real = tuple(_behind_contexts(corpus, shown, shown_real))
     return BriefEvaluation(scalars, histograms, texts, shown_real)
+
+
+def _behind_contexts(corpus: PreparedCorpus, shown: Drawn, texts: Sequence[str]) -> Iterator[str]:
+    """Texts as people read them, each behind its label and what it answers."""
+    assert shown.starts_B is not None
+    contexts = zip(shown.tokens_BT.tolist(), shown.starts_B.tolist(), texts, strict=False)
+    for tokens, start, text in contexts:
+        yield f"{corpus.tokenizer.decode_context(tokens[:start])} {text}"
 
 
 def _heldout_share(corpus: PreparedCorpus, job: Job, most_sequences: int, unit: int, units: int) -> list[Batch]:
@@ -138,14 +162,15 @@ def _scores(
         if not rows:
             continue
         real_lengths_B, fake_lengths_B = batch.lengths_B[:rows], drawn.lengths_B[here]
+        starts_B = None if batch.starts_B is None else batch.starts_B[:rows]  # those of both, see `given_to`
         real_scores = discriminator(discriminator.see(batch.targets_BT[:rows], generator), real_lengths_B)
         fake_scores = discriminator(discriminator.see(drawn.tokens_BT[here], generator), fake_lengths_B)
         if objective.loss.compares != "batch":
-            totals[0] += objective.total_loss(real_scores, fake_scores, real_lengths_B, fake_lengths_B)
-        totals[1] += discriminator.count(real_lengths_B)
-        totals[2] += discriminator.count(fake_lengths_B)
-        scores[0].append(discriminator.of_sentences(real_scores, real_lengths_B))
-        scores[1].append(discriminator.of_sentences(fake_scores, fake_lengths_B))
+            totals[0] += objective.total_loss(real_scores, fake_scores, real_lengths_B, fake_lengths_B, starts_B)
+        totals[1] += discriminator.count(real_lengths_B, starts_B)
+        totals[2] += discriminator.count(fake_lengths_B, starts_B)
+        scores[0].append(discriminator.of_sentences(real_scores, real_lengths_B, starts_B))
+        scores[1].append(discriminator.of_sentences(fake_scores, fake_lengths_B, starts_B))
     return (torch.cat(scores[0]), torch.cat(scores[1])), totals
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from lstmgan_dist.config import Job
+from lstmgan_dist.corpus.tokenizer import Tokenizer
 from lstmgan_dist.models.discriminator import Discriminator, TokenReader
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.phases.player import Player, Sides
@@ -21,13 +22,13 @@ from lstmgan_dist.training.checkpoint import Checkpoint
 class Game:
     """The networks of a run, which last, and the players of the current phase, which are made anew with each phase."""
 
-    def __init__(self, job: Job, vocabulary_size: int, units: Units) -> None:
+    def __init__(self, job: Job, vocabulary: Vocabulary | Tokenizer, units: Units) -> None:
         device = units.runtime.device
         self._job = job
-        self.generator = build_generator(job, vocabulary_size).to(device)
+        self.generator = build_generator(job, vocabulary).to(device)
         self.discriminator: Discriminator | None = None
         if job.discriminator:
-            self.discriminator = build_discriminator(job, vocabulary_size).to(device)
+            self.discriminator = build_discriminator(job, vocabulary).to(device)
         self.sides = Sides(
             generator=self.generator,
             discriminator=self.discriminator,
@@ -91,27 +92,38 @@ class Game:
         return networks | ({"discriminator": self.discriminator} if self.discriminator else {})
 
 
-def build_generator(job: Job, vocabulary_size: int) -> Generator:
+class Vocabulary(NamedTuple):
+    """What networks have to know of a tokenizer: how many tokens texts are of, and the labels behind them."""
+
+    vocabulary_size: int
+    labels: tuple[str, ...] = ()
+
+
+def build_generator(job: Job, vocabulary: Vocabulary | Tokenizer) -> Generator:
     """The job's generator, with its initial weights, on the CPU."""
-    return job.generator.build(vocabulary_size=vocabulary_size, seed=derive(job.seed, "generator"))
+    return job.generator.build(
+        vocabulary_size=vocabulary.vocabulary_size,
+        labels=len(vocabulary.labels),
+        seed=derive(job.seed, "generator"),
+    )
 
 
-def build_discriminator(job: Job, vocabulary_size: int) -> Discriminator:
+def build_discriminator(job: Job, vocabulary: Vocabulary | Tokenizer) -> Discriminator:
     """The job's discriminator, with its initial weights, on the CPU."""
     assert job.discriminator is not None
     return job.discriminator.build(
-        vocabulary_size=vocabulary_size,
+        vocabulary_size=vocabulary.vocabulary_size + len(vocabulary.labels),
         generator_hidden=job.generator.hidden_size,
         seed=derive(job.seed, "discriminator"),
     )
 
 
-def networks_without_numbers(job: Job, vocabulary_size: int) -> dict[str, nn.Module]:
+def networks_without_numbers(job: Job, vocabulary: Vocabulary | Tokenizer) -> dict[str, nn.Module]:
     """The job's networks by name, with the shapes of their weights alone: on the meta device, nothing is built."""
     with torch.device("meta"):
-        networks: dict[str, nn.Module] = {"generator": build_generator(job, vocabulary_size)}
+        networks: dict[str, nn.Module] = {"generator": build_generator(job, vocabulary)}
         if job.discriminator:
-            networks["discriminator"] = build_discriminator(job, vocabulary_size)
+            networks["discriminator"] = build_discriminator(job, vocabulary)
     return networks
 
 

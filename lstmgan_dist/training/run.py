@@ -16,6 +16,8 @@ import json
 import posixpath
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from typing import Any
 
 from lstmgan_dist.addresses import WITHOUT_FILE, is_remote, path_of, scheme_of
 from lstmgan_dist.config import Changes, Job, changes, dump_job, parse_job
@@ -99,7 +101,12 @@ class Run:
             if write_start:
                 write_start(folder)
             folder.write(TOKENIZER, corpus.tokenizer.to_json())
-            record = {"url": _relative(corpus.folder.url, folder.url), "fingerprint": corpus.fingerprint}
+            record: dict[str, Any] = {
+                "url": _relative(corpus.folder.url, folder.url),
+                "fingerprint": corpus.fingerprint,
+            }
+            if corpus.max_context:
+                record["max_context"] = corpus.max_context
             folder.write(CORPUS, json.dumps(record, indent=1).encode())
             folder.write(JOB, dump_job(job).encode())
             return cls(folder, job, lease_number=lease_number)
@@ -139,8 +146,18 @@ class Run:
         """How its corpus is reached, and what is made of it: as its job says, or as a run behind a URL was itself."""
         return self.folder.storage if is_remote(self.folder.url) else self.job.storage
 
-    def _corpus_record(self) -> dict[str, str]:
+    def _corpus_record(self) -> dict[str, Any]:
         return json.loads(self.folder.read(CORPUS))
+
+    @cached_property
+    def max_context(self) -> int:
+        """Tokens of the longest context of its texts, end mark included; 0 where they have none."""
+        return self._corpus_record().get("max_context", 0)
+
+    @cached_property
+    def answers(self) -> bool:
+        """Whether its texts answer others, which are read before them, and do not only have labels."""
+        return self.max_context > (2 if self.tokenizer().labels else 0)
 
     def corpus_url(self) -> str:
         """Where the run's corpus is."""
@@ -287,6 +304,11 @@ def check_fit(job: Job, corpus: PreparedCorpus) -> None:
         SentenceOrder(split.block_rows, lanes=batch.lanes, seed=job.seed, shuffle_window=job.corpus.shuffle_window)
     else:
         TextOrder(split.tokens, rows=batch.size, length=corpus.max_length)
+    if corpus.max_context and job.evaluate.prompt:
+        raise UserError(
+            f"evaluate.prompt {job.evaluate.prompt!r} has no use, for every text of {corpus.folder} has a label or "
+            "answers another: leave it out."
+        )
     try:
         corpus.tokenizer.encode_prompt(job.evaluate.prompt, on_unknown="error")
     except UserError as error:

@@ -42,7 +42,7 @@ class Start:
                 f"{corpus.folder} was prepared with another vocabulary than that of {self.name}: give the text itself "
                 "as corpus.source, and it is prepared with the right one."
             )
-        for name, network in networks_without_numbers(job, corpus.tokenizer.vocabulary_size).items():
+        for name, network in networks_without_numbers(job, corpus.tokenizer).items():
             if name not in self.checkpoint:
                 continue
             wanted = {key: tensor.shape for key, tensor in network.state_dict().items()}

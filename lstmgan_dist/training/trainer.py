@@ -71,7 +71,7 @@ class _Training:
         self.runtime = units.runtime
         self.screen = screen
         self.judge = judge
-        self.game = Game(self.job, corpus.tokenizer.vocabulary_size, units)
+        self.game = Game(self.job, corpus.tokenizer, units)
         self.progress = Progress()
         self.last_evaluation: BriefEvaluation | None = None
         batch = self.job.batch
@@ -363,7 +363,7 @@ class CountedTokens(Iterator[list[Batch]]):
 
     def __next__(self) -> list[Batch]:
         batch = next(self.stream)
-        self._tokens += sum(int(unit.lengths_B.sum()) for unit in batch)
+        self._tokens += sum(unit.texts_length for unit in batch)
         return batch
 
     def tokens_per_second(self) -> float:

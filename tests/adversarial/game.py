@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -98,7 +99,7 @@ def noise_of(rows: Tensor | None = None, key: int = 7) -> Noise:
 
 
 def some_rows(real: Batch, rows: slice) -> Batch:
-    return Batch(real.inputs_BT[rows], real.targets_BT[rows], real.lengths_B[rows], fresh=real.fresh)
+    return replace(real, **{name: value[rows] for name, value in vars(real).items() if isinstance(value, Tensor)})
 
 
 def prepare(

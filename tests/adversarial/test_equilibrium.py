@@ -101,7 +101,7 @@ def test_every_representation_has_a_loss_of_its_own() -> None:
     objective = DiscriminatorObjective(discriminator, loss, max_length=4)
     real_BR, fake_BR = torch.tensor([[2.0, -2.0, 0.0]]), torch.tensor([[0.0, 0.0, 3.0]])
     lengths_B = torch.tensor([2])
-    total = objective.total_loss(real_BR, fake_BR, lengths_B, lengths_B)
+    total = objective.total_loss(real_BR, fake_BR, lengths_B, lengths_B, None)
     found = total / objective.denominator(discriminator.count(lengths_B), discriminator.count(lengths_B))
     expected = sum(torch.nn.functional.softplus(torch.tensor(-gap)).item() for gap in (2.0, -2.0, -3.0)) / 3
     assert found.item() == pytest.approx(expected, abs=1e-6)

@@ -28,6 +28,7 @@ from lstmgan_dist.runs.train import train, train_on_worker
 from lstmgan_dist.runtime.base import Runtime
 from lstmgan_dist.runtime.signals import StopRequest
 from lstmgan_dist.runtime.worker_size import WorkerSize
+from lstmgan_dist.training.game import Vocabulary
 from lstmgan_dist.training.run import Run, prepared_corpus
 from tests.benchmarks.table import Row
 from tests.servers import s3_server
@@ -270,7 +271,7 @@ def _checkpoint(source: Path) -> Iterator[Row]:
 def _weights(job: Job, vocabulary_size: int) -> Iterator[torch.Tensor]:
     from lstmgan_dist.training.game import build_generator
 
-    yield from build_generator(job, vocabulary_size).parameters()
+    yield from build_generator(job, Vocabulary(vocabulary_size)).parameters()
 
 
 def _timed(owner: Any, name: str, seconds: list[float]) -> None:

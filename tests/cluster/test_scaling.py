@@ -16,7 +16,7 @@ from lstmgan_dist.phases.player import Moment
 from lstmgan_dist.runtime.local import LocalRuntime
 from lstmgan_dist.runtime.randomness import Noise
 from lstmgan_dist.runtime.units import Units
-from lstmgan_dist.training.game import Game
+from lstmgan_dist.training.game import Game, Vocabulary
 from tests.cases import cases
 from tests.cluster.commands import CLUSTER, ROOT
 
@@ -101,7 +101,7 @@ def test_parameters_and_messages_are_those_of_a_real_update(name):
     predicted = {kind: {player: update for _, player, update in updates} for kind, updates in scaling.phases(job)}
     batch = Batch(torch.ones(1, 8).long(), torch.ones(1, 8).long(), torch.tensor([8]), fresh=True)
     with CountingUnits(LocalRuntime(torch.device("cpu")), 1) as units:
-        game = Game(job, scaling.TEXTS[job.corpus.sources[0]].vocabulary, units)
+        game = Game(job, Vocabulary(scaling.TEXTS[job.corpus.sources[0]].vocabulary), units)
         for number, phase in enumerate(job.phases):
             game.begin_phase(number, 10)
             assert game.players.keys() == predicted[phase.kind].keys()

@@ -136,8 +136,8 @@ def test_blocks_and_shards_are_bounded(text_file: Write, prepared: Prepare, monk
                 block.rows for block in shard.blocks
             ]
     for number in (0, 70, len(split.blocks) - 1):
-        tokens, offsets = corpus.read_blocks("train", [number])[0]
-        assert (len(offsets) - 1, len(tokens)) == (split.block_rows[number], split.block_tokens[number])
+        block = corpus.read_blocks("train", [number])[0]
+        assert (len(block.lengths_N), len(block.tokens_T)) == (split.block_rows[number], split.block_tokens[number])
 
 
 def test_a_row_longer_than_a_block_is_a_block(text_file: Write, prepared: Prepare, monkeypatch: pytest.MonkeyPatch):
@@ -303,7 +303,7 @@ def test_a_corpus_may_lie_on_any_fsspec_file_system(text_file: Write, prepared: 
         assert there.fingerprint == here.fingerprint == open_corpus(Folder("memory://corpora/mine")).fingerprint
         assert rows_of(there, "train") == rows_of(here, "train")
         for mine, other in zip(there.read_blocks("train", [0, 1]), here.read_blocks("train", [0, 1]), strict=True):
-            assert np.array_equal(mine[0], other[0])
+            assert np.array_equal(mine.tokens_T, other.tokens_T)
     finally:
         fsspec.filesystem("memory").rm("/corpora", recursive=True)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.corpus.sources import check_columns, find_sources
 from lstmgan_dist.errors import UserError
 from tests.corpus.raw_text import lines_of, read
@@ -100,8 +101,8 @@ def test_hidden_folders_and_the_cache_of_corpora_are_no_text(tmp_path: Path):
 
 def test_a_column_is_for_sources_that_have_some(text_file: Write, tmp_path: Path):
     plain, lines = text_file("a\n"), text_file('{"body": "x"}\n', "u.jsonl")
-    check_columns("body", find_sources([plain, lines]).files)
-    check_columns(None, find_sources([plain]).files)
+    check_columns(Corpus(source=plain, column="body"), find_sources([plain, lines]).files)
+    check_columns(Corpus(source=plain), find_sources([plain]).files)
     for name in (plain, "builtin:python-docs"):
         with pytest.raises(UserError, match=r"is plain text and has no column 'body': leave out corpus.column"):
-            check_columns("body", find_sources([name]).files)
+            check_columns(Corpus(source=name, column="body"), find_sources([name]).files)

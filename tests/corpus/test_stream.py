@@ -3,10 +3,11 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import islice, pairwise
+from itertools import islice
 from typing import Any
 
 import fsspec
+import numpy as np
 import pytest
 import torch
 
@@ -78,12 +79,12 @@ def equal(one: Batch, other: Batch) -> bool:
 
 def train_sentences(corpus: PreparedCorpus) -> list[list[int]]:
     blocks = corpus.read_blocks("train", range(len(corpus.splits["train"].blocks)))
-    return [tokens[start:stop].tolist() for tokens, offsets in blocks for start, stop in pairwise(offsets)]
+    return [row.tolist() for block in blocks for row in np.split(block.tokens_T, block.stops_N[:-1])]
 
 
 def text_tokens(corpus: PreparedCorpus, split: str) -> list[int]:
     blocks = corpus.read_blocks(split, range(len(corpus.splits[split].blocks)))
-    return [token for tokens, _ in blocks for token in tokens.tolist()]
+    return [token for block in blocks for token in block.tokens_T.tolist()]
 
 
 # --- both layouts ----------------------------------------------------------------------------------------------------

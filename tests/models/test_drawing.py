@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 
 from lstmgan_dist.models import drawing
-from lstmgan_dist.models.drawing import Drawn, draw
+from lstmgan_dist.models.drawing import Drawn, Given, draw
 from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.models.generators.lstm import LSTMGeneratorKind
 from lstmgan_dist.runtime.randomness import Noise
 from tests.networks import lstm_generator
 
@@ -84,12 +85,44 @@ def test_the_draw_of_cuda_graphs_equals_that_of_cpus(
     latent = Noise(2, torch.arange(30)).normal("z", 3) if "latent" in settings else None
     expected = draw(generator, uniforms(30), latent_BZ=latent)
 
-    def without_slots(generator, uniforms_BT, latent_BZ, first_token, begin, pick):
+    given = Given.of([[5] * (row % 4) + [0] for row in range(30)])
+    behind = draw(generator, uniforms(30), latent_BZ=latent, given=given)
+
+    def without_slots(generator, uniforms_BT, latent_BZ, first_token, given, begin, pick):
         state = begin(latent_BZ, len(uniforms_BT))
-        return drawing._draw_in_step(generator, uniforms_BT, latent_BZ, state, first_token, pick, torch.float32)
+        return drawing._draw_in_step(generator, uniforms_BT, latent_BZ, state, first_token, given, pick, torch.float32)
 
     monkeypatch.setattr(drawing, "_draw_in_slots", without_slots)
     assert_same(draw(generator, uniforms(30), latent_BZ=latent), expected)
+    assert_same(draw(generator, uniforms(30), latent_BZ=latent, given=given), behind)
+
+
+@pytest.mark.parametrize("settings", [{}, {"latent": {"size": 3}}], ids=str)
+def test_what_rows_are_given_is_read_like_a_prompt_of_their_own(
+    settings: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawing, "_SLOTS", 6)
+    monkeypatch.setattr(drawing, "_SLOT_STEP", 2)
+    generator, openings = make(**settings), [[7, 0], [0], [3, 5, 9, 0], [4, 4, 0], [9, 9]] * 4
+    latent = Noise(2, torch.arange(20)).normal("z", 3) if "latent" in settings else None
+    tokens, lengths, starts = draw(generator, uniforms(20), latent_BZ=latent, given=Given.of(openings))
+    assert starts is not None
+    for row, opening in enumerate(openings):
+        own = None if latent is None else latent[row : row + 1]
+        alone = draw(generator, uniforms(20)[row : row + 1], latent_BZ=own, prompt=(0, *opening))
+        assert starts[row] == len(opening)
+        found = tokens[row, : int(lengths[row])].tolist()
+        assert found == opening + alone.tokens_BT[0, : int(alone.lengths_B[0])].tolist()
+        assert not tokens[row, int(lengths[row]) :].any()
+
+
+def test_labels_are_never_drawn_and_have_no_probability() -> None:
+    generator = LSTMGeneratorKind(embedding=8, hidden=16).build(vocabulary_size=10, labels=3, seed=1)
+    tokens, _, _ = draw(generator, uniforms(300), given=Given.of([[10 + row % 3, 0] for row in range(300)]))
+    assert tokens[:, 0].max() == 12
+    assert tokens[:, 1:].max() < 10
+    features, _ = generator(torch.tensor([[0, 12, 0]]))
+    assert generator.logits(features).shape == (1, 3, 10)
 
 
 def test_a_row_is_drawn_the_same_alone_and_in_a_batch() -> None:
@@ -105,7 +138,7 @@ def test_drawn_tokens_have_the_probabilities_of_teacher_forcing() -> None:
     """Each uniform lies in its token's interval of the distribution that teacher forcing gives."""
     generator = make()
     uniforms_BT = uniforms(200)
-    tokens, lengths = draw(generator, uniforms_BT)
+    tokens, lengths, _ = draw(generator, uniforms_BT)
     features, _ = generator(torch.nn.functional.pad(tokens, (1, -1)))
     probabilities = generator.logits(features).double().softmax(-1)
     after = probabilities.cumsum(-1).gather(2, tokens[..., None]).squeeze(2)
@@ -115,7 +148,7 @@ def test_drawn_tokens_have_the_probabilities_of_teacher_forcing() -> None:
 
 
 def test_texts_end_once_and_are_padded_with_zero() -> None:
-    tokens, lengths = draw(make(), uniforms(300))
+    tokens, lengths, _ = draw(make(), uniforms(300))
     position = torch.arange(12)
     ended = (tokens == 0) & (position < lengths[:, None])
     assert (tokens[position >= lengths[:, None]] == 0).all()
@@ -150,7 +183,7 @@ def test_inverse_cdf_never_takes_a_token_without_weight(uniform: float) -> None:
 @torch.no_grad()
 def test_greedy_takes_the_most_probable_token() -> None:
     generator = make()
-    tokens, lengths = draw(generator, uniforms(4), temperature=0, suppress=(0,))
+    tokens, lengths, _ = draw(generator, uniforms(4), temperature=0, suppress=(0,))
     features, _ = generator(torch.nn.functional.pad(tokens, (1, -1)))
     logits = generator.logits(features)
     logits[..., 0] = -torch.inf
@@ -172,7 +205,7 @@ def test_temperature_divides_the_logits() -> None:
 @torch.no_grad()
 def test_truncated_draws_never_leave_their_set(top_k: int | None, top_p: float | None) -> None:
     generator = make()
-    tokens, lengths = draw(generator, uniforms(200), top_k=top_k, top_p=top_p, suppress=(3,))
+    tokens, lengths, _ = draw(generator, uniforms(200), top_k=top_k, top_p=top_p, suppress=(3,))
     features, _ = generator(torch.nn.functional.pad(tokens, (1, -1)))
     logits = generator.logits(features)
     logits[..., 3] = -torch.inf
@@ -187,14 +220,14 @@ def test_truncated_draws_never_leave_their_set(top_k: int | None, top_p: float |
 
 
 def test_suppressed_tokens_are_never_drawn() -> None:
-    tokens, lengths = draw(make(), uniforms(300), suppress=(0, 1, 2))
+    tokens, lengths, _ = draw(make(), uniforms(300), suppress=(0, 1, 2))
     assert (tokens > 2).all()
     assert (lengths == 12).all()
 
 
 def test_a_prompt_continues_from_where_it_leads() -> None:
     generator = make()
-    tokens, _ = draw(generator, uniforms(8), suppress=(0,))
+    tokens, _, _ = draw(generator, uniforms(8), suppress=(0,))
     first = draw(generator, uniforms(8)[:1], suppress=(0,))
     prompt = (0, *first.tokens_BT[0, :5].tolist())
     continued = draw(generator, uniforms(8)[:1, 5:], prompt=prompt, suppress=(0,))

@@ -209,9 +209,9 @@ def test_drawing_equals_the_naive_loop(
         assert drawn.tokens_BT[row].tolist() == F.pad(torch.tensor(written), (0, 12 - len(written))).tolist()
     assert 1 < drawn.lengths_B.float().mean() < 12
 
-    def in_one_step(generator, uniforms_BT, latent_BZ, first_token, begin, pick):
+    def in_one_step(generator, uniforms_BT, latent_BZ, first_token, given, begin, pick):
         state = begin(latent_BZ, len(uniforms_BT))
-        return drawing._draw_in_step(generator, uniforms_BT, latent_BZ, state, first_token, pick, torch.float32)
+        return drawing._draw_in_step(generator, uniforms_BT, latent_BZ, state, first_token, given, pick, torch.float32)
 
     monkeypatch.setattr(drawing, "_draw_in_slots", in_one_step)
     assert torch.equal(draw(generator, uniforms(rows), latent_BZ=latent, prompt=prompt).tokens_BT, drawn.tokens_BT)

@@ -44,7 +44,7 @@ def _small_shards(monkeypatch):
 
 
 def request(runs, *, name: str = "sentences", **changed: Any):
-    asked: dict[str, Any] = {"count": COUNT, "prompt": "", "temperature": 1.0, "top_k": None, "top_p": None, "seed": 1}
+    asked: dict[str, Any] = {"count": COUNT, "temperature": 1.0, "top_k": None, "top_p": None, "seed": 1}
     asked |= {"max_length": None, "on_unknown": "error", "without_unknown": False, **changed}
     return request_texts(load(runs / name), **asked)
 

@@ -79,8 +79,8 @@ def test_a_captured_draw_is_that_of_its_steps_also_after_the_weights_have_moved(
     uniforms_BT = Noise(6, rows).uniform("tokens", 12)
     latent_BZ = Noise(2, rows).normal("z", 3) if "latent" in settings else None
 
-    def in_steps(generator, uniforms_BT, latent_BZ, state, first_token, pick, settings):
-        return drawing._draw_in_step(generator, uniforms_BT, latent_BZ, state, first_token, pick, torch.float32)
+    def in_steps(generator, uniforms_BT, latent_BZ, state, first_token, given, pick, settings):
+        return drawing._draw_in_step(generator, uniforms_BT, latent_BZ, state, first_token, given, pick, torch.float32)
 
     for _ in range(3):
         captured = draw(generator, uniforms_BT, latent_BZ=latent_BZ)

@@ -31,7 +31,6 @@ from tests.training.tiny_jobs import CONTINUOUS, SENTENCES, StoppingRuntime, bes
 
 GENERATING = {
     "count": 5,
-    "prompt": "",
     "temperature": 1.0,
     "top_k": None,
     "top_p": None,
@@ -113,7 +112,7 @@ def test_text_and_sample_do_not_depend_on_how_many_are_asked_for(text, tmp_path)
 def test_a_prompt_that_fills_the_sentence_is_refused(text, tmp_path):
     run_job(job_of(SENTENCES, text, "phases=[{kind: likelihood, steps: 1}]"), tmp_path)
     with pytest.raises(UserError, match="leaves no room within 12"):
-        texts(load(tmp_path), prompt="the cat " * 6)
+        texts(load(tmp_path), prompts=["the cat " * 6])
 
 
 def test_text_is_drawn_as_it_is_judged_and_without_unknown_words_only_when_asked(text, tmp_path):
@@ -141,7 +140,7 @@ def test_bits_per_character_are_of_text_that_is_spelt_out(template, text, tmp_pa
     run, _ = run_job(job_of(template, text, once, *few), tmp_path / "few")
     figures = evaluate_briefly(load(tmp_path / "few"), samples=4, seed=1, watch=unwatched)
     blocks = run.corpus().read_blocks("heldout", range(len(run.corpus().splits["heldout"].blocks)))
-    tokens = [token for part, _ in blocks for token in part.tolist()]
+    tokens = [token for block in blocks for token in block.tokens_T.tolist()]
     assert figures.heldout_unknown_share == tokens.count(run.tokenizer().unknown_id) / len(tokens) > 0
     assert figures.bits_per_character is None
     assert figures.to_json()["bits_per_character"] is None

@@ -18,7 +18,7 @@ from lstmgan_dist.runtime.local import LocalRuntime
 from lstmgan_dist.runtime.randomness import Noise
 from lstmgan_dist.runtime.signals import StopRequest
 from lstmgan_dist.runtime.units import Units
-from lstmgan_dist.training.game import Game
+from lstmgan_dist.training.game import Game, Vocabulary
 from lstmgan_dist.training.run import Run, prepared_corpus
 from lstmgan_dist.training.screen import Terminal
 from tests.bare_workers import side_by_side
@@ -50,7 +50,7 @@ def learn(runtime, rows_B, overrides):
     """What a worker has after each update, and the sizes of the messages that it sent."""
     job = parse_job(JOB, name="tiny.yaml", overrides=overrides)
     with Units(runtime, job.batch.units) as units, recorded_messages() as messages:
-        game = Game(job, 20, units)
+        game = Game(job, Vocabulary(20), units)
         game.begin_phase(0, UPDATES)
         player, history = game.players["generator"], []
         for update in range(UPDATES):

@@ -53,7 +53,7 @@ class GumbelSoftmaxObjective(GeneratorObjective):
         prepared = self._prepare_text(real, noise)
         own, added, joined = prepared
         own["inverse_temperature"] = torch.tensor(schedules["inverse_temperature"], device=noise.rows_B.device)
-        added["score_count"] = opponent.count(own["lengths_B"])
+        added["score_count"] = opponent.count(own["lengths_B"], own.get("starts_B"))
         real_scores = self._real_scores(real, opponent, noise.at("real scores"))
         if self.loss.compares == "batch":
             assert real_scores is not None
@@ -69,14 +69,15 @@ class GumbelSoftmaxObjective(GeneratorObjective):
             all_real, all_fake = among_all(part, noise, fake=scores)
             total = share_of_rows(self.loss.generator(all_fake, all_real), noise)
         else:
-            total = opponent.total(self.loss.generator(scores, part.get("real_scores")), part["lengths_B"])
+            costs = self.loss.generator(scores, part.get("real_scores"))
+            total = opponent.total(costs, part["lengths_B"], part.get("starts_B"))
         cost = total / part["score_count"]
         return self._with_likelihood(cost, {"generator/cost": cost.detach()}, part, noise)
 
     def _fake_scores(self, part: Tensors, opponent: TokenReader, noise: Noise) -> Tensor:
-        tokens_BT, lengths_B = part["tokens_BT"], part["lengths_B"]
+        tokens_BT, lengths_B, starts_B = part["tokens_BT"], part["lengths_B"], part.get("starts_B")
         rows, positions = tokens_BT.shape
-        row_N, position_N = valid(lengths_B, positions).nonzero().unbind(1)
+        row_N, position_N = valid(lengths_B, positions, starts_B).nonzero().unbind(1)
         index_N = row_N * positions + position_N
         features_BTF, _ = self.generator(part["inputs_BT"], latent_BZ=part.get("latent_BZ"))
         embedded_NE = gumbel_softmax(
@@ -90,6 +91,9 @@ class GumbelSoftmaxObjective(GeneratorObjective):
         )
         embedded_BTE = embedded_NE.new_zeros(rows * positions, embedded_NE.shape[1])
         embedded_BTE = embedded_BTE.index_copy(0, index_N, embedded_NE).view(rows, positions, -1)
+        if starts_B is not None:  # contexts are seen as they are
+            is_context_BT = valid(starts_B, positions)
+            embedded_BTE = torch.where(is_context_BT[..., None], opponent.embed(tokens_BT).float(), embedded_BTE)
         return opponent(embedded_BTE, lengths_B, noise=noise.at("fake scores"))
 
 

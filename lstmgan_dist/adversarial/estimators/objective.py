@@ -40,12 +40,14 @@ class GeneratorObjective(Objective):
 
     def _prepare_text(self, real: Batch, noise: Noise) -> Prepared:
         """Drawn text with the inputs that teacher forcing wants, and the real text where it has a weight."""
-        drawn, latent_BZ = draw_text(self.generator, noise, self.max_length)
+        drawn, latent_BZ = draw_text(self.generator, noise, self.max_length, real)
         own = {
             "tokens_BT": drawn.tokens_BT,
             "inputs_BT": F.pad(drawn.tokens_BT, (1, -1)),  # a sentence starts with <end>, which is 0
             "lengths_B": drawn.lengths_B,
         }
+        if drawn.starts_B is not None:
+            own["starts_B"] = drawn.starts_B
         added = {"sentence_count": number_of_rows(drawn.lengths_B)}
         if latent_BZ is not None:
             own["latent_BZ"] = latent_BZ
@@ -62,7 +64,8 @@ class GeneratorObjective(Objective):
 
     def _with_likelihood(self, loss: Tensor, report: Report, part: Tensors, noise: Noise) -> Outcome:
         """Add the likelihood term, and the mean length of the drawn text to the report."""
-        report["generator/length"] = part["lengths_B"].sum() / part["sentence_count"]
+        lengths_B = part["lengths_B"] - part["starts_B"] if "starts_B" in part else part["lengths_B"]
+        report["generator/length"] = lengths_B.sum() / part["sentence_count"]
         if self.likelihood_weight:
             nll, _ = mean_nll(self.generator, part, None, noise)
             loss = loss + self.likelihood_weight * nll

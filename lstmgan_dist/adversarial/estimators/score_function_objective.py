@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lstmgan_dist.adversarial.baselines import Baseline
@@ -61,21 +62,28 @@ class ScoreFunctionObjective(GeneratorObjective):
         """Draw text, reward it, and compare the rewards with the baseline."""
         prepared = self._prepare_text(real, noise)
         tokens_BT, lengths_B = prepared.own["tokens_BT"], prepared.own["lengths_B"]
-        valid_BT = valid(lengths_B, tokens_BT.shape[1])
+        starts_B = prepared.own.get("starts_B")
+        valid_BT = valid(lengths_B, tokens_BT.shape[1], starts_B)
         scores = opponent(opponent.see(tokens_BT, self.generator), lengths_B)
         real_scores = self._real_scores(real, opponent, None)
         rewards = self.loss.reward(scores, real_scores)
         rewards_BT = rewards
         if opponent.scores != "per_token":
-            rewards_BT = opponent.of_sentences(rewards, lengths_B)[:, None].expand_as(tokens_BT)
+            rewards_BT = opponent.of_sentences(rewards, lengths_B, starts_B)[:, None].expand_as(tokens_BT)
         returns_BT = self.credit.returns(rewards_BT, valid_BT, self.discount)
+        if starts_B is not None:  # to a baseline, positions are those of the text
+            returns_BT, valid_BT = (moved(values, starts_B)[:, : self.max_length] for values in (returns_BT, valid_BT))
+        advantages_BT = self.baseline.advantages(returns_BT, valid_BT)
+        if starts_B is not None:
+            beyond = tokens_BT.shape[1] - advantages_BT.shape[1]
+            advantages_BT = moved(F.pad(advantages_BT, (0, beyond)), -starts_B)
         own = {
-            "advantages_BT": self.baseline.advantages(returns_BT, valid_BT),
+            "advantages_BT": advantages_BT,
             "rewards": rewards,
             "costs": self.loss.generator(scores, real_scores),
         }
         lessons = {f"{_LESSON}{name}": sums for name, sums in self.baseline.lessons(returns_BT, valid_BT).items()}
-        added = {"score_count": opponent.count(lengths_B)} | lessons
+        added = {"score_count": opponent.count(lengths_B, starts_B)} | lessons
         return Prepared(prepared.own | own, prepared.added | added, {})
 
     def hear(self, added: Tensors) -> None:
@@ -85,16 +93,16 @@ class ScoreFunctionObjective(GeneratorObjective):
 
     def forward(self, part: Tensors, *, opponent: Discriminator, noise: Noise) -> Outcome:
         """One teacher-forced pass over the drawn tokens."""
-        lengths_B = part["lengths_B"]
-        index_N = valid(lengths_B, part["tokens_BT"].shape[1]).flatten().nonzero().squeeze(1)
+        lengths_B, starts_B = part["lengths_B"], part.get("starts_B")
+        index_N = valid(lengths_B, part["tokens_BT"].shape[1], starts_B).flatten().nonzero().squeeze(1)
         features_BTF, _ = self.generator(part["inputs_BT"], latent_BZ=part.get("latent_BZ"))
         log_likelihoods_N = self.generator.log_likelihoods(
             select(features_BTF, index_N), select(part["tokens_BT"], index_N)
         )
         loss_N = score_function(log_likelihoods_N, select(part["advantages_BT"], index_N))
         report = {
-            "generator/reward": opponent.total(part["rewards"], lengths_B) / part["score_count"],
-            "generator/cost": opponent.total(part["costs"], lengths_B) / part["score_count"],
+            "generator/reward": opponent.total(part["rewards"], lengths_B, starts_B) / part["score_count"],
+            "generator/cost": opponent.total(part["costs"], lengths_B, starts_B) / part["score_count"],
         }
         return self._with_likelihood(loss_N.sum() / part["sentence_count"], report, part, noise)
 
@@ -106,6 +114,13 @@ class ScoreFunctionObjective(GeneratorObjective):
 
 
 _LESSON = "baseline/"
+
+
+def moved(values_BT: Tensor, places_B: Tensor) -> Tensor:
+    """Each row so many places further to the left; zero where nothing is."""
+    at_BT = torch.arange(values_BT.shape[1], device=values_BT.device) + places_B[:, None]
+    inside_BT = (at_BT >= 0) & (at_BT < values_BT.shape[1])
+    return values_BT.gather(1, at_BT.clamp(0, values_BT.shape[1] - 1)) * inside_BT
 
 
 def score_function(log_likelihoods_N: Tensor, advantages_N: Tensor) -> Tensor:

@@ -55,8 +55,8 @@ class GeneratorKind(Settings):
         """H: units of the hidden state that a discriminator may see."""
 
     @abstractmethod
-    def build(self, *, vocabulary_size: int, seed: int) -> Generator:
-        """The network, with its initial weights, on the CPU."""
+    def build(self, *, vocabulary_size: int, labels: int = 0, seed: int) -> Generator:
+        """The network, with its initial weights, on the CPU. labels: tokens behind the vocabulary, only read."""
 
     @property
     @abstractmethod

@@ -37,10 +37,10 @@ class LSTMGeneratorKind(GeneratorKind):
     def hidden_size(self) -> int:
         return self.hidden
 
-    def build(self, *, vocabulary_size: int, seed: int) -> LSTMGenerator:
+    def build(self, *, vocabulary_size: int, labels: int = 0, seed: int) -> LSTMGenerator:
         from lstmgan_dist.models.generators.lstm_network import LSTMGenerator
 
-        return LSTMGenerator(self, vocabulary_size=vocabulary_size, seed=seed)
+        return LSTMGenerator(self, vocabulary_size=vocabulary_size, labels=labels, seed=seed)
 
     @property
     def depth(self) -> int:

@@ -29,9 +29,13 @@ class LSTMGenerator(Generator):
         seed: the weights follow from it.
     """
 
-    def __init__(self, kind: LSTMGeneratorKind, *, vocabulary_size: int, seed: int) -> None:
+    def __init__(self, kind: LSTMGeneratorKind, *, vocabulary_size: int, labels: int, seed: int) -> None:
         super().__init__(
-            kind, vocabulary_size, embedding_dropout=kind.dropout.embedding, output_dropout=kind.dropout.output
+            kind,
+            vocabulary_size,
+            labels,
+            embedding_dropout=kind.dropout.embedding,
+            output_dropout=kind.dropout.output,
         )
         self.between_dropout = kind.dropout.between
         self.weight_dropout = kind.dropout.weight

@@ -50,10 +50,10 @@ class RelationalMemoryKind(GeneratorKind):
     def hidden_size(self) -> int:
         return self.slots * self.slot_size
 
-    def build(self, *, vocabulary_size: int, seed: int) -> RelationalMemoryGenerator:
+    def build(self, *, vocabulary_size: int, labels: int = 0, seed: int) -> RelationalMemoryGenerator:
         from lstmgan_dist.models.generators.relational_memory_network import RelationalMemoryGenerator
 
-        return RelationalMemoryGenerator(self, vocabulary_size=vocabulary_size, seed=seed)
+        return RelationalMemoryGenerator(self, vocabulary_size=vocabulary_size, labels=labels, seed=seed)
 
     @property
     def depth(self) -> int:

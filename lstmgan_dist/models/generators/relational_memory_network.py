@@ -28,9 +28,13 @@ class RelationalMemoryGenerator(Generator):
         seed: the weights follow from it.
     """
 
-    def __init__(self, kind: RelationalMemoryKind, *, vocabulary_size: int, seed: int) -> None:
+    def __init__(self, kind: RelationalMemoryKind, *, vocabulary_size: int, labels: int, seed: int) -> None:
         super().__init__(
-            kind, vocabulary_size, embedding_dropout=kind.dropout.embedding, output_dropout=kind.dropout.output
+            kind,
+            vocabulary_size,
+            labels,
+            embedding_dropout=kind.dropout.embedding,
+            output_dropout=kind.dropout.output,
         )
         self.slots, self.heads, self.blocks = kind.slots, kind.heads, kind.blocks
         self.forget_bias = kind.forget_bias
