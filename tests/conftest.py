@@ -8,7 +8,7 @@ import pytest
 from lstmgan_dist.runtime.ray_cluster import connected, own_token
 from tests.cluster.real_ceph import cannot_run_ceph, ceph_gateway
 from tests.servers import s3_server
-from tests.toy_text import toy_sentences
+from tests.toy_text import toy_sentences, toy_talk
 
 # Networks this small learn no faster with a second thread, and threads that wait by spinning slow down whatever else
 # runs. Both are read when torch is imported, here and in every process that is started.
@@ -31,6 +31,14 @@ def text(tmp_path_factory):
     """A file of sentences of a toy grammar."""
     path = tmp_path_factory.mktemp("text") / "toy.txt"
     path.write_text("\n".join(toy_sentences(200)) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def talk(tmp_path_factory):
+    """A CSV file of pairs, said and answer, each with its mood."""
+    path = tmp_path_factory.mktemp("talk") / "talk.csv"
+    path.write_text(toy_talk(300))
     return path
 
 

@@ -70,7 +70,8 @@ class Corpus(Settings):
     heldout_fraction: Probability | None = Field(
         default=None,
         description="Share held out, 0 to 1: of sentences by a hash of their text; of a continuous text its end. None: "
-        "0.05, and of sentences up to 0.2 of a small text, so that judges have enough to learn from.",
+        "0.05, and of sentences up to 0.2 of a small text, so that judges have enough to learn from. A text that "
+        "answers another is hashed with it.",
     )
     column: Name | None = Field(
         default=None, description="Column that holds the text in CSV, TSV, JSON lines, Parquet and Arrow sources: text."

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lstmgan_dist.corpus.bulk import character_counts, lowered, piece_borders
 from lstmgan_dist.corpus.cleaning import Rows
@@ -65,7 +66,10 @@ def split(rows: Rows, number: int, settings: Corpus, purpose: Purpose, cut: Cut 
             whole, cut.character - cut.starts[rows.source.url][number], TOKENIZERS[settings.tokenizer.kind]
         )
     assert settings.heldout_fraction is not None
-    heldout = is_heldout(whole.texts, settings.heldout_fraction)
+    rows_of_text = whole.texts
+    if "source" in whole.beside:  # one answer may be that to many
+        rows_of_text = pc.call_function("binary_join_element_wise", [whole.beside["source"], whole.texts, "\n"])
+    heldout = is_heldout(rows_of_text, settings.heldout_fraction)
     return {name: _chosen(whole, which) for name, which in (("train", ~heldout), ("heldout", heldout))}
 
 

@@ -36,7 +36,8 @@ class BriefFigures:
     unpadded, end marks included. bits_per_character: None where some tokens are `<unk>`, for their characters are not
     told. nll_gen_texygen: what Texygen and its heirs call
     NLL-gen: of *training* text (at most 10,000 sentences), averaged over all positions of texts padded to max_length,
-    padding counted as free. It stands here for comparison with papers only. ngrams: see `brief_figures`.
+    padding counted as free. It stands here for comparison with papers only. ngrams: see `brief_figures`. labels: nats
+    per token of held-out text of each label.
     """
 
     run: str
@@ -49,11 +50,14 @@ class BriefFigures:
     samples: int
     nll_gen_texygen: float | None = None
     ngrams: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, those of n-grams among them."""
         values = asdict(self)
-        return {name: value for name, value in values.items() if name != "ngrams"} | values["ngrams"]
+        of_labels = {f"nll_per_token_of_{label}": value for label, value in values.pop("labels").items()}
+        ngrams = values.pop("ngrams")
+        return values | of_labels | ngrams
 
 
 def evaluate_briefly(
@@ -74,7 +78,7 @@ def evaluate_briefly(
     unknown = corpus.made["unknown_tokens"]["heldout"]
     shares = max(1, split.tokens // _SHARE_TOKENS if continuous else -(-split.rows // _SHARE_SENTENCES))
     scored = workers.map_in_order(partial(_score, result, shares), range(shares))
-    likelihood = Likelihood(0.0, 0)
+    likelihood, labels = Likelihood.of_nothing(result.generator.labels), corpus.tokenizer.labels
     for part in watch(scored, shares, "held-out text"):
         likelihood += part
     texygen, ngrams = None, {}
@@ -98,6 +102,7 @@ def evaluate_briefly(
         samples=0 if continuous else samples,
         nll_gen_texygen=texygen,
         ngrams=ngrams,
+        labels={label: own.nll for label, own in zip(labels, likelihood.of_labels, strict=True) if own.tokens},
     )
 
 

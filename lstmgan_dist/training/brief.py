@@ -25,6 +25,7 @@ from lstmgan_dist.runtime.units import Units
 from lstmgan_dist.training.game import Game
 
 CONTINUOUS_SAMPLE_LENGTH = 500
+_MOST_LABELS = 20
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ def evaluate_players(game: Game, corpus: PreparedCorpus, job: Job, units: Units)
     if job.corpus.layout == "sentences":
         most_sequences = validation_rows(corpus.splits["heldout"], most_sequences)
     shares = [_heldout_share(corpus, job, most_sequences, unit, units.count) for unit in units.own]
-    scalars = {HELDOUT_NLL: _likelihood(game.generator, shares, units).nll}
+    likelihood = _likelihood(game.generator, shares, units)
+    scalars = {HELDOUT_NLL: likelihood.nll} | _of_labels(likelihood, corpus.tokenizer.labels)
     prompt = corpus.tokenizer.encode_prompt(settings.prompt, on_unknown="error")
     # The same noise every time: what changes between two evaluations is the generator alone.
     shown = sample_shared(
@@ -99,10 +101,14 @@ def _heldout_share(corpus: PreparedCorpus, job: Job, most_sequences: int, unit: 
 def _likelihood(generator: Generator, shares: Sequence[Sequence[Batch]], units: Units) -> Likelihood:
     """That of the shares of all units."""
     parts = units.map(lambda share: heldout_likelihood(generator, share, units.runtime.device), shares)
-    nats, tokens = units.total(
-        [torch.tensor([part.nats, part.tokens], dtype=torch.float64, device=units.runtime.device) for part in parts]
-    ).tolist()
-    return Likelihood(nats, int(tokens))
+    numbers = [torch.tensor(part.to_numbers(), dtype=torch.float64, device=units.runtime.device) for part in parts]
+    return Likelihood.of_numbers(units.total(numbers).tolist())
+
+
+def _of_labels(likelihood: Likelihood, labels: Sequence[str]) -> dict[str, float]:
+    """Figures of the texts of each label, unless these are too many to look at."""
+    found = zip(labels, likelihood.of_labels, strict=True)
+    return {f"labels/{label}": own.nll for label, own in found if own.tokens and len(labels) <= _MOST_LABELS}
 
 
 def _discriminator_figures(

@@ -32,6 +32,7 @@ TENSORBOARD = "tensorboard"
 
 _GROUPS = {
     "heldout": "1 held-out text",
+    "labels": "1 held-out text by label",
     "samples": "2 samples",
     "judges": "3 judges",
     "likelihood": "5 likelihood",
@@ -218,6 +219,8 @@ def _description_of(name: str) -> str:
     if metric and name.startswith(("samples/", "judges/")):
         better = {"low": ": low is good", "high": ": high is good", None: ""}[metric.better]
         return f"{metric.label}{f', {metric.unit}' if metric.unit else ''}{better}."
+    if name.startswith("labels/"):
+        return "Nats per token of held-out text of this label, end marks included."
     return _DESCRIPTIONS.get(name, "")
 
 

@@ -121,16 +121,20 @@ def test_a_number_may_be_a_label(prepared: Prepare, tmp_path: Path, name: str):
     assert rows_of(corpus) == [("[5]", "good"), ("[1]", "bad"), ("[5]", "fine")]
 
 
-def test_equal_answers_share_a_split_and_both_have_their_contexts(prepared: Prepare, tmp_path: Path):
-    rows = [(f"say {number}", f"number {number % 40}", "odd" if number % 2 else "even") for number in range(400)]
-    (tmp_path / "t.csv").write_text(csv_of(rows))
-    corpus = prepared(
-        source=str(tmp_path / "t.csv"), **PAIRS, label_column="mood", heldout_fraction=0.3, tokenizer=BYTES
-    )
+def test_equal_pairs_share_a_split_and_equal_texts_do_whatever_their_labels(prepared: Prepare, tmp_path: Path):
+    pairs = [(f"say {number % 50}", f"number {number % 4}", "odd" if number % 3 else "even") for number in range(400)]
+    (tmp_path / "t.csv").write_text(csv_of(pairs))
+    settings: dict[str, Any] = {"source": str(tmp_path / "t.csv"), "heldout_fraction": 0.3, "tokenizer": BYTES}
+    corpus = prepared(**settings, **PAIRS, label_column="mood")
     train, heldout = rows_of(corpus, "train"), rows_of(corpus, "heldout")
-    assert sorted(train + heldout) == sorted((f"[{mood}] {said} →", answer) for said, answer, mood in rows)
-    assert heldout
-    assert not {answer for _, answer in train} & {answer for _, answer in heldout}
+    assert sorted(train + heldout) == sorted((f"[{mood}] {said} →", answer) for said, answer, mood in pairs)
+    parts = [{(context.partition("] ")[2], text) for context, text in rows} for rows in (train, heldout)]
+    assert all(parts)
+    assert not parts[0] & parts[1]
+    labelled = prepared(**settings, column="said", label_column="mood", out=str(tmp_path / "labelled"))
+    parts = [{text for _, text in rows_of(labelled, split)} for split in ("train", "heldout")]
+    assert all(parts)
+    assert not parts[0] & parts[1]
     (tmp_path / "more.csv").write_text(csv_of([("x", "number 3")], "said,answer"))
     more = encode_sentences((str(tmp_path / "more.csv"),), corpus)  # for judges, who read texts alone
     assert more.starts_N is None

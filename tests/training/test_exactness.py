@@ -21,6 +21,7 @@ from tests.training.tiny_jobs import CONTINUOUS, SENTENCES, job_of, run_job
 
 CPU = torch.device("cpu")
 BATCH = ("batch={size: 16, lanes: 8, units: 8}", "evaluate.every=50 steps", "checkpoint.every=10 steps")
+ANSWERS = "source: TALK, heldout_fraction: 0.2, max_length: 12, column: answer, source_column: said"
 LSTM = "discriminator={kind: lstm, scores: SCORES, embedding: 8, hidden: 8, dropout: 0.1}"
 CONVOLUTIONAL = (
     "discriminator={kind: convolutional, embedding: 8, representations: 4, filters: {2: 3, 3: 4}, dense: 6, "
@@ -42,12 +43,13 @@ def phases(*settings: str) -> str:
 
 
 # Every kind of phase, estimator, discriminator and generator; dropout, baselines, regularisers, and losses that pair
-# texts or compare each with all.
+# texts or compare each with all; labels, and what texts answer.
 JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
     "likelihood, one long text": (CONTINUOUS, (f"phases=[{{kind: likelihood, steps: {UPDATES}}}]",)),
     "rewards of tokens": (
         SENTENCES,
         (
+            f"corpus={{{ANSWERS}, label_column: mood}}",
             LSTM.replace("SCORES", "per_token"),
             phases(
                 "discriminator, loss: probability, regulariser: {kind: gradient_penalty}",
@@ -67,6 +69,7 @@ JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
     "softened samples": (
         SENTENCES,
         (
+            f"corpus={{{ANSWERS}}}",
             CONVOLUTIONAL,
             "generator.latent={size: 3}",
             phases(
@@ -117,8 +120,11 @@ def train_together(jobs: dict[Path, Job], *, workers: int, steps: int | None = N
 
 
 @pytest.fixture(scope="module")
-def jobs(text) -> dict[str, Job]:
-    return {name: job_of(template, text, *BATCH, *settings) for name, (template, settings) in JOBS.items()}
+def jobs(text, talk) -> dict[str, Job]:
+    def of(template: str, settings: tuple[str, ...]) -> Job:
+        return job_of(template, text, *BATCH, *(setting.replace("TALK", str(talk)) for setting in settings))
+
+    return {name: of(*job) for name, job in JOBS.items()}
 
 
 @pytest.fixture(scope="module")
