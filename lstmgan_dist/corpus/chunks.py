@@ -62,6 +62,9 @@ def read_chunks(source: Source, settings: Corpus) -> Iterator[Chunk]:
     if source.format == "builtin":
         yield from _builtin_chunks(source, settings)
         return
+    if source.format == "made":
+        yield from _table_chunks(source, tables.made_rows(source, settings.columns), UTF_8)
+        return
     try:
         with open_file(source.url, source.storage) as raw:
             if source.format in ("parquet", "arrow"):

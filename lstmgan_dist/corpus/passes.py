@@ -32,7 +32,7 @@ def numbered_chunks(settings: Corpus, source: Source) -> Iterator[tuple[int, Chu
     Raises:
         UserError: if it is another file here, or none.
     """
-    if source.format != "builtin":
+    if source.format not in ("builtin", "made"):
         try:
             size = file_size(source.url, source.storage)
         except FileNotFoundError:

@@ -149,7 +149,10 @@ def _sources_of(settings: Corpus, storage: Storage) -> tuple[Sources, Sources]:
 
 
 def _mark(source: Source) -> tuple[Any, ...]:
-    mark = platform.python_version() if source.format == "builtin" else content_mark(source.url, source.storage)
+    if source.format == "made":
+        mark = __version__
+    else:
+        mark = platform.python_version() if source.format == "builtin" else content_mark(source.url, source.storage)
     return source.format, source.compression, mark
 
 

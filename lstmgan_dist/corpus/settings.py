@@ -61,7 +61,8 @@ class Corpus(Settings):
     }
 
     source: Name | Annotated[tuple[Name, ...], Field(min_length=1)] = Field(
-        description="File, folder, glob or URL (several allowed); builtin:python-docs; oracle:length=20,seed=1 or "
+        description="File, folder, glob or URL (several allowed); builtin:python-docs, builtin:news or "
+        "builtin:timetable, which have columns; oracle:length=20,seed=1 or "
         "grammar:seed=1, synthetic text; or a corpus that prepare made."
     )
     heldout_source: Name | Annotated[tuple[Name, ...], Field(min_length=1)] | None = Field(

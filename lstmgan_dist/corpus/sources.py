@@ -9,17 +9,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lstmgan_dist.addresses import SYNTHETIC, path_of, scheme_of
+from lstmgan_dist.corpus.made import MADE
 from lstmgan_dist.corpus.settings import Corpus, Role
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.settings import either
 from lstmgan_dist.storage import BY_ENVIRONMENT, Folder, file_size, matching_files
 from lstmgan_dist.storage_settings import Storage
 
-BUILTIN = "builtin:python-docs"
+PYTHON_DOCS = "builtin:python-docs"
+BUILTIN = (PYTHON_DOCS, *MADE)
 
 # The folder of the corpora that were made for runs, beside them.
 CACHE = ".corpora"
 
-Format = Literal["text", "json", "csv", "tsv", "parquet", "arrow", "builtin"]
+# builtin: sentences of the interpreter's documentation; made: rows of a text that is made here.
+Format = Literal["text", "json", "csv", "tsv", "parquet", "arrow", "builtin", "made"]
 _WITHOUT_COLUMNS: tuple[Format, ...] = ("text", "builtin")
 
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
@@ -116,9 +120,9 @@ def find_sources(names: Iterable[str], storage: Storage = BY_ENVIRONMENT, *, kno
                 f"{name}: synthetic text is the only source of its corpus, held-out text included: leave others out."
             )
         if scheme == "builtin":
-            if name != BUILTIN:
-                raise UserError(f"{name}: there is no such built-in corpus: try {BUILTIN}.")
-            found[name] = Source(name, 0, "builtin", None)
+            if name not in BUILTIN:
+                raise UserError(f"{name}: there is no such built-in corpus: try {either(BUILTIN)}.")
+            found[name] = Source(name, 0, "made" if name in MADE else "builtin", None)
             continue
         folder = Folder(name, storage)
         if folder.name == CACHE:

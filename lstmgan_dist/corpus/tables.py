@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from lstmgan_dist.corpus.bulk import byte_counts
 from lstmgan_dist.corpus.encodings import Readable
+from lstmgan_dist.corpus.made import columns_of
 from lstmgan_dist.corpus.settings import UTF_8, Role
 from lstmgan_dist.corpus.sources import OPTIONS, Source
 from lstmgan_dist.errors import UserError
@@ -174,6 +175,18 @@ def _next_row(reader: Iterator[list[str]], width: int) -> list[str] | str | None
     if len(row) in (0, width):
         return row
     return f"this row has {len(row)} fields, and the first line names {width} columns"
+
+
+def made_rows(source: Source, wanted: Columns) -> Iterator[Part]:
+    """The rows of some columns of a text that is made here.
+
+    Raises:
+        UserError: if it has no such column.
+    """
+    columns = columns_of(source.url)
+    _check_columns(source, wanted, [*columns])
+    read = [pa.array(columns[name], pa.large_string()).cast(pa.large_binary()) for name in wanted.values()]
+    yield Part(pa.record_batch(read, names=list(wanted)), 1, 1.0)
 
 
 def portions(rows: pa.RecordBatch, most_bytes: int) -> Iterator[pa.RecordBatch]:

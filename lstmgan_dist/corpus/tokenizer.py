@@ -231,11 +231,11 @@ class Tokenizer(ABC):
             kept.append(int(token))
         return self._text_of(kept)
 
-    def decode_context(self, ids: Sequence[int]) -> str:
-        """What is read before a text, as people read it: its label in brackets, and what it answers with an arrow."""
+    def in_context(self, ids: Sequence[int], text: str) -> str:
+        """A text behind its context, as people read it: its label in brackets, and what it answers before an arrow."""
         labels = [self.labels[token - self.vocabulary_size] for token in ids if token >= self.vocabulary_size]
         source = self.decode(token for token in ids if token < self.vocabulary_size)
-        return " ".join([*(f"[{label}]" for label in labels), *([f"{source} →"] if source else [])])
+        return " ".join([*(f"[{label}]" for label in labels), *([f"{source} →"] if source else []), text])
 
     def encode_rows(self, rows: pa.StringArray, *, last_ends: bool = True) -> Encoded:
         """The ids of many texts, each with `<end>` after it; the last one without if `last_ends` is false.

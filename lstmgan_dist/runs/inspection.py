@@ -95,9 +95,12 @@ def examples(corpus: PreparedCorpus, count: int) -> list[str]:
     block, *_ = corpus.read_blocks("heldout", [0])
     if corpus.layout == "continuous":
         return [corpus.tokenizer.decode(block.tokens_T[: 100 * count].tolist())]
-    texts = block.take(slice(0, count)).texts
-    rows = np.split(texts.tokens_T, texts.stops_N[:-1])
-    return [corpus.tokenizer.decode(row.tolist()) for row in rows]
+    rows = block.take(slice(0, count))
+    starts = [0] * len(rows.lengths_N) if rows.starts_N is None else rows.starts_N.tolist()
+    return [
+        corpus.tokenizer.in_context(row[:start], corpus.tokenizer.decode(row[start:]))
+        for row, start in zip(map(np.ndarray.tolist, np.split(rows.tokens_T, rows.stops_N[:-1])), starts, strict=True)
+    ]
 
 
 def told_of_game(run: Run, progress: Progress) -> str | None:

@@ -89,7 +89,7 @@ def _behind_contexts(corpus: PreparedCorpus, shown: Drawn, texts: Sequence[str])
     assert shown.starts_B is not None
     contexts = zip(shown.tokens_BT.tolist(), shown.starts_B.tolist(), texts, strict=False)
     for tokens, start, text in contexts:
-        yield f"{corpus.tokenizer.decode_context(tokens[:start])} {text}"
+        yield corpus.tokenizer.in_context(tokens[:start], text)
 
 
 def _heldout_share(corpus: PreparedCorpus, job: Job, most_sequences: int, unit: int, units: int) -> list[Batch]:

@@ -55,7 +55,9 @@ def rows_of(corpus: PreparedCorpus, split: str = "train") -> list[tuple[str, str
         tokens = rows.take(slice(row, row + 1)).tokens_T.tolist()
         start = int(rows.starts_N[row])
         assert (tokens[start - 1], tokens[-1]) == (0, 0)
-        found.append((corpus.tokenizer.decode_context(tokens[:start]), corpus.tokenizer.decode(tokens[start:])))
+        found.append(
+            (corpus.tokenizer.in_context(tokens[:start], "").rstrip(), corpus.tokenizer.decode(tokens[start:]))
+        )
     return found
 
 
