@@ -149,9 +149,12 @@ def efficiency(updates: list[tuple[int, Update]], workers: int, bits: float, rem
 
 
 def recipes() -> Iterator[tuple[str, Job]]:
-    """Every recipe, and where its header names sizes for a GPU, these too."""
+    """Every recipe, and where its header names sizes for a GPU, these too; but for those of texts that are made."""
     for path in sorted(JOBS.glob("*.yaml")):
-        yield path.stem, load_job(path)
+        job = load_job(path)
+        if job.corpus.sources[0] not in TEXTS:
+            continue
+        yield path.stem, job
         sizes = paper_sizes(path)
         if any(name.startswith(("batch", "generator", "discriminator")) for name in sizes):
             yield f"{path.stem}, paper's sizes", load_job(path, sizes)
