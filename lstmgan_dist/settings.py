@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import NoneType
 from typing import Annotated, Any, ClassVar, Literal, Self, Union, get_args
 
 from pydantic import (
@@ -51,8 +52,13 @@ class Settings(BaseModel):
                 ]
                 raise PydanticCustomError(
                     "without_use",
-                    "{setting} {value} has no use for it: leave it out, or set {setting}: {others}",
-                    {"name": name, "setting": setting, "value": value, "others": either(others)},
+                    "{setting} {value} has no use for it: leave it out, or {instead}",
+                    {
+                        "name": name,
+                        "setting": setting,
+                        "value": value,
+                        "instead": f"set {setting}: {either(others)}" if others else f"leave out {setting}",
+                    },
                 )
         return {name: value for name, value in given.items() if name not in dead} if dead else given
 
@@ -181,9 +187,9 @@ class KeyOf:
 
 def choices(field: FieldInfo) -> list[str]:
     """The words that a setting may be."""
-    return [word for one in field.metadata if isinstance(one, KeyOf) for word in one.table] or list(
-        get_args(field.annotation)
-    )
+    named = [word for one in field.metadata if isinstance(one, KeyOf) for word in one.table]
+    members = [get_args(member) or (member,) for member in get_args(field.annotation) if member is not NoneType]
+    return named or [word for words in members for word in words]
 
 
 def either(words: Iterable[str]) -> str:

@@ -83,7 +83,7 @@ def clean(chunk: Chunk, settings: Corpus) -> Rows:
     findings.empty += len(filled) - int(np.count_nonzero(filled))
     texts, numbers = texts.filter(pa.array(filled)), numbers[filled]
     if settings.split_sentences:
-        texts, numbers = split_rows(texts, numbers)
+        texts, numbers = split_rows(texts, numbers, settings.language)
     return Rows(chunk.source, texts, numbers, True, findings, cut)
 
 

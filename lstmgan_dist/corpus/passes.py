@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 
-from lstmgan_dist.corpus.bulk import character_counts, gather_index
+from lstmgan_dist.corpus.bulk import character_counts, gather_index, lowered
 from lstmgan_dist.corpus.chunks import Chunk, read_chunks
 from lstmgan_dist.corpus.cleaning import Rows, clean
 from lstmgan_dist.corpus.findings import Case, Findings
@@ -89,8 +89,10 @@ def encode(
     rows = clean(chunk, settings)
     parts: dict[str, EncodedPart] = {}
     for name, part in split(rows, number, settings, purpose, cut).items():
-        encoded = tokenizer.encode_rows(part.texts, last_ends=part.ends)
-        characters_N = character_counts(part.texts)
+        # A vocabulary from elsewhere may be of lower case though the settings do not say so.
+        texts = lowered(part.texts) if tokenizer.views.lower and not settings.tokenizer.lower else part.texts
+        encoded = tokenizer.encode_rows(texts, last_ends=part.ends)
+        characters_N = tokenizer.views.character_counts(part.texts)
         if settings.layout == "sentences":
             encoded, characters_N = _limited(encoded, characters_N, part, rows, settings)
         ends = len(characters_N) - (not part.ends)

@@ -18,16 +18,19 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 import tokenizers
-from tokenizers import Regex, models, normalizers, pre_tokenizers
+from tokenizers import Regex, models, pre_tokenizers
 
-from lstmgan_dist.corpus.bulk import JoinedRows, lowered
+from lstmgan_dist.corpus.bulk import JoinedRows
 from lstmgan_dist.corpus.settings import TokenizerSettings
 from lstmgan_dist.corpus.tokenizers import TOKENIZERS
+from lstmgan_dist.corpus.views import Views
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.settings import either
 from lstmgan_dist.tokens import END_ID, UNKNOWN_ID
 
 END, UNKNOWN = "<end>", "<unk>"
+# Where tokenizer.json tells of views that the library does not know.
+_VIEWS = "views"
 
 # What is counted of a chunk of text: pieces with their counts, or the count of every code point.
 Counted = pa.StructArray | np.ndarray
@@ -50,15 +53,18 @@ class Tokenizer(ABC):
     """A vocabulary and the rule that cuts text into it.
 
     Id 0 is `<end>`, which no text encodes to. kind: its word in `TOKENIZERS`. unknown_id: that of `<unk>`; none if the
-    vocabulary covers every text.
+    vocabulary covers every text. views: what text goes through first.
     """
 
     kind: ClassVar[str]
     unknown_id: ClassVar[int | None]
 
-    def __init__(self, library: tokenizers.Tokenizer) -> None:
+    def __init__(self, library: tokenizers.Tokenizer, views: Views) -> None:
         self.library = library
-        self.lower = library.normalizer is not None
+        self.views = views
+        normalizer = views.normalizer()
+        if normalizer is not None:
+            library.normalizer = normalizer
         self.vocabulary_size: int = library.get_vocab_size()
         self.token_type = np.uint16 if self.vocabulary_size <= 2**16 else np.uint32
 
@@ -85,7 +91,7 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def _encode(self, text: JoinedRows) -> Encoded:
-        """The ids of rows, lowered where they have to be; they are those of the library's own `encode`."""
+        """The ids of rows that have gone through the views; they are those of the library's own `encode`."""
 
     @abstractmethod
     def _text_of(self, ids: Sequence[int]) -> str:
@@ -100,17 +106,28 @@ class Tokenizer(ABC):
         Raises:
             UserError: if it is of no kind that is known.
         """
+        state = json.loads(content)
+        views = Views.of_state(state)
+        if not views.are_the_librarys:
+            del state[_VIEWS]
+            content = json.dumps(state).encode()
         library = tokenizers.Tokenizer.from_buffer(content)
-        state = json.loads(library.to_str())
         for kind in TOKENIZERS.values():
             opened = kind.open()
             if opened.recognises(state["model"], state["pre_tokenizer"] or {}):
-                return opened(library)
+                return opened(library, views)
         raise UserError(f"This tokenizer.json is of no known kind, {either(TOKENIZERS)}: prepare the corpus again.")
 
     def to_json(self) -> bytes:
-        """What tokenizer.json holds; `tokenizers.Tokenizer.from_file` reads it."""
-        return self.library.to_str(pretty=True).encode()
+        """What tokenizer.json holds.
+
+        `tokenizers.Tokenizer.from_file` reads it, unless it has views that the library would pass over: these stand
+        first, under a key that it refuses.
+        """
+        written = self.library.to_str(pretty=True)
+        if not self.views.are_the_librarys:
+            written = json.dumps({_VIEWS: self.views.state(), **json.loads(written)}, ensure_ascii=False, indent=2)
+        return written.encode()
 
     @cached_property
     def tokens(self) -> tuple[str, ...]:
@@ -124,6 +141,13 @@ class Tokenizer(ABC):
         Raises:
             UserError: naming what the vocabulary lacks, if `on_unknown` is error.
         """
+        return self._ids_of_text(self._seen(text), on_unknown)
+
+    def _seen(self, text: str) -> str:
+        """A text as the library is to get it, which goes through its own views by itself."""
+        return text if self.views.are_the_librarys else self.views.seen_text(text)
+
+    def _ids_of_text(self, text: str, on_unknown: OnUnknown) -> list[int]:
         encoding = self.library.encode(text, add_special_tokens=False)
         if self.unknown_id is None or self.unknown_id not in encoding.ids or on_unknown == "replace":
             return encoding.ids
@@ -156,11 +180,11 @@ class Tokenizer(ABC):
         return self._text_of(kept)
 
     def encode_rows(self, rows: pa.StringArray, *, last_ends: bool = True) -> Encoded:
-        """The ids of many texts, each with `<end>` after it; the last one without if `last_ends` is false.
+        """The ids of many texts that have gone through the views, each with `<end>` after it.
 
-        The ids are those of the library's own `encode`.
+        The ids are those of `encode`. last_ends: false where the last text goes on, and has no `<end>`.
         """
-        encoded = self._encode(JoinedRows(lowered(rows) if self.lower else rows))
+        encoded = self._encode(JoinedRows(rows))
         if last_ends or not len(rows):
             return encoded
         lengths_N = encoded.lengths_N.copy()
@@ -176,14 +200,12 @@ def splitter_at(pattern: str) -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
 
 
-def whole_tokens(tokens: Sequence[str], splitter: pre_tokenizers.PreTokenizer, *, lower: bool) -> tokenizers.Tokenizer:
+def whole_tokens(tokens: Sequence[str], splitter: pre_tokenizers.PreTokenizer) -> tokenizers.Tokenizer:
     """Gives an id to each stretch that a splitter cuts out; those not listed are `<unk>`, id 1."""
     vocabulary = {token: id_ for id_, token in enumerate([END, UNKNOWN, *tokens])}
     assert vocabulary[UNKNOWN] == UNKNOWN_ID
     library = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     library.pre_tokenizer = splitter
-    if lower:
-        library.normalizer = normalizers.Lowercase()
     return library
 
 
