@@ -236,6 +236,7 @@ COMMANDS = [
     ("prepare text.txt --out {corpus}", "holds a corpus already"),
     ("prepare {corpus} --out made", "is a corpus that prepare made already"),
     ("prepare text.txt --out made --encoding klingon", "--encoding: there is no encoding klingon"),
+    ("prepare text.txt --out made --language german", "set split_sentences (--split-sentences), or leave it out"),
     ("prepare text.txt --out made --segmenter thai", "'thai' is not"),
     (
         "prepare text.txt --out made --tokenizer byte --stem english",

@@ -232,7 +232,8 @@ class Corpus(Settings):
     def _splits_by_language(self) -> Self:
         if self.language and not self.split_sentences:
             raise ValueError(
-                f"language {self.language} says how sentences are split: set split_sentences, or leave it out"
+                f"language {self.language} says how sentences are split: set split_sentences (--split-sentences), or "
+                "leave it out"
             )
         return self
 

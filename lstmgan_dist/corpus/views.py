@@ -79,6 +79,11 @@ class Views:
         """Whether the `tokenizers` library can do all of them by itself."""
         return self.chosen.keys() <= {"unicode", "lower", "mark_numbers"}
 
+    @property
+    def hide_characters(self) -> bool:
+        """Whether some of what is seen stands for characters that are not told."""
+        return self.mark_numbers or self.stem is not None
+
     def normalizer(self) -> normalizers.Normalizer | None:
         """What the library does to text before it cuts it; nothing where it could only do a part."""
         if not self.are_the_librarys:
@@ -264,6 +269,7 @@ def _added_spaces(rows: pa.StringArray) -> np.ndarray:
     points = JoinedRows(rows).code_points()
     is_unspaced = _unspaced_points()[points]
     is_added = points == 0x20
+    is_added[:1] = False
     is_added[1:-1] &= is_unspaced[:-2] | is_unspaced[2:]
     marks_N = np.cumsum(character_counts(rows) + 1) - 1
     return np.diff(np.append(0, np.cumsum(is_added)[marks_N]))

@@ -98,7 +98,9 @@ def test_lines_are_split_in_their_language(text_file: Write):
 
 
 def test_a_language_without_its_library_or_its_use_is_told(prepared, text_file: Write, tmp_path, monkeypatch):
-    with pytest.raises(UserError, match=r"corpus: language german says how sentences are split: set split_sentences"):
+    with pytest.raises(
+        UserError, match=r"corpus: language german says how sentences are split: set split_sentences \(--spl"
+    ):
         parse_job("corpus: {source: a.txt, language: german}\n", name="a.yaml")
     monkeypatch.setitem(sys.modules, "sentencex", None)
     with pytest.raises(UserError, match=r"corpus.language needs sentencex, .* on .*: pip install 'lstmgan-dist\[sent"):

@@ -6,10 +6,13 @@ from typer.testing import CliRunner
 
 from lstmgan_dist.cli import app
 from lstmgan_dist.models.vectors import Vectors
+from lstmgan_dist.runs.brief import evaluate_briefly
 from lstmgan_dist.runs.inspection import describe
+from lstmgan_dist.runs.result import load_result
 from lstmgan_dist.storage import Folder
-from lstmgan_dist.training.run import START
+from lstmgan_dist.training.run import START, Run
 from lstmgan_dist.training.vectors import read_learnt, what_they_know
+from tests.bare_workers import train_undisturbed
 from tests.training.tiny_jobs import SENTENCES, StoppingRuntime, job_of, run_job
 
 ONE = "phases=[{kind: likelihood, steps: 2, optimizer: {kind: sgd, learning_rate: 1e-12}}]"
@@ -42,6 +45,13 @@ def test_the_same_text_gives_the_same_vectors_also_when_it_begins_again(run, tex
     assert again.checkpoints.open(2).digest("generator") == run.checkpoints.open(2).digest("generator")
 
 
+@pytest.mark.slow
+def test_two_workers_start_from_the_same_vectors_as_one(run, tmp_path):
+    train_undisturbed(run.job, tmp_path / "run", workers=2)
+    together = Run.open(str(tmp_path / "run"))
+    assert together.checkpoints.open(2).digest("generator") == run.checkpoints.open(2).digest("generator")
+
+
 def test_inspect_tells_how_much_they_know_and_what_is_near(run):
     told = describe(str(run.folder), warn=print)
     assert told["learnt from the text"].startswith("vectors for ")
@@ -64,6 +74,12 @@ def test_generate_says_that_texts_are_of_stems_and_takes_prompts_of_words(run):
     assert result.exit_code == 0
     assert result.stderr.count("Note: Texts are written as the model sees them: with stems for words (english).") == 1
     assert all(line.startswith("the cat") for line in result.stdout.splitlines())
+
+
+def test_stems_have_no_bits_per_character(run):
+    result = load_result(str(run.folder), "latest", device="cpu", say=print)
+    figures = evaluate_briefly(result, samples=2, seed=1, watch=lambda items, total, description: iter(items))
+    assert (figures.heldout_unknown_share, figures.bits_per_character) == (0, None)
 
 
 def test_vectors_of_the_text_need_no_file_that_workers_see(run):
