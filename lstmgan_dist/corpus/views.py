@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 NUMBER = "<number>"
 
-# Cleaning lets no NUL through, so it can stand between texts that are looked at as one.
+# Cleaning lets no NUL through, so it can stand between words.
 _BETWEEN = "\0"
 
 
@@ -187,14 +187,11 @@ _FORMS: dict[UnicodeForm, type[normalizers.Normalizer]] = {
 def _folded(rows: pa.StringArray, _: bool) -> pa.StringArray:
     if JoinedRows(rows).is_ascii:
         return rows
-    return _as_one_text(rows, _half_width)
-
-
-def _half_width(text: str) -> str:
-    points = _points(text).copy()
+    text = _LongText.of(rows)
+    points = text.points.copy()
     points[(points >= 0xFF01) & (points <= 0xFF5E)] -= 0xFEE0
     points[points == 0x3000] = 0x20
-    return _text(points)
+    return _LongText(points, text.marks_N).rows()
 
 
 def _normalised(rows: pa.StringArray, form: UnicodeForm) -> pa.StringArray:
@@ -238,41 +235,50 @@ def _numbers_marked(rows: pa.StringArray, _: bool) -> pa.StringArray:
 
 # --- words -----------------------------------------------------------------------------------------------------------
 
-_SPACES_WITHIN = re.compile(rf"(?<={UNSPACED})[ \t]+(?={UNSPACED})")
 _UNSPACED = re.compile(UNSPACED)
-_GAPS = [ord(gap) for gap in "\0\t\n\r \u3000"]
+_BLANKS, _GAPS = [ord(blank) for blank in "\t "], [ord(gap) for gap in "\t\n\r \u3000"]
 
 
 def _segmented(rows: pa.StringArray, _: str) -> pa.StringArray:
-    """Rows with a space between the words of Chinese, also at their borders with other script; all else stays."""
+    """Rows with a space between the words of Chinese, also at their borders with other script; all else stays.
+
+    Nothing is done word by word: all that threads wait for each other with is the list of words.
+    """
     cut = RJIEBA.load().cut
     if JoinedRows(rows).is_ascii:
         return rows
+    text = _LongText.of(rows)
+    if np.isin(text.points, _BLANKS).any():
+        text = text.filtered(~_blanks_within(text.points))
+    # The words with a NUL between them, which no text has. None is across the end of a row, for that is a line end.
+    points = _points(_BETWEEN.join(cut(_text(text.points))))
+    is_border = points == 0
+    # Only beside Chinese: what the library cuts in other script, such as don't, is left together.
+    is_unspaced, is_gap = _unspaced_points()[points], np.isin(points, _GAPS)
+    is_wanted = is_border.copy()
+    is_wanted[1:-1] &= (is_unspaced[:-2] | is_unspaced[2:]) & ~is_gap[:-2] & ~is_gap[2:]
+    points = np.where(is_border, np.uint32(0x20), points)
+    marks_N = np.flatnonzero(~is_border)[text.marks_N]
+    return _LongText(points, marks_N).filtered(~is_border | is_wanted).rows()
 
-    def segmented(text: str) -> str:
-        if " " in text or "\t" in text:
-            text = _SPACES_WITHIN.sub("", text)
-        borders = np.cumsum(np.fromiter(map(len, cut(text)), np.int64))
-        points = _points(text)
-        assert borders[-1] == len(points), "words of a text are its characters"
-        # Only beside Chinese: what the library cuts in other script, such as don't, is left together.
-        is_unspaced, is_gap = _unspaced_points()[points], np.isin(points, _GAPS)
-        wanted = (is_unspaced[:-1] | is_unspaced[1:]) & ~is_gap[:-1] & ~is_gap[1:]
-        borders = borders[:-1]
-        return _text(np.insert(points, borders[wanted[borders - 1]], 0x20))
 
-    return _as_one_text(rows, segmented)
+def _blanks_within(points: np.ndarray) -> np.ndarray:
+    """Blanks that have nothing but blanks between them and Chinese to either side: a flag for each character."""
+    is_blank, is_unspaced = np.isin(points, _BLANKS), _unspaced_points()[points]
+    places = np.arange(len(points))
+    before = np.maximum.accumulate(np.where(is_blank, 0, places))
+    after = np.minimum.accumulate(np.where(is_blank, len(points) - 1, places)[::-1])[::-1]
+    return is_blank & is_unspaced[before] & is_unspaced[after]
 
 
 def _added_spaces(rows: pa.StringArray) -> np.ndarray:
     """Spaces beside Chinese in each row."""
-    points = JoinedRows(rows).code_points()
-    is_unspaced = _unspaced_points()[points]
-    is_added = points == 0x20
+    text = _LongText.of(rows)
+    is_unspaced = _unspaced_points()[text.points]
+    is_added = text.points == 0x20
     is_added[:1] = False
     is_added[1:-1] &= is_unspaced[:-2] | is_unspaced[2:]
-    marks_N = np.cumsum(character_counts(rows) + 1) - 1
-    return np.diff(np.append(0, np.cumsum(is_added)[marks_N]))
+    return np.diff(np.append(0, np.cumsum(is_added)[text.marks_N]))
 
 
 @cache
@@ -320,11 +326,34 @@ _VIEWS: dict[str, Callable[[pa.StringArray, Any], pa.StringArray]] = {
 # --- whole columns ---------------------------------------------------------------------------------------------------
 
 
-def _as_one_text(rows: pa.StringArray, function: Callable[[str], str]) -> pa.StringArray:
-    """Rows that a function has looked at end to end; it leaves what is between them."""
-    if not len(rows):
-        return rows
-    return pa.array(function(_BETWEEN.join(rows.to_pylist())).split(_BETWEEN), pa.string())
+@dataclass(frozen=True)
+class _LongText:
+    """Rows laid end to end, with a line end as a mark after each, character by character.
+
+    points: uint32. marks_N: where the marks are.
+    """
+
+    points: np.ndarray
+    marks_N: np.ndarray
+
+    @classmethod
+    def of(cls, rows: pa.StringArray) -> _LongText:
+        return cls(JoinedRows(rows).code_points(), np.cumsum(character_counts(rows) + 1) - 1)
+
+    def filtered(self, kept: np.ndarray) -> _LongText:
+        """Without the characters of no flag; marks stay."""
+        return _LongText(self.points[kept], (np.cumsum(kept) - 1)[self.marks_N])
+
+    def rows(self) -> pa.StringArray:
+        sizes = np.ones(len(self.points), np.int64)
+        for least in (0x80, 0x800, 0x10000):
+            sizes += self.points >= least
+        sizes[self.marks_N] = 0
+        offsets = np.append(0, np.cumsum(sizes)[self.marks_N]).astype(np.int32)
+        is_text = np.ones(len(self.points), bool)
+        is_text[self.marks_N] = False
+        content = _text(self.points[is_text]).encode()
+        return pa.StringArray.from_buffers(len(self.marks_N), pa.py_buffer(offsets), pa.py_buffer(content))
 
 
 def _points(text: str) -> np.ndarray:
