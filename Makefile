@@ -55,7 +55,7 @@ lock: $(BIN)/uv ## resolve pyproject.toml again; ARGS=--upgrade for the newest v
 	$(COMPILE) --extra cluster --extra s3 --group bench -o requirements-bench.lock
 
 clean: ## remove the environments and every cache; runs/ stays
-	rm -rf .venv .venv-bench .pytest_cache .ruff_cache .import_linter_cache build dist
+	rm -rf .venv .venv-bench .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 REAL_PACKAGES := slurmctld slurmd slurm-client openssh-server openssh-client rsync iproute2 prometheus radosgw ceph-mon ceph-osd

@@ -51,8 +51,13 @@ class Settings(BaseModel):
                 ]
                 raise PydanticCustomError(
                     "without_use",
-                    "{setting} {value} has no use for it: leave it out, or set {setting}: {others}",
-                    {"name": name, "setting": setting, "value": value, "others": either(others)},
+                    "{setting} {value} has no use for it: leave it out, or {instead}",
+                    {
+                        "name": name,
+                        "setting": setting,
+                        "value": value,
+                        "instead": f"set {setting}: {either(others)}" if others else f"leave out {setting}",
+                    },
                 )
         return {name: value for name, value in given.items() if name not in dead} if dead else given
 

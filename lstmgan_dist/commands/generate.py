@@ -96,6 +96,8 @@ def generate(
         check_name(out)
     size = wanted_size(workers, cpus=cpus_per_worker, gpus=gpus_per_worker, address=address)
     with result_and_workers(run, checkpoint, device, size, address) as (loaded, pool):
+        for sentence in loaded.tokenizer.views.notes():
+            warn(f"Note: {sentence}")
         request = request_texts(
             loaded,
             count=count,

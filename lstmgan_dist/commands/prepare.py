@@ -9,7 +9,18 @@ import typer
 from lstmgan_dist import config
 from lstmgan_dist.commands.terminal import preparation_bar, print_rows, warn
 from lstmgan_dist.commands.workers import readers
-from lstmgan_dist.corpus.settings import Corpus, LabelBy, Layout, OnBadText, OnLongText, TokenizerSettings
+from lstmgan_dist.corpus.settings import (
+    Corpus,
+    LabelBy,
+    Layout,
+    OnBadText,
+    OnLongText,
+    Segmenter,
+    SentenceLanguage,
+    StemmedLanguage,
+    TokenizerSettings,
+    UnicodeForm,
+)
 from lstmgan_dist.corpus.tokenizers import TOKENIZERS
 from lstmgan_dist.errors import UserError
 
@@ -27,10 +38,16 @@ _CORPUS_OPTIONS = {
     "heldout_fraction": "--heldout-fraction",
     "layout": "--layout",
     "tokenizer.kind": "--tokenizer",
+    "tokenizer.fold_width": "--fold-width",
+    "tokenizer.unicode": "--unicode",
     "tokenizer.lower": "--lower",
+    "tokenizer.mark_numbers": "--mark-numbers",
+    "tokenizer.segmenter": "--segmenter",
+    "tokenizer.stem": "--stem",
     "tokenizer.vocabulary_size": "--vocabulary-size",
     "tokenizer.min_count": "--min-count",
     "split_sentences": "--split-sentences",
+    "language": "--language",
     "max_length": "--max-length",
     "column": "--column",
     "source_column": "--source-column",
@@ -67,9 +84,17 @@ def prepare(
     layout: Annotated[Layout, _setting("layout")] = _CORPUS.layout,
     tokenizer: Annotated[TokenizerWord, _setting("tokenizer.kind")] = _CORPUS.tokenizer.kind,
     lower: Annotated[bool, _setting("tokenizer.lower", "--lower")] = _CORPUS.tokenizer.lower,
+    fold_width: Annotated[bool, _setting("tokenizer.fold_width", "--fold-width")] = _CORPUS.tokenizer.fold_width,
+    unicode: Annotated[UnicodeForm | None, _setting("tokenizer.unicode")] = _CORPUS.tokenizer.unicode,
+    mark_numbers: Annotated[
+        bool, _setting("tokenizer.mark_numbers", "--mark-numbers")
+    ] = _CORPUS.tokenizer.mark_numbers,
+    segmenter: Annotated[Segmenter | None, _setting("tokenizer.segmenter")] = _CORPUS.tokenizer.segmenter,
+    stem: Annotated[StemmedLanguage | None, _setting("tokenizer.stem")] = _CORPUS.tokenizer.stem,
     vocabulary_size: Annotated[int | None, _setting("tokenizer.vocabulary_size")] = _CORPUS.tokenizer.vocabulary_size,
     min_count: Annotated[int, _setting("tokenizer.min_count")] = _CORPUS.tokenizer.min_count,
     split_sentences: Annotated[bool, _setting("split_sentences", "--split-sentences")] = _CORPUS.split_sentences,
+    language: Annotated[SentenceLanguage | None, _setting("language")] = _CORPUS.language,
     max_length: Annotated[int, _setting("max_length")] = _CORPUS.max_length,
     column: Annotated[str | None, _setting("column", "--column", "--target-column")] = _CORPUS.column,
     source_column: Annotated[str | None, _setting("source_column")] = _CORPUS.source_column,
@@ -88,11 +113,14 @@ def prepare(
     lstmgan prepare 'books/*.txt.gz' --out corpora/books --layout continuous --tokenizer character\n
     lstmgan prepare data.parquet --column text --out s3://bucket/corpus --tokenizer bpe --vocabulary-size 8192\n
     lstmgan prepare articles/ --split-sentences --on-long-text skip --out corpora/articles\n
+    lstmgan prepare artikel/ --split-sentences --language german --on-long-text skip --out corpora/artikel\n
     lstmgan prepare reviews.csv --column review --out corpora/reviews --on-long-text skip\n
     lstmgan prepare reviews.csv --column review --label-column stars --out corpora/reviews\n
     lstmgan prepare newsgroups/ --label-by folder --on-long-text truncate --out corpora/newsgroups\n
     lstmgan prepare talk.csv --source-column said --target-column answer --out corpora/talk\n
     lstmgan prepare poems/ --encoding auto --tokenizer character --out corpora/poems\n
+    lstmgan prepare novels/ --segmenter chinese --split-sentences --on-long-text skip --out corpora/novels\n
+    lstmgan prepare captions.txt --lower --unicode nfkc --mark-numbers --stem english --out corpora/stems\n
     lstmgan prepare s3://bucket/text --out s3://bucket/corpus --address auto\n
     lstmgan prepare oracle:length=20,seed=1 --out corpora/oracle\n
     lstmgan prepare grammar:seed=1,count=10000 --out corpora/grammar
@@ -105,6 +133,7 @@ def prepare(
             "heldout_fraction": heldout_fraction,
             "layout": layout,
             "split_sentences": split_sentences,
+            "language": language,
             "max_length": max_length,
             "column": column,
             "source_column": source_column,
@@ -115,7 +144,17 @@ def prepare(
             "on_bad_text": on_bad_text,
             "on_long_text": on_long_text,
         },
-        {"kind": tokenizer, "lower": lower, "vocabulary_size": vocabulary_size, "min_count": min_count},
+        {
+            "kind": tokenizer,
+            "lower": lower,
+            "fold_width": fold_width,
+            "unicode": unicode,
+            "mark_numbers": mark_numbers,
+            "segmenter": segmenter,
+            "stem": stem,
+            "vocabulary_size": vocabulary_size,
+            "min_count": min_count,
+        },
     )
     _make(settings, out, address)
 

@@ -20,7 +20,7 @@ from lstmgan_dist.commands.options import (
     TakeOver,
     wanted_size,
 )
-from lstmgan_dist.commands.terminal import preparation_bar, stdout_console, warn
+from lstmgan_dist.commands.terminal import preparation_bar, stdout_console, warn, watch
 from lstmgan_dist.commands.workers import readers
 from lstmgan_dist.runtime.worker_size import WorkerSize
 
@@ -139,7 +139,7 @@ def _train(
         lease = meanwhile.enter_context(taken(Folder(url, settings.storage), say=screen.say, take_over=take_over))
         write_start = start.copy_to if start else None
         opened = Run.create_or_resume(
-            url, settings, corpus, lease_number=lease, say=screen.say, write_start=write_start
+            url, settings, corpus, lease_number=lease, say=screen.say, write_start=write_start, watch=watch
         )
         outcome = _train_to_the_end(opened, lease, corpus, screen, size, timeout)
     _say_where_to_look(opened, corpus, outcome)

@@ -91,7 +91,7 @@ def clean(chunk: Chunk, settings: Corpus) -> Rows:
         label = chunk.source.called if settings.label_by == "file" else chunk.source.folder
         beside["label"] = pa.repeat(label, len(texts))
     if settings.split_sentences:
-        texts, row_of_text = split_rows(texts)
+        texts, row_of_text = split_rows(texts, settings.language)
         numbers = numbers[row_of_text]
         beside = {role: column.take(pa.array(row_of_text)) for role, column in beside.items()}
     return Rows(chunk.source, texts, numbers, True, findings, cut, beside)

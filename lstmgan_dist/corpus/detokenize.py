@@ -10,15 +10,16 @@ _LEAN_RIGHT = frozenset("([{“«‘（【《「『〈")
 _QUOTES = {'"': '"', "``": '"', "''": '"', "'": "'"}
 _CONTRACTION = re.compile(r"(?:['’](?:s|re|ve|ll|d|m|t)|n['’]t)", re.IGNORECASE)
 # Han, kana and their punctuation are written without spaces.
-_UNSPACED_CHARACTERS = (
-    r"[\u2e80-\u2fdf\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
-)
-_UNSPACED, _UNSPACED_RUN = re.compile(_UNSPACED_CHARACTERS), re.compile(f"{_UNSPACED_CHARACTERS}{{2,}}")
+UNSPACED = r"[\u2e80-\u2fdf\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff]"
+_UNSPACED, _UNSPACED_RUN = re.compile(UNSPACED), re.compile(f"{UNSPACED}{{2,}}")
 _LONGEST_WORD = 16
 
 
-def join_words(words: Sequence[str]) -> str:
-    """One text of words and signs: no space before a full stop, quotes and brackets close around what they hold."""
+def join_words(words: Sequence[str], *, unspaced_borders: bool = False) -> str:
+    """One text of words and signs: no space before a full stop, quotes and brackets close around what they hold.
+
+    unspaced_borders: none between a script without spaces and others either.
+    """
     parts: list[str] = []
     last = {sign: index for index, word in enumerate(words) if (sign := _QUOTES.get(word))}
     open_quotes: set[str] = set()
@@ -36,8 +37,8 @@ def join_words(words: Sequence[str]) -> str:
             leans_right = (
                 word in _LEAN_RIGHT or word == "\n" or (word in ("$", "£", "€", "#") and _is_number(words, index + 1))
             )
-        unspaced = bool(parts) and _UNSPACED.match(parts[-1][-1]) and _UNSPACED.match(text[0])
-        if not (glued or leans_left or unspaced):
+        unspaced = [bool(_UNSPACED.match(end)) for end in (parts[-1][-1], text[0])] if parts else [False]
+        if not (glued or leans_left or (any(unspaced) if unspaced_borders else all(unspaced))):
             parts.append(" ")
         parts.append(text)
         glued = leans_right

@@ -32,7 +32,8 @@ def doubts(corpus: PreparedCorpus) -> Iterator[str]:
     if is_unparted:
         yield (
             f"Words have {word_length:.0f} characters on average, so this text seems not to part "
-            "its words by spaces: set corpus.tokenizer.kind (--tokenizer) to character, or to bpe."
+            "its words by spaces: set corpus.tokenizer.kind (--tokenizer) to character, or to bpe, or, for Chinese, "
+            "corpus.tokenizer.segmenter (--segmenter) to chinese."
         )
     for name, unknown in corpus.made["unknown_tokens"].items():
         tokens = corpus.splits[name].tokens

@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from lstmgan_dist.corpus.bulk import character_counts, gather_index
+from lstmgan_dist.corpus.bulk import character_counts, gather_index, lowered
 from lstmgan_dist.corpus.chunks import Chunk, read_chunks
 from lstmgan_dist.corpus.cleaning import Rows, clean, no_mending
 from lstmgan_dist.corpus.findings import Case, Findings
@@ -113,8 +113,10 @@ def encode(
 
 
 def _encoded_part(part: SplitRows, rows: Rows, settings: Corpus, tokenizer: Tokenizer) -> EncodedPart:
-    texts = tokenizer.encode_rows(part.texts, last_ends=part.ends)
-    characters_N = character_counts(part.texts)
+    # A vocabulary from elsewhere may be of lower case though the settings do not say so.
+    lower = lowered if tokenizer.views.lower and not settings.tokenizer.lower else lambda texts: texts
+    texts = tokenizer.encode_rows(lower(part.texts), last_ends=part.ends)
+    characters_N = tokenizer.views.character_counts(part.texts)
     labels_N = sources = None
     if settings.layout == "sentences":
         fit = _Fit(part, rows, settings)
@@ -123,7 +125,7 @@ def _encoded_part(part: SplitRows, rows: Rows, settings: Corpus, tokenizer: Toke
             characters_N = characters_N * (texts.lengths_N - 1) // np.maximum(whole.lengths_N - 1, 1)
         if "source" in part.beside:
             sources = fit.limited(
-                tokenizer.encode_rows(part.beside["source"]),
+                tokenizer.encode_rows(lower(part.beside["source"])),
                 f"the {settings.columns['source']} of this row",
                 "max_source_length",
             )

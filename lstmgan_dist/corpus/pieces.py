@@ -16,6 +16,7 @@ import tokenizers
 
 from lstmgan_dist.corpus.bulk import JoinedRows, distinct_pieces, gather_index, lengths_to
 from lstmgan_dist.corpus.tokenizer import Counted, Encoded, Tokenizer
+from lstmgan_dist.corpus.views import Views
 from lstmgan_dist.tokens import END_ID
 
 _MOST_CACHED_PIECES = 500_000
@@ -30,8 +31,8 @@ MOST_PENDING = 2_000_000
 class PieceTokenizer(Tokenizer):
     """A kind of tokenizer that looks text up by the piece."""
 
-    def __init__(self, library: tokenizers.Tokenizer) -> None:
-        super().__init__(library)
+    def __init__(self, library: tokenizers.Tokenizer, views: Views) -> None:
+        super().__init__(library, views)
         self._typecode = np.dtype(self.token_type).char
         self._pieces: dict[str, bytes] = {}
 

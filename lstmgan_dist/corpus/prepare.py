@@ -22,6 +22,7 @@ import numpy as np
 from lstmgan_dist import __version__
 from lstmgan_dist.corpus.chunks import Chunk
 from lstmgan_dist.corpus.findings import Findings
+from lstmgan_dist.corpus.libraries import SENTENCEX
 from lstmgan_dist.corpus.manifest import (
     FORMAT,
     LABELS,
@@ -36,12 +37,14 @@ from lstmgan_dist.corpus.manifest import (
     write_manifest,
 )
 from lstmgan_dist.corpus.passes import count, encode, measure, numbered_chunks, with_location
+from lstmgan_dist.corpus.sentences import splitter_of
 from lstmgan_dist.corpus.settings import Corpus
 from lstmgan_dist.corpus.shards import SplitWriter
 from lstmgan_dist.corpus.sources import Source, Sources, check_columns, find_sources
 from lstmgan_dist.corpus.splits import Cut, Purpose, heldout_fraction
 from lstmgan_dist.corpus.tokenizer import Counted, Encoded, Tokenizer
 from lstmgan_dist.corpus.tokenizers import TOKENIZERS
+from lstmgan_dist.corpus.views import Views
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.runtime.tasks import LOCAL_THREADS, ReadingWorkers
 from lstmgan_dist.storage import BY_ENVIRONMENT, Folder, content_mark
@@ -94,6 +97,8 @@ def prepare(
         UserError: if a source cannot be read, holds text that the settings call an error, or holds none at all.
     """
     work = _Preparation(settings, out.storage, report, workers)
+    if tokenizer:
+        _check_views(settings, tokenizer)
     is_new = not out.exists()
     try:
         # A folder that cannot be written to is found out now, not after the first pass over all the text.
@@ -137,6 +142,10 @@ def content_key(settings: Corpus, storage: Storage = BY_ENVIRONMENT, *, tokenize
     parts: list[Any] = [FORMAT, sorted(shaping.items())]
     for found in _sources_of(settings, storage):
         parts.append([_mark(source) for source in found.files])
+    if made_with := Views.of(settings.tokenizer).made_with:
+        parts.append(made_with)
+    if settings.language:
+        parts.append(SENTENCEX.with_version)
     if tokenizer:
         parts.append(hashlib.sha256(tokenizer.to_json()).hexdigest())
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
@@ -154,6 +163,23 @@ def _mark(source: Source) -> tuple[Any, ...]:
     else:
         mark = platform.python_version() if source.format == "builtin" else content_mark(source.url, source.storage)
     return source.format, source.compression, mark
+
+
+def _check_views(settings: Corpus, tokenizer: Tokenizer) -> None:
+    """See that text is to be seen as a vocabulary's own text was.
+
+    Raises:
+        UserError: if not, with the settings that differ.
+    """
+    differing = Views.of(settings.tokenizer).unlike(tokenizer.views)
+    if differing:
+        wanted = [
+            f"corpus.tokenizer.{name} to {getattr(tokenizer.views, name) or 'what it is by default'}"
+            for name in differing
+        ]
+        raise UserError(
+            f"The vocabulary that this starts from is of text that was seen otherwise: set {', '.join(wanted)}."
+        )
 
 
 def _clear(out: Folder) -> None:
@@ -174,6 +200,9 @@ class _Preparation:
     ) -> None:
         self._report = report
         self._workers = workers
+        # So that a library that is not there is missed now.
+        Views.of(settings.tokenizer)
+        splitter_of(settings.language)
         self._sources, self._heldout_sources = _sources_of(settings, storage)
         self._share = heldout_fraction(settings, self._sources.size)
         self._settings = settings.model_copy(update={"heldout_fraction": self._share})

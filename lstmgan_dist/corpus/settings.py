@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import operator
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -29,15 +30,129 @@ def _is_encoding(name: str) -> bool:
         return False
 
 
+# Those of the Snowball project.
+StemmedLanguage = Literal[
+    "arabic",
+    "armenian",
+    "basque",
+    "catalan",
+    "czech",
+    "danish",
+    "dutch",
+    "english",
+    "esperanto",
+    "estonian",
+    "finnish",
+    "french",
+    "german",
+    "greek",
+    "hindi",
+    "hungarian",
+    "indonesian",
+    "irish",
+    "italian",
+    "lithuanian",
+    "nepali",
+    "norwegian",
+    "persian",
+    "polish",
+    "portuguese",
+    "romanian",
+    "russian",
+    "serbian",
+    "sesotho",
+    "spanish",
+    "swedish",
+    "tamil",
+    "turkish",
+    "yiddish",
+]
+# Those whose abbreviations and marks sentencex knows.
+SentenceLanguage = Literal[
+    "amharic",
+    "arabic",
+    "armenian",
+    "bengali",
+    "bulgarian",
+    "burmese",
+    "catalan",
+    "chinese",
+    "danish",
+    "dutch",
+    "english",
+    "finnish",
+    "french",
+    "german",
+    "greek",
+    "gujarati",
+    "hindi",
+    "italian",
+    "japanese",
+    "kannada",
+    "kazakh",
+    "malayalam",
+    "marathi",
+    "polish",
+    "portuguese",
+    "punjabi",
+    "russian",
+    "slovak",
+    "spanish",
+    "tamil",
+    "telugu",
+    "ukrainian",
+]
+UnicodeForm = Literal["nfc", "nfd", "nfkc", "nfkd"]
+Segmenter = Literal["chinese"]
+
+
+def _without_use(kind: str) -> tuple[str, ...]:
+    """What a kind of tokenizer has no use for."""
+    of_counts = () if TOKENIZERS[kind].is_counted else ("vocabulary_size", "min_count")
+    return of_counts if kind == "word" else (*of_counts, "mark_numbers", "segmenter", "stem")
+
+
 class TokenizerSettings(Settings):
-    """How text becomes token ids."""
+    """How text becomes token ids: what is done to it first, in the order of the keys, and what is a token then."""
 
     without_use: ClassVar[WithoutUse] = {
-        ("kind", word): ("vocabulary_size", "min_count") for word, kind in TOKENIZERS.items() if not kind.is_counted
+        **{("kind", kind): _without_use(kind) for kind in TOKENIZERS},
+        ("unicode", "nfkc"): ("fold_width",),
+        ("unicode", "nfkd"): ("fold_width",),
+        ("segmenter", "chinese"): ("stem",),
     }
 
     kind: Annotated[str, KeyOf(TOKENIZERS)] = Field(default="word", description="The unit of text that is one token.")
+    fold_width: bool = Field(
+        default=False,
+        exclude_if=operator.not_,
+        description="Write full-width letters, digits and signs in half width, １Ａ！ as 1A!, for good.",
+    )
+    unicode: UnicodeForm | None = Field(
+        default=None,
+        exclude_if=operator.not_,
+        description="Unicode normalisation form. nfc and nfd lose nothing that is seen; nfkc and nfkd also turn "
+        "variants such as ﬁ, ² and ① into plain characters, for good.",
+    )
     lower: bool = Field(default=False, description="Lower-case the text first.")
+    mark_numbers: bool = Field(
+        default=False,
+        exclude_if=operator.not_,
+        description="Put the word <number> for every number, such as 7, 1,000.5 or the 19 of COVID-19, but not within "
+        "mp3; generated text keeps the mark.",
+    )
+    segmenter: Segmenter | None = Field(
+        default=None,
+        exclude_if=operator.not_,
+        description="Cut a script that has no spaces into words. chinese: jieba's, whatever spaces are between the "
+        "characters; text comes out without spaces beside Chinese. Needs pip install 'lstmgan-dist[chinese]'.",
+    )
+    stem: StemmedLanguage | None = Field(
+        default=None,
+        exclude_if=operator.not_,
+        description="Put stems in the place of words, by the Snowball algorithm for a language; generated text is of "
+        "stems then. Needs pip install 'lstmgan-dist[stemming]'.",
+    )
     vocabulary_size: int | None = Field(
         default=None,
         ge=3,
@@ -53,6 +168,7 @@ class Corpus(Settings):
     without_use: ClassVar[WithoutUse] = {
         ("layout", "continuous"): (
             "split_sentences",
+            "language",
             "label_column",
             "label_by",
             "source_column",
@@ -104,6 +220,12 @@ class Corpus(Settings):
         description="Cut each line or row into its sentences, at full stops, question and exclamation marks and empty "
         "lines: for articles and other running text.",
     )
+    language: SentenceLanguage | None = Field(
+        default=None,
+        exclude_if=operator.not_,
+        description="Of the text: sentences are split by its abbreviations and marks then, by a library; without, by "
+        "rules for most languages. Needs pip install 'lstmgan-dist[sentences]'.",
+    )
     max_length: int = Field(
         default=64,
         ge=2,
@@ -143,6 +265,15 @@ class Corpus(Settings):
         if encoding != AUTO and not _is_encoding(encoding):
             raise ValueError(f"there is no encoding {encoding}: write utf-8, utf-16, gbk, latin-1 or auto, for example")
         return encoding
+
+    @model_validator(mode="after")
+    def _splits_by_language(self) -> Self:
+        if self.language and not self.split_sentences:
+            raise ValueError(
+                f"language {self.language} says how sentences are split: set split_sentences (--split-sentences), or "
+                "leave it out"
+            )
+        return self
 
     @property
     def column_name(self) -> str:

@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lstmgan_dist.corpus.bulk import character_counts, lowered, piece_borders
+from lstmgan_dist.corpus.bulk import character_counts, piece_borders
 from lstmgan_dist.corpus.cleaning import Rows
 from lstmgan_dist.corpus.settings import Corpus, Role
 from lstmgan_dist.corpus.tokenizers import TOKENIZERS, TokenizerKind
+from lstmgan_dist.corpus.views import Views
 
 # Whether a source is for one purpose, or a share of it is held out.
 Purpose = Literal["train", "heldout", "both"]
@@ -53,12 +54,15 @@ def heldout_fraction(settings: Corpus, size: int) -> float:
 
 
 def split(rows: Rows, number: int, settings: Corpus, purpose: Purpose, cut: Cut | None) -> Mapping[str, SplitRows]:
-    """The texts of chunk `number` of a source by split, lowered if so set; a split that gets none may be absent."""
+    """The texts of chunk `number` of a source by split, as the model sees them; a split that gets none may be absent.
+
+    What the model sees decides, so that no sentence that it has trained on is held out in another spelling.
+    """
+    views = Views.of(settings.tokenizer)
     beside: dict[Role, pa.StringArray] = dict(rows.beside)
-    if settings.tokenizer.lower and "source" in beside:
-        beside["source"] = lowered(beside["source"])
-    texts = lowered(rows.texts) if settings.tokenizer.lower else rows.texts
-    whole = SplitRows(texts, rows.numbers, rows.ends, beside)
+    if "source" in beside:
+        beside["source"] = views.seen(beside["source"])
+    whole = SplitRows(views.seen(rows.texts), rows.numbers, rows.ends, beside)
     if purpose != "both":
         return {purpose: whole}
     if cut is not None:

@@ -18,11 +18,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 import tokenizers
-from tokenizers import Regex, models, normalizers, pre_tokenizers
+from tokenizers import Regex, models, pre_tokenizers
 
-from lstmgan_dist.corpus.bulk import JoinedRows, gather_index, lowered
+from lstmgan_dist.corpus.bulk import JoinedRows, gather_index
 from lstmgan_dist.corpus.settings import TokenizerSettings
 from lstmgan_dist.corpus.tokenizers import TOKENIZERS
+from lstmgan_dist.corpus.views import Views
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.settings import either
 from lstmgan_dist.tokens import END_ID, UNKNOWN_ID
@@ -30,6 +31,8 @@ from lstmgan_dist.tokens import END_ID, UNKNOWN_ID
 END, UNKNOWN = "<end>", "<unk>"
 _LABEL, _LABEL_END = "<label:", ">"
 _LABELS_SHOWN = 10
+# Where tokenizer.json tells of views that the library does not know.
+_VIEWS = "views"
 
 # What is counted of a chunk of text: pieces with their counts, or the count of every code point.
 Counted = pa.StructArray | np.ndarray
@@ -97,16 +100,20 @@ class Tokenizer(ABC):
     """A vocabulary and the rule that cuts text into it.
 
     Id 0 is `<end>`, which no text encodes to. kind: its word in `TOKENIZERS`. unknown_id: that of `<unk>`; none if the
-    vocabulary covers every text. vocabulary_size: tokens that texts are made of. labels: what texts may be labelled
-    with; each is a token behind those, which no text encodes to, and which is read and never written.
+    vocabulary covers every text. views: what text goes through first. vocabulary_size: tokens that texts are made of.
+    labels: what texts may be labelled with; each is a token behind those, which no text encodes to, and which is read
+    and never written.
     """
 
     kind: ClassVar[str]
     unknown_id: ClassVar[int | None]
 
-    def __init__(self, library: tokenizers.Tokenizer) -> None:
+    def __init__(self, library: tokenizers.Tokenizer, views: Views) -> None:
         self.library = library
-        self.lower = library.normalizer is not None
+        self.views = views
+        normalizer = views.normalizer()
+        if normalizer is not None:
+            library.normalizer = normalizer
         vocabulary = library.get_vocab()
         # No kind has a token of several characters that begins like this, but for those that `with_labels` adds.
         labels = sorted((id_, token) for token, id_ in vocabulary.items() if token.startswith(_LABEL))
@@ -137,7 +144,7 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def _encode(self, text: JoinedRows) -> Encoded:
-        """The ids of rows, lowered where they have to be; they are those of the library's own `encode`."""
+        """The ids of rows that have gone through the views; they are those of the library's own `encode`."""
 
     @abstractmethod
     def _text_of(self, ids: Sequence[int]) -> str:
@@ -152,17 +159,28 @@ class Tokenizer(ABC):
         Raises:
             UserError: if it is of no kind that is known.
         """
+        state = json.loads(content)
+        views = Views.of_state(state)
+        if not views.are_the_librarys:
+            del state[_VIEWS]
+            content = json.dumps(state).encode()
         library = tokenizers.Tokenizer.from_buffer(content)
-        state = json.loads(library.to_str())
         for kind in TOKENIZERS.values():
             opened = kind.open()
             if opened.recognises(state["model"], state["pre_tokenizer"] or {}):
-                return opened(library)
+                return opened(library, views)
         raise UserError(f"This tokenizer.json is of no known kind, {either(TOKENIZERS)}: prepare the corpus again.")
 
     def to_json(self) -> bytes:
-        """What tokenizer.json holds; `tokenizers.Tokenizer.from_file` reads it."""
-        return self.library.to_str(pretty=True).encode()
+        """What tokenizer.json holds.
+
+        `tokenizers.Tokenizer.from_file` reads it, unless it has views that the library would pass over: these stand
+        first, under a key that it refuses.
+        """
+        written = self.library.to_str(pretty=True)
+        if not self.views.are_the_librarys:
+            written = json.dumps({_VIEWS: self.views.state(), **json.loads(written)}, ensure_ascii=False, indent=2)
+        return written.encode()
 
     def with_labels(self, labels: Sequence[str]) -> Tokenizer:
         """The same vocabulary, and labels behind it."""
@@ -172,7 +190,7 @@ class Tokenizer(ABC):
         state = json.loads(self.library.to_str())
         for number, label in enumerate(labels):
             state["model"]["vocab"][f"{_LABEL}{label}{_LABEL_END}"] = self.vocabulary_size + number
-        return type(self)(tokenizers.Tokenizer.from_str(json.dumps(state)))
+        return type(self)(tokenizers.Tokenizer.from_str(json.dumps(state)), self.views)
 
     def label_id(self, label: str) -> int:
         """The token of a label.
@@ -200,6 +218,13 @@ class Tokenizer(ABC):
         Raises:
             UserError: naming what the vocabulary lacks, if `on_unknown` is error.
         """
+        return self._ids_of_text(self._seen(text), on_unknown)
+
+    def _seen(self, text: str) -> str:
+        """A text as the library is to get it, which goes through its own views by itself."""
+        return text if self.views.are_the_librarys else self.views.seen_text(text)
+
+    def _ids_of_text(self, text: str, on_unknown: OnUnknown) -> list[int]:
         encoding = self.library.encode(text, add_special_tokens=False)
         if self.unknown_id is None or self.unknown_id not in encoding.ids or on_unknown == "replace":
             return encoding.ids
@@ -238,11 +263,11 @@ class Tokenizer(ABC):
         return " ".join([*(f"[{label}]" for label in labels), *([f"{source} →"] if source else []), text])
 
     def encode_rows(self, rows: pa.StringArray, *, last_ends: bool = True) -> Encoded:
-        """The ids of many texts, each with `<end>` after it; the last one without if `last_ends` is false.
+        """The ids of many texts that have gone through the views, each with `<end>` after it.
 
-        The ids are those of the library's own `encode`.
+        The ids are those of `encode`. last_ends: false where the last text goes on, and has no `<end>`.
         """
-        encoded = self._encode(JoinedRows(lowered(rows) if self.lower else rows))
+        encoded = self._encode(JoinedRows(rows))
         if last_ends or not len(rows):
             return encoded
         lengths_N = encoded.lengths_N.copy()
@@ -258,14 +283,12 @@ def splitter_at(pattern: str) -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Split(Regex(pattern), "removed", invert=True)
 
 
-def whole_tokens(tokens: Sequence[str], splitter: pre_tokenizers.PreTokenizer, *, lower: bool) -> tokenizers.Tokenizer:
+def whole_tokens(tokens: Sequence[str], splitter: pre_tokenizers.PreTokenizer) -> tokenizers.Tokenizer:
     """Gives an id to each stretch that a splitter cuts out; those not listed are `<unk>`, id 1."""
     vocabulary = {token: id_ for id_, token in enumerate([END, UNKNOWN, *tokens])}
     assert vocabulary[UNKNOWN] == UNKNOWN_ID
     library = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     library.pre_tokenizer = splitter
-    if lower:
-        library.normalizer = normalizers.Lowercase()
     return library
 
 

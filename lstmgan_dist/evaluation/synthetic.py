@@ -23,6 +23,7 @@ from lstmgan_dist.corpus.prepare import ORACLE, ORACLE_WEIGHTS, PreparationProgr
 from lstmgan_dist.corpus.shards import SplitWriter
 from lstmgan_dist.corpus.tokenizer import Encoded, Tokenizer
 from lstmgan_dist.corpus.tokenizers.word import word_tokenizer
+from lstmgan_dist.corpus.views import Views
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.grammar import ENGLISH, Grammar
 from lstmgan_dist.evaluation.oracle import Oracle
@@ -52,7 +53,7 @@ def prepare_synthetic(source: str, folder: Folder, *, report: Callable[[Preparat
     """
     kind, options = _parsed(source)
     writer = _WRITERS[kind](options)
-    tokenizer = word_tokenizer(writer.words, lower=False)
+    tokenizer = word_tokenizer(writer.words, Views())
     splits: dict[str, Split] = {}
     drawn_again = bytes_done = 0
     with replacing(folder):

@@ -41,7 +41,8 @@ class Vectors(NamedTuple):
         """Replace the embedding of every token found, scaled so that the mean square stays what it was."""
         found = self.matrix_VE[self.found_V]
         scale = embedding.weight.square().mean().sqrt() / found.square().mean().sqrt().to(embedding.weight)
-        embedding.weight[self.found_V.to(embedding.weight.device)] = found.to(embedding.weight) * scale
+        of_words_VE = embedding.weight[: len(self.found_V)]  # labels may stand behind them
+        of_words_VE[self.found_V.to(of_words_VE.device)] = found.to(of_words_VE) * scale
 
 
 def read_vectors(path: str, vocabulary: Sequence[str], dimensions: int, storage: Storage = BY_ENVIRONMENT) -> Vectors:

@@ -33,11 +33,11 @@ class BriefFigures:
     """Held-out likelihood, and n-grams of samples, of one checkpoint.
 
     heldout_unknown_share: tokens of the held-out text that are `<unk>`, 0 to 1. nll_per_token: of held-out text,
-    unpadded, end marks included. bits_per_character: None where some tokens are `<unk>`, for their characters are not
-    told. nll_gen_texygen: what Texygen and its heirs call
-    NLL-gen: of *training* text (at most 10,000 sentences), averaged over all positions of texts padded to max_length,
-    padding counted as free. It stands here for comparison with papers only. ngrams: see `brief_figures`. labels: nats
-    per token of held-out text of each label.
+    unpadded, end marks included. bits_per_character: None where some tokens are `<unk>`, stems or marks of numbers,
+    which do not tell all characters. nll_gen_texygen: what Texygen and its heirs call NLL-gen: of *training* text (at
+    most 10,000 sentences), averaged over all positions of texts padded to max_length, padding counted as free. It
+    stands here for comparison with papers only. ngrams: see `brief_figures`. labels: nats per token of held-out text
+    of each label.
     """
 
     run: str
@@ -76,6 +76,7 @@ def evaluate_briefly(
     if not split.tokens:
         raise UserError(f"{corpus.folder} holds no held-out text to evaluate on: prepare one that does.")
     unknown = corpus.made["unknown_tokens"]["heldout"]
+    is_hidden = bool(unknown) or corpus.tokenizer.views.hide_characters
     shares = max(1, split.tokens // _SHARE_TOKENS if continuous else -(-split.rows // _SHARE_SENTENCES))
     scored = workers.map_in_order(partial(_score, result, shares), range(shares))
     likelihood, labels = Likelihood.of_nothing(result.generator.labels), corpus.tokenizer.labels
@@ -98,7 +99,7 @@ def evaluate_briefly(
         heldout_unknown_share=unknown / split.tokens,
         nll_per_token=likelihood.nll,
         perplexity=likelihood.perplexity,
-        bits_per_character=None if unknown else likelihood.bits_per_character(split.characters / split.tokens),
+        bits_per_character=None if is_hidden else likelihood.bits_per_character(split.characters / split.tokens),
         samples=0 if continuous else samples,
         nll_gen_texygen=texygen,
         ngrams=ngrams,

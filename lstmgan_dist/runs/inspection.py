@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from lstmgan_dist.corpus.manifest import LABELS, PreparedCorpus, is_prepared, open_corpus
+from lstmgan_dist.corpus.tokenizer import Tokenizer
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.storage import Folder
 from lstmgan_dist.training.checkpoint import PROGRESS, Checkpoint, open_checkpoint
 from lstmgan_dist.training.progress import HELDOUT_NLL, Progress
-from lstmgan_dist.training.run import EVALUATION, JOB, VERDICT, Run
+from lstmgan_dist.training.run import EVALUATION, JOB, START, VERDICT, Run
 from lstmgan_dist.training.run_log import read_metrics
+from lstmgan_dist.training.vectors import LEARNT, read_learnt, what_they_know
 
 
 def describe(url: str, *, warn: Callable[[str], None]) -> dict[str, Any]:
@@ -43,6 +45,7 @@ def describe_corpus(corpus: PreparedCorpus) -> dict[str, Any]:
         "layout": corpus.layout,
         "tokenizer": f"{corpus.tokenizer.kind}, vocabulary {corpus.tokenizer.vocabulary_size:,}",
         "longest": f"{corpus.max_length} tokens",
+        **_views(corpus.tokenizer),
     }
     for name, split in corpus.splits.items():
         facts[name] = (
@@ -58,6 +61,13 @@ def describe_corpus(corpus: PreparedCorpus) -> dict[str, Any]:
         for label, about in json.loads(corpus.folder.read(LABELS)).items():
             facts[f"label {label}"] = f"{about['train']:,} training texts, {about['heldout']:,} held-out ones"
     return facts | _left_out(corpus)
+
+
+def _views(tokenizer: Tokenizer) -> dict[str, str]:
+    """What text went through before it became tokens, and what is lost by that."""
+    views = tokenizer.views
+    facts = {"text is seen in": str(views)} if views.chosen.keys() - {"lower"} else {}
+    return facts | ({"what is lost": " ".join(notes)} if (notes := views.notes()) else {})
 
 
 def _left_out(corpus: PreparedCorpus) -> dict[str, str]:
@@ -126,9 +136,12 @@ def _describe_run(run: Run, warn: Callable[[str], None]) -> dict[str, Any]:
     newest = run.checkpoints.newest(warn=warn)
     facts: dict[str, Any] = {"run": run.folder.url, "job": run.job.name, "corpus": run.corpus_url()}
     try:
-        facts |= _left_out(run.corpus())
+        corpus = run.corpus()
+        facts |= _views(corpus.tokenizer) | _left_out(corpus)
     except UserError as error:  # the run can be used without
         warn(str(error))
+    if run.job.generator.learns_vectors and run.folder.exists(f"{START}/{LEARNT}"):
+        facts["learnt from the text"] = what_they_know(read_learnt(run.folder / START), run.tokenizer().tokens)
     if newest is None:
         return facts | {"checkpoints": "none yet"}
     progress = Progress.of(newest)

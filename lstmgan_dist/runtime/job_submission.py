@@ -85,8 +85,8 @@ def check(job: Job, size: WorkerSize) -> None:
                 _check_shared(address, setting, "Text")
     if job.start_from:
         _check_shared(job.start_from.partition("@")[0], "start_from", "A run")
-    if job.generator.pretrained_vectors:
-        _check_shared(job.generator.pretrained_vectors, "generator.pretrained_vectors", "A file of vectors")
+    if job.generator.vectors_file:
+        _check_shared(job.generator.vectors_file, "generator.pretrained_vectors", "A file of vectors")
     size.check_units(job.batch.units)
 
 

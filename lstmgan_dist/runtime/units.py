@@ -44,7 +44,7 @@ class Units:
         self._in_use = ExitStack()
 
     def __enter__(self) -> Self:
-        self._in_use.enter_context(_one_thread())
+        self._in_use.enter_context(one_thread())
         if self.runtime.device.type == "cuda":
             self._in_use.enter_context(kernels_that_repeat_themselves())
         self._in_use.enter_context(self._pool)
@@ -89,7 +89,7 @@ def _take_one_thread() -> None:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     _take_one_thread()
     try:

@@ -8,6 +8,7 @@ from lstmgan_dist.addresses import WITHOUT_FILE, scheme_of
 from lstmgan_dist.config import Job
 from lstmgan_dist.corpus.doubts import doubts
 from lstmgan_dist.corpus.manifest import PreparedCorpus
+from lstmgan_dist.corpus.settings import Corpus, TokenizerSettings
 from lstmgan_dist.evaluation.doubts import doubt_about_judges
 from lstmgan_dist.nested import leaves
 from lstmgan_dist.storage import Folder
@@ -38,7 +39,15 @@ def _overridden(job: Job, corpus: PreparedCorpus) -> Iterator[str]:
     for key, value in leaves(wanted).items():
         if key in made and made[key] != value:
             yield f"corpus.{key}: {value} (it was {made[key]})"
+        elif value and key in _WRITTEN_IF_SET and key not in made:
+            yield f"corpus.{key}: {value} (it was not set)"
 
+
+# A corpus that was made without them does not tell of them.
+_WRITTEN_IF_SET = {
+    *(f"tokenizer.{name}" for name, field in TokenizerSettings.model_fields.items() if field.exclude_if),
+    *(name for name, field in Corpus.model_fields.items() if field.exclude_if),
+}
 
 # What is the job's own, or checked elsewhere.
 _OF_THE_JOB = {"source", "heldout_source", "shuffle_window", "layout", "max_length"}

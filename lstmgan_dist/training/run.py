@@ -7,7 +7,7 @@ metrics.jsonl   one line a measurement     evaluation/     reports
                                            lease/          who trains it: see lease.py
 environment.json   what it was trained with: see environment.py
 times.jsonl     when a line was written, and how fast training was
-start/          the weights of another run, if the job starts from it: see start.py
+start/          the weights of another run, if the job starts from it: see start.py; or word vectors: see vectors.py
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ from lstmgan_dist.corpus.stream import batches_per_epoch
 from lstmgan_dist.corpus.tokenizer import Tokenizer
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.synthetic import is_synthetic, prepare_synthetic, synthetic_key
-from lstmgan_dist.runtime.tasks import LOCAL_THREADS, ReadingWorkers
+from lstmgan_dist.runtime.tasks import LOCAL_THREADS, ReadingWorkers, Watch
 from lstmgan_dist.storage import BY_ENVIRONMENT, WRITE_PROBE, Folder, matching_files
 from lstmgan_dist.storage_settings import Storage
 from lstmgan_dist.training import lease
 from lstmgan_dist.training.checkpoint import Checkpoint, Checkpoints
 from lstmgan_dist.training.clock import steps_of
 from lstmgan_dist.training.progress import Progress
+from lstmgan_dist.training.vectors import write_learnt
 
 JOB = "job.yaml"
 EVALUATION, VERDICT = "evaluation", "verdict.json"
@@ -82,11 +83,12 @@ class Run:
         lease_number: int | None = None,
         say: Callable[[str], None] = lambda sentence: None,
         write_start: Callable[[Folder], None] | None = None,
+        watch: Watch = lambda items, total, description: iter(items),
     ) -> Run:
         """The run of a job at an address: a new one, or the one there if it is of the same text and job.
 
         A job that only extends that of the run takes its place, and `say` is told the differences. write_start: writes
-        what a new run starts from.
+        what a new run starts from. watch: shows how word vectors are learnt, if it starts from those of its text.
 
         Raises:
             UserError: if the folder holds something else, with the differences.
@@ -100,6 +102,8 @@ class Run:
             # The job comes last: a folder with a job has a corpus and a tokenizer.
             if write_start:
                 write_start(folder)
+            if job.generator.learns_vectors:
+                write_learnt(folder / START, job, corpus, watch)
             folder.write(TOKENIZER, corpus.tokenizer.to_json())
             record: dict[str, Any] = {
                 "url": _relative(corpus.folder.url, folder.url),
@@ -309,6 +313,8 @@ def check_fit(job: Job, corpus: PreparedCorpus) -> None:
             f"evaluate.prompt {job.evaluate.prompt!r} has no use, for every text of {corpus.folder} has a label or "
             "answers another: leave it out."
         )
+    if job.evaluate.prompt:
+        corpus.tokenizer.views.check_here()
     try:
         corpus.tokenizer.encode_prompt(job.evaluate.prompt, on_unknown="error")
     except UserError as error:
@@ -316,7 +322,7 @@ def check_fit(job: Job, corpus: PreparedCorpus) -> None:
             f"evaluate.prompt {job.evaluate.prompt!r} holds what the vocabulary of this text lacks: "
             "choose another, for example with --set evaluate.prompt=''."
         ) from error
-    vectors = job.generator.pretrained_vectors
+    vectors = job.generator.vectors_file
     if vectors and not matching_files(vectors, job.storage):
         raise UserError(f"generator.pretrained_vectors {vectors} matches no file: check the path.")
 

@@ -15,7 +15,6 @@ from lstmgan_dist.adversarial.objective import Report
 from lstmgan_dist.corpus.manifest import PreparedCorpus
 from lstmgan_dist.corpus.stream import Batch, Stream, batches_per_epoch
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.models.vectors import read_vectors
 from lstmgan_dist.phases.kind import DISCRIMINATOR_ACCURACY, HELDOUT_NLL
 from lstmgan_dist.phases.player import Moment
 from lstmgan_dist.runtime.base import Runtime
@@ -30,9 +29,10 @@ from lstmgan_dist.training.environment import note_environment
 from lstmgan_dist.training.game import Game
 from lstmgan_dist.training.phase_judge import PhaseJudge
 from lstmgan_dist.training.progress import Progress
-from lstmgan_dist.training.run import Run, start_of
+from lstmgan_dist.training.run import START, Run, start_of
 from lstmgan_dist.training.run_log import Log, open_log
 from lstmgan_dist.training.screen import Screen, write_progress
+from lstmgan_dist.training.vectors import starting_vectors, what_they_know
 
 
 class FailedUpdateError(Exception):
@@ -94,7 +94,7 @@ class _Training:
         elif self.job.start_from:
             self.game.load_start(start_of(self.run.folder))
         elif self.job.generator.pretrained_vectors:
-            self._start_from_vectors(self.job.generator.pretrained_vectors)
+            self._start_from_vectors()
         step, rank = self.progress.step, self.runtime.rank
         with (
             self._training_text() as stream,
@@ -138,11 +138,11 @@ class _Training:
             sequences_read=self.progress.sequences_read,
         )
 
-    def _start_from_vectors(self, path: str) -> None:
-        settings = self.job
-        vectors = read_vectors(path, self.corpus.tokenizer.tokens, settings.generator.embedding, settings.storage)
+    def _start_from_vectors(self) -> None:
+        vocabulary = self.corpus.tokenizer.tokens
+        vectors = starting_vectors(self.job, self.run.folder / START, vocabulary)
         vectors.copy_to(self.game.generator.embedding)
-        self.screen.say(f"{path} has vectors for {vectors.coverage:.1%} of the vocabulary.")
+        self.screen.say(f"{self.job.generator.pretrained_vectors} has {what_they_know(vectors, vocabulary)}.")
 
     def _run_phases(self, real: CountedTokens, log: Log, checkpoint: Checkpoint | None) -> Outcome:
         """What is left of the phases, from the checkpoint on if there is one."""

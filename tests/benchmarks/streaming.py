@@ -25,6 +25,7 @@ from lstmgan_dist.corpus.shards import SplitWriter
 from lstmgan_dist.corpus.stream import Stream
 from lstmgan_dist.corpus.tokenizer import Encoded
 from lstmgan_dist.corpus.tokenizers.byte import byte_tokenizer
+from lstmgan_dist.corpus.views import Views
 from lstmgan_dist.storage import Folder
 from tests.benchmarks.memory import peak_resident_bytes
 from tests.benchmarks.table import Row
@@ -69,7 +70,7 @@ def write_corpus(folder: Folder, count: int) -> None:
         train.add(sentences(part, number), 0)
     heldout = SplitWriter(folder, "heldout", "sentences", np.uint16)
     splits = {"train": train.close(), "heldout": heldout.close()}
-    tokenizer = byte_tokenizer(lower=False)
+    tokenizer = byte_tokenizer(Views())
     folder.write(TOKENIZER, tokenizer.to_json())
     corpus = PreparedCorpus(folder, "sentences", 64, "uint16", tokenizer, splits, "", {})
     write_manifest(replace(corpus, fingerprint=fingerprint_of(corpus)))

@@ -55,7 +55,7 @@ def test_every_source_exists_and_is_let_through():
 def test_the_package_is_installed_with_what_a_cluster_needs():
     (extras,) = re.findall(r"'\.\[([a-z0-9,]+)\]'", TEXT)
     known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert set(extras.split(",")) == {"cluster", "s3", "gcs"} <= known.keys()
+    assert set(extras.split(",")) == {"cluster", "s3", "gcs", "chinese", "stemming", "sentences"} <= known.keys()
 
 
 def test_nothing_but_the_base_image_and_the_packages_comes_from_outside():

@@ -100,6 +100,14 @@ def test_the_bytes_are_those_of_one_process(prepared: Prepare, tmp_path: Path, k
     assert len(here) == 4
 
 
+@pytest.mark.parametrize("tokenizer", [{"segmenter": "chinese"}, {"stem": "english", "mark_numbers": True}], ids=str)
+def test_text_is_seen_there_as_here(text_file: Write, prepared: Prepare, tmp_path: Path, tokenizer: dict[str, Any]):
+    lines = "".join(f"第{n}次我来到北京清华大学, running {n} times {'and more ' * (n % 20)}\n" for n in range(300))
+    settings: dict[str, Any] = {"source": text_file(lines), "heldout_fraction": 0.2, "tokenizer": tokenizer}
+    here = everything_in(prepared(f"{tmp_path}/here", **settings))
+    assert everything_in(prepared(f"{tmp_path}/there", workers=Cluster(), **settings)) == here
+
+
 def test_heldout_files_are_read_there_too(prepared: Prepare, tmp_path: Path):
     settings: dict[str, Any] = {
         "source": stored(tmp_path / "text", "text"),

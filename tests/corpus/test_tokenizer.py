@@ -46,7 +46,7 @@ def tokenizer_of(*chunks: list[str], **settings: object) -> Tokenizer:
 
 
 def rows_of(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
-    encoded = tokenizer.encode_rows(pa.array(texts, pa.string()))
+    encoded = tokenizer.encode_rows(tokenizer.views.seen(pa.array(texts, pa.string())))
     return [part.tolist() for part in np.split(encoded.tokens_T, np.cumsum(encoded.lengths_N))[:-1]]
 
 

@@ -18,7 +18,7 @@ def write(path: Path, text: str) -> str:
 
 
 @pytest.mark.parametrize("header", ["", "6 3\n"], ids=["GloVe", "word2vec"])
-@pytest.mark.parametrize("name", ["v.txt", "v.txt.gz"])
+@pytest.mark.parametrize("name", ["v.txt", "v.vec.gz"])
 def test_vectors_are_read_from_either_format(tmp_path: Path, header: str, name: str) -> None:
     vectors = read_vectors(write(tmp_path / name, header + GLOVE), VOCABULARY, 3)
     expected = [[0, 0, 0], [1, 2, 3], [4, 5, 6], [-1, 0.5, 0.1], [0, 0, 0]]

@@ -41,6 +41,10 @@ def runs(talk, tmp_path_factory):
     return folder
 
 
+def unwatched(items, total, description):
+    return iter(items)
+
+
 def texts(runs, name: str, **asked) -> list[str]:
     asked = {"count": 5, "temperature": 1.0, "top_k": None, "top_p": None, "seed": 1, **asked}
     asked = {"max_length": None, "on_unknown": "error", "without_unknown": False, **asked}
@@ -93,7 +97,7 @@ def test_blocks_of_many_prompts_are_what_one_after_the_other_gives(runs, monkeyp
 def test_figures_of_labels_add_up_to_those_of_all_text(runs):
     for name in ("answers", "labels"):
         result = load_result(str(runs / name), "best", device="cpu", say=print)
-        figures = evaluate_briefly(result, samples=50, seed=1, watch=lambda items, total, what: iter(items))
+        figures = evaluate_briefly(result, samples=50, seed=1, watch=unwatched)
         counts = json.loads(result.corpus.folder.read("labels.json"))
         rows = {label: about["heldout"] for label, about in counts.items()}
         assert figures.labels.keys() == rows.keys() == {"calm", "loud"}

@@ -22,6 +22,7 @@ import yaml
 from rich.console import Console
 
 from lstmgan_dist.config import Job, parse_job
+from lstmgan_dist.corpus.made import MADE
 from lstmgan_dist.runs.train import train
 from lstmgan_dist.runtime.distributed import DistributedRuntime
 from lstmgan_dist.runtime.local import LocalRuntime
@@ -55,6 +56,8 @@ def shrunken(recipe: Path, texts: Path) -> Job:
     corpus = tree["corpus"]
     if corpus["source"].startswith("oracle:"):
         corpus |= {"source": "oracle:length=11,seed=1,count=200,vocabulary=30"}
+    elif corpus["source"] in MADE:
+        corpus |= {"on_long_text": "truncate"}
     else:
         corpus |= {"source": str(texts / "train.txt")}
     if "heldout_source" in corpus:

@@ -80,6 +80,7 @@ def test_what_becomes_of_the_other_run_does_not_matter(place):
         ([], "nowhere", "nowhere is not a run"),
         ([], "first@7777", "no checkpoint of step 7777"),
         (["generator.pretrained_vectors=a.txt"], "first", "leave one of them out"),
+        (["corpus.tokenizer.unicode=nfc"], "first", "set corpus.tokenizer.unicode to what it is by default"),
         (["corpus.source=CORPUS"], "first", "was prepared with another vocabulary than that of"),
     ],
 )

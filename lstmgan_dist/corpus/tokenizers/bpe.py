@@ -15,6 +15,7 @@ from lstmgan_dist.corpus.pieces import PieceCounter, PieceTokenizer
 from lstmgan_dist.corpus.settings import TokenizerSettings
 from lstmgan_dist.corpus.tokenizer import END, Counted, Tokenizer
 from lstmgan_dist.corpus.tokenizers.byte import byte_alphabet, byte_tokenizer, bytes_of, merged_bytes, text_of_bytes
+from lstmgan_dist.corpus.views import Views
 from lstmgan_dist.errors import UserError
 
 _DEFAULT_SIZE, _SMALLEST_SIZE = 8192, 257
@@ -54,7 +55,8 @@ class PairTokenizer(PieceTokenizer):
         learner.train_from_iterator(_sample(counter), trainer)
         merges = [(left, right) for left, right in json.loads(learner.to_str())["model"]["merges"]]
         # Where no pair comes twice, nothing is left but bytes.
-        return cls(merged_bytes(merges, lower=settings.lower)) if merges else byte_tokenizer(lower=settings.lower)
+        views = Views.of(settings)
+        return cls(merged_bytes(merges), views) if merges else byte_tokenizer(views)
 
     def _text_of(self, ids: Sequence[int]) -> str:
         return text_of_bytes(self._bytes_of, ids)

@@ -7,11 +7,12 @@ from functools import cached_property
 from typing import Any
 
 import tokenizers
-from tokenizers import decoders, models, normalizers, pre_tokenizers
+from tokenizers import decoders, models, pre_tokenizers
 
 from lstmgan_dist.corpus.bulk import JoinedRows, lengths_to
 from lstmgan_dist.corpus.settings import TokenizerSettings
 from lstmgan_dist.corpus.tokenizer import END, Counted, Encoded, Tokenizer
+from lstmgan_dist.corpus.views import Views
 from lstmgan_dist.tokens import END_ID
 
 
@@ -27,7 +28,7 @@ class ByteTokenizer(Tokenizer):
 
     @classmethod
     def choose(cls, settings: TokenizerSettings, chunks: Iterable[Counted]) -> ByteTokenizer:
-        return byte_tokenizer(lower=settings.lower)
+        return byte_tokenizer(Views.of(settings))
 
     def _text_of(self, ids: Sequence[int]) -> str:
         return text_of_bytes(self._bytes_of, ids)
@@ -43,19 +44,17 @@ class ByteTokenizer(Tokenizer):
         return Encoded(tokens_T, lengths_to(text.marks_N))
 
 
-def byte_tokenizer(*, lower: bool) -> ByteTokenizer:
+def byte_tokenizer(views: Views) -> ByteTokenizer:
     """The tokenizer of bytes."""
-    return ByteTokenizer(merged_bytes([], lower=lower))
+    return ByteTokenizer(merged_bytes([]), views)
 
 
-def merged_bytes(merges: Sequence[tuple[str, str]], *, lower: bool) -> tokenizers.Tokenizer:
+def merged_bytes(merges: Sequence[tuple[str, str]]) -> tokenizers.Tokenizer:
     """Gives ids to the bytes (GPT-2's alphabet and cuts), then to merges of two tokens in their order."""
     tokens = [END, *byte_alphabet(), *(left + right for left, right in merges)]
     library = tokenizers.Tokenizer(models.BPE({token: id_ for id_, token in enumerate(tokens)}, list(merges)))
     library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=bool(merges))
     library.decoder = decoders.ByteLevel()
-    if lower:
-        library.normalizer = normalizers.Lowercase()
     return library
 
 

@@ -13,6 +13,7 @@ from tokenizers import decoders
 from lstmgan_dist.corpus.bulk import JoinedRows, character_counts, code_points, lengths_to
 from lstmgan_dist.corpus.settings import TokenizerSettings
 from lstmgan_dist.corpus.tokenizer import Counted, Encoded, Tokenizer, most_frequent, splitter_at, whole_tokens
+from lstmgan_dist.corpus.views import Views
 from lstmgan_dist.tokens import END_ID, UNKNOWN_ID
 
 _CHARACTERS = r"[\s\S]"
@@ -39,9 +40,9 @@ class CharacterTokenizer(Tokenizer):
             assert isinstance(counted, np.ndarray)
             totals[: len(counted)] += counted
         counts = {chr(code): int(totals[code]) for code in np.flatnonzero(totals)}
-        library = whole_tokens(most_frequent(counts, settings), splitter_at(_CHARACTERS), lower=settings.lower)
+        library = whole_tokens(most_frequent(counts, settings), splitter_at(_CHARACTERS))
         library.decoder = decoders.Fuse()
-        return cls(library)
+        return cls(library, Views.of(settings))
 
     def _text_of(self, ids: Sequence[int]) -> str:
         return "".join("\ufffd" if token == UNKNOWN_ID else self.tokens[token] for token in ids)

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from lstmgan_dist.models.generator import Generator
 
 
+# Instead of a file of word vectors: those of the training text.
+_OF_THE_TEXT = "corpus"
+
+
 class Latent(Settings):
     """A noise vector z ~ N(0, 1) per sequence."""
 
@@ -46,8 +50,19 @@ class GeneratorKind(Settings):
     latent: Latent | None = Field(default=None, description="Latent noise per sequence; none without.")
     pretrained_vectors: str | None = Field(
         default=None,
-        description="Word vectors in word2vec or GloVe text format to start the embedding from: a path or URL.",
+        description="Word vectors to start the embedding from: a path or URL of some in word2vec or GloVe text format, "
+        "also .gz; or corpus: learnt from the training text itself, by which words are near each other.",
     )
+
+    @property
+    def learns_vectors(self) -> bool:
+        """Whether its word vectors are those of the training text itself."""
+        return self.pretrained_vectors == _OF_THE_TEXT
+
+    @property
+    def vectors_file(self) -> str | None:
+        """The address of its word vectors, where they are in a file."""
+        return None if self.learns_vectors else self.pretrained_vectors
 
     @property
     @abstractmethod
