@@ -17,6 +17,7 @@ from lstmgan_dist.commands.inspect import inspect
 from lstmgan_dist.commands.monitor import monitor
 from lstmgan_dist.commands.prepare import prepare
 from lstmgan_dist.commands.schema import schema
+from lstmgan_dist.commands.score import score
 from lstmgan_dist.commands.train import train
 from lstmgan_dist.errors import UserError, sentence_of
 
@@ -29,7 +30,7 @@ app = typer.Typer(
     help="Train an LSTM that writes text like yours: by maximum likelihood, then against a discriminator.",
 )
 
-for command in (train, submit, status, logs, stop, prepare, generate, evaluate, inspect, monitor, drill, schema):
+for command in (train, submit, status, logs, stop, prepare, generate, score, evaluate, inspect, monitor, drill, schema):
     app.command()(command)
 
 
