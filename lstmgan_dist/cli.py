@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -56,9 +55,6 @@ _DEBUG: list[bool] = []
 
 def main() -> None:
     """Run a command; what the user can mend ends in one line and exit code 2."""
-    # Threads that wait by spinning gain nothing here, and slow two runs on one machine down tenfold. The variable is
-    # read when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except (UserError, OSError) as error:

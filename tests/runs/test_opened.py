@@ -86,6 +86,18 @@ def test_importing_the_package_imports_nothing_that_is_slow():
     assert [name for name in done.stdout.split() if name.startswith("lstmgan_dist.")] == []
 
 
+def test_threads_do_not_spin_in_a_program_either():
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    shown = subprocess.run(
+        [sys.executable, "-c", "import lstmgan_dist, torch; print(torch.__version__)"],
+        env=environment | {"OMP_DISPLAY_ENV": "true"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in shown.stderr
+
+
 def test_what_editors_are_told_of_the_package_is_what_it_gives():
     tree = ast.parse((PACKAGE / "__init__.py").read_text())
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module != "typing"]
@@ -174,9 +186,9 @@ def test_a_file_of_texts_is_that_of_the_command_byte_for_byte(run):
 
 
 def test_figures_are_those_of_the_command(run):
-    assert run.evaluate(samples=200).to_json() == json.loads(
-        command("evaluate", run.url, "--brief", "--json", "--samples", 200)
-    )
+    by_command = json.loads(command("evaluate", run.url, "--brief", "--json", "--samples", 200))
+    assert run.evaluate(samples=200).to_json() == by_command
+    assert run.evaluate(samples=200, workers=lstmgan.workers(0)).to_json() == by_command
 
 
 def test_a_corpus_is_that_of_the_command(place):
@@ -411,3 +423,28 @@ def test_no_texts_have_no_figures(run):
 def test_an_empty_sentence_ends_at_once(run):
     (empty,), (word,) = run.log_likelihoods(["  "], per_token=True), run.log_likelihoods(["the"], per_token=True)
     assert (len(empty), len(word)) == (1, 2)
+
+
+# --- on workers -------------------------------------------------------------------------------------------------------
+
+PROGRAM = """
+import json, sys
+import lstmgan_dist as lstmgan
+
+run = lstmgan.train(json.load(sys.stdin), run="runs/on-two", workers=2)
+with lstmgan.workers(2) as pool:
+    texts, figures = list(run.stream(count=20, workers=pool)), run.evaluate(samples=20, workers=pool)
+    written = run.write("shared/", count=20, workers=pool)
+print(json.dumps([texts, figures.to_json(), written.count]))
+"""
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(200)
+def test_a_program_shares_its_work_with_workers_and_nothing_else_changes(run, job):
+    ran = [sys.executable, "-c", PROGRAM]
+    done = subprocess.run(ran, input=json.dumps(job), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert compare_runs("runs/tiny", "runs/on-two").holds
+    figures = run.evaluate(samples=20).to_json() | {"run": "runs/on-two"}
+    assert json.loads(done.stdout) == [run.generate(20), figures, 20]
