@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated
 
@@ -17,6 +16,7 @@ from lstmgan_dist.commands.inspect import inspect
 from lstmgan_dist.commands.monitor import monitor
 from lstmgan_dist.commands.prepare import prepare
 from lstmgan_dist.commands.schema import schema
+from lstmgan_dist.commands.score import score
 from lstmgan_dist.commands.train import train
 from lstmgan_dist.errors import UserError, sentence_of
 
@@ -29,7 +29,7 @@ app = typer.Typer(
     help="Train an LSTM that writes text like yours: by maximum likelihood, then against a discriminator.",
 )
 
-for command in (train, submit, status, logs, stop, prepare, generate, evaluate, inspect, monitor, drill, schema):
+for command in (train, submit, status, logs, stop, prepare, generate, score, evaluate, inspect, monitor, drill, schema):
     app.command()(command)
 
 
@@ -55,9 +55,6 @@ _DEBUG: list[bool] = []
 
 def main() -> None:
     """Run a command; what the user can mend ends in one line and exit code 2."""
-    # Threads that wait by spinning gain nothing here, and slow two runs on one machine down tenfold. The variable is
-    # read when torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except (UserError, OSError) as error:

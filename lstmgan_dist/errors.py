@@ -1,4 +1,4 @@
-"""The one exception that is a message to the user, and how errors read."""
+"""The exceptions that are messages to the user, and how errors read."""
 
 
 class UserError(Exception):
@@ -7,6 +7,17 @@ class UserError(Exception):
     Its text is one sentence that says what is wrong, where, and what would do. The command line prints it without a
     traceback and exits with code 2; every other exception is a defect of ours and keeps its traceback.
     """
+
+
+class Stopped(KeyboardInterrupt):
+    """Training was asked to stop, by Ctrl-C or another signal, and has written its checkpoint: its text says so.
+
+    number: of the signal.
+    """
+
+    def __init__(self, sentence: str, number: int) -> None:
+        super().__init__(sentence)
+        self.number = number
 
 
 def sentence_of(error: UserError | OSError) -> str:

@@ -2,7 +2,7 @@
 
 To add one: a row of what is typed, and of what the line has to say. In a row, {job} is a job that would train for a
 second, {run} a run of it, {corpus} a prepared corpus; the other names are files of `FILES`. Also for
-commands/prepare.py, generate.py, evaluate.py, inspect.py and monitor.py.
+commands/prepare.py, generate.py, score.py, evaluate.py, inspect.py and monitor.py.
 """
 
 import shlex
@@ -263,6 +263,17 @@ COMMANDS = [
     ("generate {run} --max-length 1000000000", "1000000"),
     ("generate {run} --prompt unheard", "unheard"),
     ("generate {run} --out texts.docx", "texts are written as .txt"),
+    ("score absent text.txt", "absent is not a run"),
+    ("score {run}", "There is nothing to score: name a file of texts, or give one with --text"),
+    ("score {run} text.txt --checkpoint newest", "write best, latest, likelihood or the number of a step"),
+    ("score {run} --text ''", "an empty text is nothing to score: leave it out"),
+    ("score {run} absent.txt", "The text file absent.txt matches no file: check the path"),
+    ("score {run} blank.txt", "blank.txt holds no text: every line of it is empty"),
+    ("score {run} chinese.txt", "but gb18030 by its looks: set corpus.encoding (--encoding)"),
+    ("score {run} text.txt --encoding klingon", "--encoding: there is no encoding klingon"),
+    ("score {run} data.csv", "has no column 'text': set corpus.column (--column) to one of id, review"),
+    ("score {run} text.txt --out scores.docx", "texts are written as .txt"),
+    ("score {run} text.txt --out /proc/scores.jsonl", "/proc"),
     ("evaluate absent", "absent is not a run"),
     ("evaluate {run} absent", "absent is not a run"),
     ("evaluate {run} {run}", "A run is named twice"),

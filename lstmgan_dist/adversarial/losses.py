@@ -26,12 +26,15 @@ class Loss:
     middle: the score between real and fake; None where only differences mean anything.
     compares: nothing; each pair of a real and a fake score; or each score with all of the global batch, rows first,
         which then takes part as a whole.
+    posterior: what share of the texts with a score are real, if the discriminator is as good as it can be and there
+        are as many real as fake ones; None where the least loss does not tell.
     """
 
     discriminator: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     generator: Callable[[Tensor, Tensor | None], Tensor]
     middle: float | None = 0.0
     compares: Literal["nothing", "pairs", "batch"] = "nothing"
+    posterior: Callable[[Tensor], Tensor] | None = None
 
     def reward(self, fake: Tensor, real: Tensor | None) -> Tensor:
         """How much less each fake score costs than an undecided one: the middle, or where paired an equal score.
@@ -48,6 +51,11 @@ def _softplus(score: Tensor) -> Tensor:
     from torch.nn.functional import softplus
 
     return softplus(score)
+
+
+def _sigmoid(score: Tensor) -> Tensor:
+    """D(text) of those losses that are of its logarithm."""
+    return score.sigmoid()
 
 
 def _cross_entropy(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,12 +97,17 @@ def _relativistic_average_cost(fake: Tensor, real: Tensor | None) -> Tensor:
 
 LOSSES = {
     # log(1 - D(fake)): the minimax cost, which is flat where the discriminator wins.
-    "cross_entropy": Loss(_cross_entropy, lambda fake, real: -_softplus(fake)),
+    "cross_entropy": Loss(_cross_entropy, lambda fake, real: -_softplus(fake), posterior=_sigmoid),
     # -log D(fake) (Goodfellow et al. 2014, section 3).
-    "non_saturating": Loss(_cross_entropy, lambda fake, real: _softplus(-fake)),
+    "non_saturating": Loss(_cross_entropy, lambda fake, real: _softplus(-fake), posterior=_sigmoid),
     # 1 - 2 D(fake): minus ScratchGAN's reward (de Masson d'Autume et al. 2019, section 2.2).
-    "probability": Loss(_cross_entropy, lambda fake, real: 1 - 2 * fake.sigmoid()),
-    "least_squares": Loss(_least_squares, lambda fake, real: (fake - 1).square() / 2, middle=0.5),
+    "probability": Loss(_cross_entropy, lambda fake, real: 1 - 2 * fake.sigmoid(), posterior=_sigmoid),
+    "least_squares": Loss(
+        _least_squares,
+        lambda fake, real: (fake - 1).square() / 2,
+        middle=0.5,
+        posterior=lambda score: score.clamp(0, 1),
+    ),
     "hinge": Loss(_hinge, lambda fake, real: -fake),
     "relativistic": Loss(_relativistic, _relativistic_cost, middle=None, compares="pairs"),
     "relativistic_average": Loss(_relativistic_average, _relativistic_average_cost, middle=None, compares="batch"),

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstmgan_dist import config
 from lstmgan_dist.commands.options import (
     CheckpointName,
     CpusPerWorker,
@@ -17,17 +14,18 @@ from lstmgan_dist.commands.options import (
     GpusPerWorker,
     Processes,
     RayAddress,
-    wanted_size,
+    defaults_of,
 )
 from lstmgan_dist.commands.terminal import print_rows, print_table, warn, watch
-from lstmgan_dist.commands.workers import result_and_workers, workers_and_device
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.runtime.worker_size import WorkerSize
+from lstmgan_dist.runs.judging import judge
+from lstmgan_dist.runs.opened import open
+from lstmgan_dist.runs.workers import pool_of, wanted_size
 
 if TYPE_CHECKING:
     from lstmgan_dist.evaluation.findings import ContestFindings, Estimate
-    from lstmgan_dist.runtime.local import DeviceChoice
-    from lstmgan_dist.storage import Folder
+
+_DEFAULT = defaults_of(judge)
 
 EncoderName = Annotated[
     str | None, typer.Option(metavar="sentence-transformers:MODEL", help="Embeds texts.  (default: the judge)")
@@ -38,20 +36,20 @@ def evaluate(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders or URLs of runs of one corpus.")],
     temperatures: Annotated[
         str, typer.Option(metavar="A..B|T,T,...", help="Temperatures to sample at: a range, in tenths, or a list.")
-    ] = "0.6..1.3",
-    seeds: Annotated[int, typer.Option(min=1, help="Times that everything is drawn and learnt anew.")] = 3,
-    samples: Annotated[int, typer.Option(min=2, help="Texts drawn for each temperature and seed.")] = 10_000,
-    checkpoint: CheckpointName = "best",
+    ] = _DEFAULT.temperatures,
+    seeds: Annotated[int, typer.Option(min=1, help="Times that everything is drawn and learnt anew.")] = _DEFAULT.seeds,
+    samples: Annotated[int, typer.Option(min=2, help="Texts drawn for each temperature and seed.")] = _DEFAULT.samples,
+    checkpoint: CheckpointName = _DEFAULT.checkpoint,
     heldout: Annotated[
         list[str] | None, typer.Option(metavar="FILE", help="More held-out text, which no run has seen; repeatable.")
     ] = None,
-    encoder: EncoderName = None,
+    encoder: EncoderName = _DEFAULT.encoder,
     brief: Annotated[
         bool,
         typer.Option("--brief", help="Only held-out likelihood and n-grams of one run: under a minute, and no judges."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    device: Device = "auto",
+    device: Device = _DEFAULT.device,
     workers: Processes = 0,
     gpus_per_worker: GpusPerWorker = None,
     cpus_per_worker: CpusPerWorker = None,
@@ -77,84 +75,40 @@ def evaluate(
     if brief and heldout:
         raise UserError("--brief scores the corpus's own held-out text: leave out --heldout.")
     size = wanted_size(workers, cpus=cpus_per_worker, gpus=gpus_per_worker, address=address)
+    pool = pool_of(size, device, address, say=warn)
     if brief:
-        _evaluate_briefly(runs[0], checkpoint, samples, as_json, device, size, address)
+        opened = open(runs[0], checkpoint, device="cpu" if size.most else device, say=warn)
+        figures = opened.evaluate(samples, workers=pool, watch=watch).to_json()
+        if as_json:
+            typer.echo(json.dumps(figures))
+        else:
+            print_rows({name.replace("_", " "): value for name, value in figures.items() if value is not None})
         return
-    settings = config.check_frontier(temperatures=_temperatures(temperatures), seeds=seeds, samples=samples)
     try:
-        found, folders = _judge(runs, checkpoint, settings, encoder, heldout or (), device, size, address)
+        found = judge(
+            runs,
+            temperatures=temperatures,
+            seeds=seeds,
+            samples=samples,
+            checkpoint=checkpoint,
+            heldout=heldout or (),
+            encoder=encoder,
+            device=device,
+            workers=pool,
+            watch=watch,
+            say=warn,
+        )
     except KeyboardInterrupt:
         warn("Stopped. What was measured so far is kept with the corpus: the same command goes on from there.")
         raise typer.Exit(130) from None
     if as_json:
         typer.echo(found.to_json().decode(), nl=False)
-    else:
-        _print_findings(found)
-        for folder in folders:
-            typer.echo(f"Report: {folder.path('evaluation/report.html')}")
+        return
+    from lstmgan_dist.storage import Folder
 
-
-def _judge(
-    runs: Sequence[str],
-    checkpoint: str,
-    settings: config.Frontier,
-    encoder: str | None,
-    heldout: Sequence[str],
-    device: DeviceChoice,
-    size: WorkerSize,
-    address: str | None,
-) -> tuple[ContestFindings, list[Folder]]:
-    """What judges find, once it is written to the folders of the runs."""
-    from lstmgan_dist.evaluation.embedding import encoder_called
-    from lstmgan_dist.runs import contest
-
-    embedding = encoder_called(encoder) if encoder else None
-    entries = contest.enter_all(runs, checkpoint, say=warn)
-    with workers_and_device(device, size, address) as (pool, their_device):
-        found = contest.hold(
-            entries,
-            settings,
-            encoder=embedding,
-            workers=pool,
-            watch=watch,
-            device=their_device,
-            heldout=heldout,
-            say=lambda sentence: warn(f"Note: {sentence}"),
-        )
-    contest.write(entries, found)
-    return found, [entry.run.folder for entry in entries]
-
-
-def _evaluate_briefly(
-    run: str,
-    checkpoint: str,
-    samples: int,
-    as_json: bool,
-    device: DeviceChoice,
-    size: WorkerSize,
-    address: str | None,
-) -> None:
-    from lstmgan_dist.runs import brief
-
-    with result_and_workers(run, checkpoint, device, size, address) as (loaded, pool):
-        figures = brief.evaluate_briefly(loaded, samples=samples, seed=1, watch=watch, workers=pool).to_json()
-    if as_json:
-        typer.echo(json.dumps(figures))
-    else:
-        print_rows({name.replace("_", " "): value for name, value in figures.items() if value is not None})
-
-
-def _temperatures(wanted: str) -> tuple[float, ...]:
-    """The temperatures of `0.6..1.3`, in tenths, or of `0.7,1`."""
-    number = r"\d+(?:\.\d+)?"
-    if match := re.fullmatch(rf"({number})\.\.({number})", wanted):
-        first, last = float(match[1]), float(match[2])
-        if last < first:
-            raise UserError(f"--temperatures {wanted}: a range begins with its lower end: {match[2]}..{match[1]}.")
-        return tuple(round(first + step / 10, 6) for step in range(round((last - first) * 10) + 1))
-    if re.fullmatch(rf"{number}(?:,{number})*", wanted):
-        return tuple(map(float, wanted.split(",")))
-    raise UserError(f"--temperatures {wanted}: write a range such as 0.6..1.3, or a list such as 0.7,0.85,1.")
+    _print_findings(found)
+    for run in runs:
+        typer.echo(f"Report: {Folder(run).path('evaluation/report.html')}")
 
 
 def _print_findings(found: ContestFindings) -> None:

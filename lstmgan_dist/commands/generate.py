@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import posixpath
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,15 +14,13 @@ from lstmgan_dist.commands.options import (
     Processes,
     RayAddress,
     RunUrl,
-    wanted_size,
+    defaults_of,
 )
 from lstmgan_dist.commands.terminal import warn, watch
-from lstmgan_dist.commands.workers import result_and_workers
+from lstmgan_dist.runs.opened import OpenedRun, open
+from lstmgan_dist.runs.workers import pool_of, wanted_size
 
-if TYPE_CHECKING:
-    from lstmgan_dist.corpus.texts import Format
-    from lstmgan_dist.runs.generation import Request
-    from lstmgan_dist.runtime.tasks import Workers
+_DEFAULT, _OPENED, _WRITTEN = map(defaults_of, (OpenedRun.generate, open, OpenedRun.write))
 
 TopP = Annotated[
     float | None, typer.Option(min=0, max=1, help="Draw from the fewest tokens whose probabilities reach p.")
@@ -55,23 +52,27 @@ ShardFormat = Annotated[Literal["text", "json", "parquet", "arrow"], typer.Optio
 
 def generate(
     run: RunUrl,
-    count: Annotated[int, typer.Option(min=1, help="Texts to generate.")] = 10,
+    count: Annotated[int, typer.Option(min=1, help="Texts to generate, of each prompt.")] = _DEFAULT.count,
     prompt: Annotated[str, typer.Option(help="Text that every one continues, or answers.")] = "",
     prompts: Prompts = None,
-    label: Label = None,
-    temperature: Annotated[float, typer.Option(min=0, help="Below 1 safer, above 1 bolder; 0: the likeliest.")] = 1.0,
-    top_k: Annotated[int | None, typer.Option(min=1, help="Draw from the k likeliest tokens only.")] = None,
-    top_p: TopP = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same texts, with as many threads.")] = 1,
+    label: Label = _DEFAULT.label,
+    temperature: Annotated[
+        float, typer.Option(min=0, help="Below 1 safer, above 1 bolder; 0: the likeliest.")
+    ] = _DEFAULT.temperature,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Draw from the k likeliest tokens only.")] = _DEFAULT.top_k,
+    top_p: TopP = _DEFAULT.top_p,
+    seed: Annotated[
+        int, typer.Option(min=0, help="The same seed gives the same texts, with as many threads.")
+    ] = _DEFAULT.seed,
     max_length: Annotated[
         int | None, typer.Option(min=1, max=1_000_000, help="Most tokens of a text.  (default: the job's)")
-    ] = None,
-    checkpoint: CheckpointName = "best",
-    unknown: OnUnknown = "error",
-    no_unknown: NoUnknown = False,
+    ] = _DEFAULT.max_length,
+    checkpoint: CheckpointName = _OPENED.checkpoint,
+    unknown: OnUnknown = _DEFAULT.unknown,
+    no_unknown: NoUnknown = _DEFAULT.no_unknown,
     out: Out = None,
-    shards: ShardFormat = "parquet",
-    device: Device = "auto",
+    shards: ShardFormat = _WRITTEN.shards,
+    device: Device = _OPENED.device,
     workers: Processes = 0,
     gpus_per_worker: GpusPerWorker = None,
     cpus_per_worker: CpusPerWorker = None,
@@ -88,46 +89,35 @@ def generate(
     lstmgan generate runs/captions --count 1000000 --out s3://bucket/texts/ --workers 8 --address auto
     [/dim]
     """
-    from lstmgan_dist.corpus.texts import check_name
-    from lstmgan_dist.runs.generation import read_prompts, request_texts
-
-    is_folder = out is not None and (out.endswith("/") or not posixpath.splitext(out)[1])
-    if out is not None and not is_folder:
-        check_name(out)
-    size = wanted_size(workers, cpus=cpus_per_worker, gpus=gpus_per_worker, address=address)
-    with result_and_workers(run, checkpoint, device, size, address) as (loaded, pool):
-        for sentence in loaded.tokenizer.views.notes():
-            warn(f"Note: {sentence}")
-        request = request_texts(
-            loaded,
-            count=count,
-            prompts=read_prompts(prompt, prompts),
-            label=label,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            seed=seed,
-            max_length=max_length,
-            on_unknown=unknown,
-            without_unknown=no_unknown,
-        )
-        _write(request, out, shards, pool, is_folder=is_folder)
-
-
-def _write(request: Request, out: str | None, shards: Format, workers: Workers, *, is_folder: bool) -> None:
     from lstmgan_dist.corpus.texts import format_of
-    from lstmgan_dist.runs import generation
-    from lstmgan_dist.storage import Folder
+    from lstmgan_dist.runs.generation import check_out, read_prompts
 
+    if out is not None:
+        check_out(out)
+    size = wanted_size(workers, cpus=cpus_per_worker, gpus=gpus_per_worker, address=address)
+    opened = open(run, checkpoint, device="cpu" if size.most else device, say=warn)
+    for sentence in opened.tokenizer.views.notes():
+        warn(f"Note: {sentence}")
+    pool = pool_of(size, device, address, say=warn)
+    asked = {
+        "count": count,
+        "prompt": read_prompts(prompt, prompts),
+        "label": label,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "seed": seed,
+        "max_length": max_length,
+        "unknown": unknown,
+        "no_unknown": no_unknown,
+    }
     if out is None:
-        for texts in generation.generate(request, workers):
-            for text in texts:
-                typer.echo(text)
-    elif is_folder:
-        found = generation.write_shards(request, Folder(out, request.result.run.storage), shards, workers, watch)
-        typer.echo(f"{request.texts} texts are in {out}" + (f", {found} of them from before." if found else "."))
-    else:
-        broken = generation.write_one_file(request, out, workers, watch)
-        typer.echo(f"{request.texts} texts are in {out}.")
-        if broken and request.texts > 1 and format_of(out) == "text":
-            warn(f"Note: {broken} of them hold line breaks, so that not each line is a text: .jsonl keeps them apart.")
+        for text in opened.stream(workers=pool, **asked):
+            typer.echo(text)
+        return
+    written = opened.write(out, shards=shards, workers=pool, watch=watch, **asked)
+    found = f", {written.found} of them from before" if written.found else ""
+    typer.echo(f"{written.count} texts are in {out}{found}.")
+    if written.broken and written.count > 1 and format_of(out) == "text":
+        broken = f"Note: {written.broken} of them hold line breaks, so that not each line is a text"
+        warn(f"{broken}: .jsonl keeps them apart.")

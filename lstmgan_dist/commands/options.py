@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from types import SimpleNamespace
+from typing import Annotated, Any, Literal
 
 import typer
-
-from lstmgan_dist.errors import UserError
-from lstmgan_dist.runtime.worker_size import WorkerSize
 
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="A job file, such as jobs/quickstart.yaml.")]
 Overrides = Annotated[
@@ -41,13 +41,7 @@ RayAddress = Annotated[
 ]
 
 
-def wanted_size(number: str | int, *, cpus: float | None, gpus: float | None, address: str | None) -> WorkerSize:
-    """The workers that a command is to have, on a local Ray or on that of an address.
-
-    Raises:
-        UserError: if `number` is none, or is 0 although there is an address.
-    """
-    size = WorkerSize.parse(str(number), cpus=cpus, gpus=gpus)
-    if address and not size.most:
-        raise UserError(f"--address {address} needs --workers, which says how many workers to start there.")
-    return size
+def defaults_of(function: Callable[..., Any]) -> SimpleNamespace:
+    """The defaults of a function's arguments, by name: those of a command are the ones of the function behind it."""
+    arguments = inspect.signature(function).parameters.items()
+    return SimpleNamespace(**{name: each.default for name, each in arguments if each.default is not each.empty})

@@ -14,6 +14,7 @@ from lstmgan_dist.config.reading import (
     from_options,
     load_job,
     parse_job,
+    read_job,
 )
 from lstmgan_dist.config.training import BatchSettings, Frontier
 
@@ -30,4 +31,5 @@ __all__ = [
     "from_options",
     "load_job",
     "parse_job",
+    "read_job",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,8 +42,25 @@ def check_frontier(*, temperatures: tuple[float, ...], seeds: int, samples: int)
     return from_options(Frontier, given, {name: f"--{name}" for name in given})
 
 
-def load_job(path: str | Path, overrides: tuple[str, ...] = ()) -> Job:
-    """Read a job file, apply `a.b=VALUE` overrides in order, and check everything.
+def read_job(
+    job: str | os.PathLike[str] | Mapping[str, Any] | Job, changed: Mapping[str, Any] | Sequence[str] = ()
+) -> Job:
+    """A job that is given as a file, as what such a file holds, or as a job; with some settings changed.
+
+    changed: values by their dotted keys, or `KEY=VALUE` in YAML, as on a command line.
+
+    Raises:
+        UserError: with the key, the value and what would do.
+    """
+    if isinstance(job, Job):
+        return parse_job(dump_job(job), name=job.name, overrides=changed)
+    if isinstance(job, Mapping):
+        return _checked(_plain(job), "the job", changed)
+    return load_job(job, changed)
+
+
+def load_job(path: str | os.PathLike[str], overrides: Mapping[str, Any] | Sequence[str] = ()) -> Job:
+    """Read a job file, apply overrides in order, as in `read_job`, and check everything.
 
     Raises:
         UserError: with the file, the key, the value and what would do.
@@ -55,7 +73,7 @@ def load_job(path: str | Path, overrides: tuple[str, ...] = ()) -> Job:
     return parse_job(text, name=str(path), overrides=overrides)
 
 
-def parse_job(text: str, *, name: str, overrides: tuple[str, ...] = ()) -> Job:
+def parse_job(text: str, *, name: str, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Job:
     """Like `load_job`, from the YAML itself; `name` stands for the file in messages."""
     try:
         tree = yaml.load(text, Loader=_Loader)
@@ -67,8 +85,18 @@ def parse_job(text: str, *, name: str, overrides: tuple[str, ...] = ()) -> Job:
         raise UserError(
             f"{name}: a job file is a mapping of settings, such as name: my-run, but this is something else."
         )
-    for override in overrides:
-        _set(tree, override)
+    return _checked(tree, name, overrides)
+
+
+def _checked(tree: dict[str, Any], name: str, overrides: Mapping[str, Any] | Sequence[str]) -> Job:
+    """The job that a tree of settings is, which the overrides change."""
+    changed: Iterable[tuple[str, str, Any]]
+    if isinstance(overrides, Mapping):
+        changed = [(f"set {path}", path, _plain(value)) for path, value in overrides.items()]
+    else:
+        changed = map(_parsed, overrides)
+    for said, path, value in changed:
+        _set(tree, said, path, value)
     # Older versions wrote what a kind has no use for, with its default, among all the others.
     context = RESOLVED if tree.keys() >= _ALWAYS_WRITTEN else None
     if context:
@@ -107,26 +135,39 @@ _ALWAYS_WRITTEN = {"name", "seed", "corpus", "batch", "generator", "discriminato
 _ALWAYS_WRITTEN |= {"checkpoint", "log", "device", "precision"}
 
 
-def _set(tree: dict[str, Any], override: str) -> None:
-    """Apply one `a.b=VALUE`, in which numbers name list entries: phases.0.epochs=2."""
+def _plain(value: Any) -> Any:
+    """Settings that a program gives, as a file has them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _parsed(override: str) -> tuple[str, str, Any]:
+    """What one `a.b=VALUE` is called in messages, its path and its value."""
     path, equals, value = override.partition("=")
     if not equals or not path:
         raise UserError(f"--set {override}: write it as key=value, for example --set batch.size=32.")
-    *parents, last = path.split(".")
     try:
-        parsed = yaml.safe_load(value)
+        return f"--set {override}", path, yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise UserError(f"--set {override}: {value!r} is not valid YAML.") from error
+
+
+def _set(tree: dict[str, Any], said: str, path: str, value: Any) -> None:
+    """Give a setting another value; numbers name list entries: phases.0.epochs."""
+    *parents, last = path.split(".")
     node: Any = tree
     try:
         for key in parents:
             node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
         if isinstance(node, list):
-            node[int(last)] = parsed
+            node[int(last)] = value
         else:
-            node[last] = parsed
+            node[last] = value
     except (ValueError, IndexError, TypeError, AttributeError) as error:
-        raise UserError(f"--set {override}: the job has no place called {path}.") from error
+        raise UserError(f"{said}: the job has no place called {path}.") from error
 
 
 def dump_job(job: Job) -> str:

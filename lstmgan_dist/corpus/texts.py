@@ -50,7 +50,7 @@ def write_texts(file: IO[bytes], name: str, blocks: Iterable[Sequence[str]]) -> 
                 writer.write_batch(pa.record_batch([pa.array(texts, pa.string())], schema=_SCHEMA))
                 count += len(texts)
         return count
-    with _compressed(file, name) as stream:
+    with compressed(file, name) as stream:
         for texts in blocks:
             lines = texts if format_ == "text" else [json.dumps({"text": text}, ensure_ascii=False) for text in texts]
             stream.write("".join(f"{line}\n" for line in lines).encode())
@@ -69,7 +69,8 @@ def _table_writer(file: IO[bytes], format_: Format) -> Any:
 
 
 @contextmanager
-def _compressed(file: IO[bytes], name: str) -> Iterator[Any]:
+def compressed(file: IO[bytes], name: str) -> Iterator[Any]:
+    """A stream to the file, packed if its name says so."""
     if not name.lower().endswith(_GZIP):
         yield file
         return

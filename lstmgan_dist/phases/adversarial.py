@@ -57,6 +57,10 @@ class AdversarialPhase(Phase):
         """Batches of real text that one step reads: one for every update of either player."""
         return self.discriminator_updates + self.generator_updates
 
+    @property
+    def discriminator_loss(self) -> str:
+        return self.loss
+
     def objection(self, discriminator: DiscriminatorKind) -> str | None:
         objection = objection_to_loss(self.loss, discriminator)
         if objection is None:

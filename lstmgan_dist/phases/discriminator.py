@@ -47,6 +47,10 @@ class DiscriminatorPhase(Phase):
     )
     optimizer: Optimizer = Field(default_factory=Optimizer, description="The discriminator's optimiser.")
 
+    @property
+    def discriminator_loss(self) -> str:
+        return self.loss
+
     def objection(self, discriminator: DiscriminatorKind) -> str | None:
         return objection_to_loss(self.loss, discriminator)
 

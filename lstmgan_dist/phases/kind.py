@@ -51,6 +51,11 @@ class Phase(Settings):
         """Batches of real text that one step reads."""
         return 1
 
+    @property
+    def discriminator_loss(self) -> str | None:
+        """What the discriminator learns by, its word in `LOSSES`; None where it does not learn."""
+        return None
+
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         if (self.steps is None) == (self.epochs is None):

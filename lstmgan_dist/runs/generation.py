@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +20,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from lstmgan_dist.corpus.texts import SUFFIXES, Format, write_texts
+from lstmgan_dist.corpus.texts import SUFFIXES, Format, check_name, write_texts
 from lstmgan_dist.corpus.tokenizer import OnUnknown
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.sampling import BLOCK, Sampling, blocks_of, rows, sample
@@ -146,7 +147,7 @@ def request_texts(
     result: Result,
     *,
     count: int,
-    prompts: Sequence[str] = ("",),
+    prompt: str | Sequence[str] = "",
     label: str | None = None,
     temperature: float,
     top_k: int | None,
@@ -158,14 +159,18 @@ def request_texts(
 ) -> Request:
     """A request for `count` texts of each prompt.
 
-    label: of texts that have one; None: they have all labels by turns. on_unknown: what becomes of parts of a prompt
-    that the vocabulary lacks. without_unknown: `<unk>` is never drawn, unlike in the texts that are judged.
+    prompt: one, or several. label: of texts that have one; None: they have all labels by turns. on_unknown: what
+    becomes of parts of a prompt that the vocabulary lacks. without_unknown: `<unk>` is never drawn, unlike in the texts
+    that are judged.
 
     Raises:
         UserError: if a prompt holds what the vocabulary lacks, is missing where the run answers, or is too long; or if
             there is no such label.
     """
     job, tokenizer = result.run.job, result.tokenizer
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    if not prompts:
+        raise UserError("The list of prompts is empty: give one at least.")
     sampling = replace(to_read(job, (), length=max_length), temperature=temperature, top_k=top_k, top_p=top_p)
     if without_unknown and tokenizer.unknown_id is not None:
         sampling = replace(sampling, suppress=(*sampling.suppress, tokenizer.unknown_id))
@@ -228,6 +233,45 @@ def _check_prompt(request: Request, tokens: tuple[int, ...], which: str) -> None
 def generate(request: Request, workers: Workers) -> Iterator[list[str]]:
     """The texts in order, block by block."""
     return workers.map_in_order(partial(_texts, request), blocks_of(request.texts))
+
+
+@dataclass(frozen=True)
+class Written:
+    """What has been written: so many texts.
+
+    found: how many of them were there from before. broken: how many hold line breaks, in a file where each is a line.
+    """
+
+    count: int
+    found: int = 0
+    broken: int = 0
+
+
+def write(request: Request, out: str, *, shards: Format, workers: Workers, watch: Watch) -> Written:
+    """The texts in a file, or in a folder of shards if the name says no format: see `check_out`.
+
+    Raises:
+        UserError: if the folder holds something else.
+    """
+    if is_folder(out):
+        folder = Folder(out, request.result.run.storage)
+        return Written(request.texts, found=write_shards(request, folder, shards, workers, watch))
+    return Written(request.texts, broken=write_one_file(request, out, workers, watch))
+
+
+def is_folder(out: str) -> bool:
+    """Whether texts go into a folder of this name, and not into a file."""
+    return out.endswith("/") or not posixpath.splitext(out)[1]
+
+
+def check_out(out: str) -> None:
+    """See that texts can be written where this name says.
+
+    Raises:
+        UserError: if it names a format that there is not.
+    """
+    if not is_folder(out):
+        check_name(out)
 
 
 def write_one_file(request: Request, url: str, workers: Workers, watch: Watch) -> int:

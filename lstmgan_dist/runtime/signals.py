@@ -8,6 +8,7 @@ SIGTERM to that process, and waits (`ray_jobs`).
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,8 +33,14 @@ class StopSignal:
 
 @contextmanager
 def stop_signals() -> Iterator[StopSignal]:
-    """Meanwhile Ctrl-C or SIGTERM only asks to stop; a second one does what it always did."""
+    """Meanwhile Ctrl-C or SIGTERM only asks to stop; a second one does what it always did.
+
+    Signals are the main thread's: in another one, nobody can ask.
+    """
     asked = StopSignal()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def ask(number: int, frame: FrameType | None) -> None:

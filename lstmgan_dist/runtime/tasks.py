@@ -52,6 +52,11 @@ class Watch(Protocol):
         ...
 
 
+def unwatched(items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
+    """The items, and nothing is shown: a `Watch`."""
+    return iter(items)
+
+
 class InProcess:
     """One after the other."""
 

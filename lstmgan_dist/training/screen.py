@@ -134,6 +134,17 @@ class Terminal:
             self._bar.stop()
 
 
+class Sentences(Terminal):
+    """No terminal: whoever hears it is told sentences, and a line now and then."""
+
+    def __init__(self, hear: Callable[[str], object]) -> None:
+        super().__init__(Console(quiet=True, force_terminal=False))
+        self._hear = hear
+
+    def say(self, sentence: str) -> None:
+        self._hear(sentence)
+
+
 class Relay:
     """A screen elsewhere: each call becomes a message, and of ticks that come fast the last one does."""
 

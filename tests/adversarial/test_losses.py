@@ -68,3 +68,14 @@ def test_a_generator_pays_less_for_a_score_that_looks_more_real(name: str) -> No
     fake = torch.tensor([-2.0, -1.0, 0.0, 0.5, 0.9])
     cost = LOSSES[name].generator(fake, torch.zeros(5))
     assert (cost.diff() < 0).all()
+
+
+@pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.posterior])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
+def test_the_best_score_of_texts_of_which_a_share_is_real_tells_that_share(name: str, share: float) -> None:
+    loss = LOSSES[name]
+    scores = torch.linspace(-4, 4, 80001, dtype=torch.float64)
+    real, fake = loss.discriminator(scores, scores)
+    best = scores[(share * real + (1 - share) * fake).argmin()]
+    assert loss.posterior
+    assert loss.posterior(best).item() == pytest.approx(share, abs=1e-4)

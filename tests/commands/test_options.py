@@ -1,6 +1,6 @@
 """What several commands ask alike, they refuse alike.
 
-Also for commands/workers.py, which makes workers of it; test_cli_on_ray.py has them work.
+Also for runs/workers.py, which makes workers of it; test_cli_on_ray.py has them work.
 """
 
 import pytest

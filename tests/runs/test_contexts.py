@@ -4,7 +4,10 @@ import json
 from itertools import chain
 
 import pytest
+import torch
 
+import lstmgan_dist as lstmgan
+from lstmgan_dist.corpus.stream import read_sentences
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.sampling import BLOCK
 from lstmgan_dist.runs.brief import evaluate_briefly
@@ -54,10 +57,10 @@ def texts(runs, name: str, **asked) -> list[str]:
 
 @pytest.mark.slow
 def test_answers_are_those_to_what_was_said_in_the_mood_asked_for(runs):
-    found = texts(runs, "answers", prompts=[*SAID] * 30, label="loud", count=2)
+    found = texts(runs, "answers", prompt=[*SAID] * 30, label="loud", count=2)
     expected = [answer for answer in SAID.values() for _ in range(2)] * 30
     assert sum(text.split()[::2] == [answer] * 2 for text, answer in zip(found, expected, strict=True)) > 170
-    by_turns = texts(runs, "answers", prompts=["what eats a dog 5"], count=60)
+    by_turns = texts(runs, "answers", prompt=["what eats a dog 5"], count=60)
     assert sum(text.split()[::2] == ["milk"] * (1 + number % 2) for number, text in enumerate(by_turns)) > 55
 
 
@@ -65,7 +68,7 @@ def test_answers_are_those_to_what_was_said_in_the_mood_asked_for(runs):
 def test_texts_of_a_label_are_of_that_label_and_may_begin_with_a_prompt(runs):
     assert sum(len(text.split()) == 4 for text in texts(runs, "labels", label="loud", count=100)) > 95
     assert sum(len(text.split()) == 2 for text in texts(runs, "labels", label="calm", count=100)) > 95
-    begun = texts(runs, "labels", label="loud", prompts=["fish"], count=20)
+    begun = texts(runs, "labels", label="loud", prompt=["fish"], count=20)
     assert sum(text.split()[::2] == ["fish", "fish"] for text in begun) > 15
 
 
@@ -75,8 +78,8 @@ def test_a_file_of_prompts_is_answered_in_order_and_its_first_line_as_if_it_were
     for name in ("answers", "labels"):
         prompts = [*SAID] if name == "answers" else ["fish", "", "milk"]
         (tmp_path / "said.txt").write_text("\n".join(prompts) + "\n")
-        together = texts(runs, name, prompts=prompts, label="calm", count=4)
-        assert texts(runs, name, prompts=prompts[:1], label="calm", count=4) == together[:4]
+        together = texts(runs, name, prompt=prompts, label="calm", count=4)
+        assert texts(runs, name, prompt=prompts[:1], label="calm", count=4) == together[:4]
         arguments = ("--prompts", tmp_path / "said.txt", "--label", "calm", "--count", "4")
         code, output = in_process("generate", runs / name, *arguments)
         assert code == 0
@@ -88,9 +91,9 @@ def test_a_file_of_prompts_is_answered_in_order_and_its_first_line_as_if_it_were
 
 def test_blocks_of_many_prompts_are_what_one_after_the_other_gives(runs, monkeypatch):
     monkeypatch.setattr("lstmgan_dist.evaluation.sampling.BLOCK", 7)
-    few = texts(runs, "answers", prompts=[*SAID] * 4, count=3)
+    few = texts(runs, "answers", prompt=[*SAID] * 4, count=3)
     monkeypatch.setattr("lstmgan_dist.evaluation.sampling.BLOCK", BLOCK)
-    assert texts(runs, "answers", prompts=[*SAID] * 4, count=3) == few
+    assert texts(runs, "answers", prompt=[*SAID] * 4, count=3) == few
 
 
 @pytest.mark.slow
@@ -108,6 +111,34 @@ def test_figures_of_labels_add_up_to_those_of_all_text(runs):
         evaluations = [row for row in read_metrics(result.run.folder) if "heldout/nll" in row]
         assert all({"labels/calm", "labels/loud"} <= row.keys() for row in evaluations)
         assert figures.nll_gen_texygen is not None
+
+
+@pytest.mark.slow
+def test_scores_are_of_the_text_behind_its_context(talk, tmp_path):
+    """Summed over the held-out rows they are the held-out likelihood; and the discriminator sees the context."""
+    run_job(job_of(SENTENCES, talk, corpus(talk, CONTEXTS)), tmp_path / "run")
+    run = lstmgan.open(tmp_path / "run", "latest", "cpu")
+    heldout = read_sentences(run.corpus, "heldout", range(run.corpus.splits["heldout"].rows))
+    nats, decode = 0.0, run.tokenizer.decode
+    assert heldout.starts_N is not None
+    for row, start in enumerate(heldout.starts_N.tolist()):
+        tokens = heldout.take(slice(row, row + 1)).tokens_T.tolist()
+        label = run.tokenizer.labels[tokens[0] - run.tokenizer.vocabulary_size]
+        said, answer = decode(tokens[1:start]), decode(tokens[start:])
+        (score,) = run.score([answer], prompt=said, label=label, tokens=True)
+        nats -= score.log_likelihood
+        assert score.by_token is not None
+        assert len(score.by_token) == score.tokens == len(tokens) - start
+        discriminator, row_1T = run.discriminator, torch.tensor([tokens])
+        assert discriminator is not None
+        scores_1T = discriminator(discriminator.see(row_1T, run.generator), torch.tensor([len(tokens)]))
+        assert score.discriminator == pytest.approx(scores_1T[0, start:].mean().item(), abs=1e-5)
+    figures = run.evaluate(samples=10)
+    assert nats / figures.heldout_tokens == pytest.approx(figures.nll_per_token, rel=1e-5)
+    with pytest.raises(UserError, match="Texts of this run have labels: say which, with --label: calm or loud"):
+        run.score(["fish"], prompt="what eats the cat 3")
+    with pytest.raises(UserError, match="Texts of this run answer others: say what they answer, with --prompt"):
+        run.log_likelihoods(["fish"], label="calm")
 
 
 @pytest.mark.slow
@@ -138,4 +169,4 @@ def test_what_cannot_be_asked_is_one_line(runs, tmp_path):
         assert code == 2
         assert line in output
     with pytest.raises(UserError, match="prompt 2 of 2 is empty"):
-        texts(runs, "answers", prompts=["what eats a dog 5", ""])
+        texts(runs, "answers", prompt=["what eats a dog 5", ""])

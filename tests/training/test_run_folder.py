@@ -112,7 +112,7 @@ def test_text_and_sample_do_not_depend_on_how_many_are_asked_for(text, tmp_path)
 def test_a_prompt_that_fills_the_sentence_is_refused(text, tmp_path):
     run_job(job_of(SENTENCES, text, "phases=[{kind: likelihood, steps: 1}]"), tmp_path)
     with pytest.raises(UserError, match="leaves no room within 12"):
-        texts(load(tmp_path), prompts=["the cat " * 6])
+        texts(load(tmp_path), prompt="the cat " * 6)
 
 
 def test_text_is_drawn_as_it_is_judged_and_without_unknown_words_only_when_asked(text, tmp_path):
