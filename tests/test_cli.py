@@ -86,7 +86,20 @@ assert "does not answer" in str(error), error"""
 
 @pytest.mark.parametrize(
     "command",
-    ["train", "prepare", "generate", "evaluate", "inspect", "monitor", "schema", "submit", "status", "logs", "stop"],
+    [
+        "train",
+        "prepare",
+        "generate",
+        "evaluate",
+        "export",
+        "inspect",
+        "monitor",
+        "schema",
+        "submit",
+        "status",
+        "logs",
+        "stop",
+    ],
 )
 def test_every_command_has_examples_in_its_help(command):
     assert f"lstmgan {command} " in lstmgan(command, "--help")

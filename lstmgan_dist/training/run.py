@@ -142,6 +142,11 @@ class Run:
     def _corpus_record(self) -> dict[str, str]:
         return json.loads(self.folder.read(CORPUS))
 
+    @property
+    def corpus_fingerprint(self) -> str:
+        """That of the corpus that the run was trained on, wherever it is now."""
+        return self._corpus_record()["fingerprint"]
+
     def corpus_url(self) -> str:
         """Where the run's corpus is."""
         url = self._corpus_record()["url"]
@@ -155,7 +160,7 @@ class Run:
         Raises:
             UserError: if it has been moved or changed.
         """
-        corpus, trained_on = open_corpus(Folder(self.corpus_url(), self.storage)), self._corpus_record()["fingerprint"]
+        corpus, trained_on = open_corpus(Folder(self.corpus_url(), self.storage)), self.corpus_fingerprint
         if corpus.fingerprint != trained_on:
             raise UserError(
                 f"{corpus.folder} has fingerprint {corpus.fingerprint[:12]}, but {self.folder} was trained on "
