@@ -75,7 +75,7 @@ def export(
     )
     if made.student:
         typer.echo(made.student.sentence())
-    typer.echo(made.comparison.sentence())
+    typer.echo(f"{made.comparison.sentence()} {made.agreement.sentence()}")
     typer.echo(
         f"{made.folder} holds {made.files} files of {made.bytes_written:,} bytes; its README.md says how to use them."
     )

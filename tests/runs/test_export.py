@@ -1,7 +1,8 @@
 """A run's generator in the hands of other programs: the same numbers, a true card, or a refusal.
 
-For all of runs/export/: __init__.py, card.py, distillation.py, exporting.py, form.py, model.py, onnx_form.py,
-onnx_graph.py, plain.py, safetensors_form.py, torch_form.py; and for commands/export.py.
+For runs/export/exporting.py, runs/export/card.py, runs/export/plain.py, runs/export/model.py, runs/export/form.py,
+runs/export/safetensors_form.py, runs/export/torch_form.py, runs/export/onnx_form.py, runs/export/onnx_graph.py and
+runs/export/distillation.py; and for commands/export.py.
 """
 
 import hashlib
@@ -10,6 +11,8 @@ import re
 import shutil
 import sys
 import uuid
+import zipfile
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,7 +36,15 @@ from lstmgan_dist.runs.export import FORMS, model
 from lstmgan_dist.runs.export.distillation import Smaller
 from lstmgan_dist.runs.export.exporting import Export, export
 from lstmgan_dist.runs.export.form import Opened, Quantisation
-from lstmgan_dist.runs.export.plain import Sample, plain_network, refuse_another, refuse_unknown, sizes_of
+from lstmgan_dist.runs.export.plain import (
+    Agreement,
+    Sample,
+    draw_both,
+    plain_network,
+    refuse_another,
+    refuse_unknown,
+    sizes_of,
+)
 from lstmgan_dist.runs.result import load_result
 from lstmgan_dist.runtime.randomness import Noise
 from lstmgan_dist.storage import Folder
@@ -226,9 +237,9 @@ REQUIRED = {
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory):
-    """A Python for each form, with what its card says it needs."""
+    """Gives a Python with what the card of a form says it needs."""
     place = tmp_path_factory.mktemp("fresh")
-    return {form: FreshPython(place / form, *names) for form, names in REQUIRED.items()}
+    return cache(lambda form: FreshPython(place / form, *REQUIRED[form]))
 
 
 @pytest.mark.parametrize(
@@ -250,7 +261,7 @@ def test_the_code_of_the_card_writes_the_texts_of_our_own_drawing_where_nothing_
     probe = (
         "\nimport importlib.util\nassert not any(map(importlib.util.find_spec, ('lstmgan_dist', 'pyarrow', 'rich')))\n"
     )
-    printed = fresh[form].run(code + probe, tmp_path / "out")
+    printed = fresh(form).run(code + probe, tmp_path / "out")
     result = load_result(str(runs / name), "latest", device="cpu", say=print)
     drawing, latent = config["drawing"], config["network"]["latent"]
     uniforms_BT, latent_BZ = uniforms_of_the_card(form, drawing["length"], latent["size"] if latent else 0)
@@ -335,7 +346,34 @@ def test_the_card_has_the_verdict_of_the_judges_on_this_step_or_says_that_there_
         assert "another" not in card
 
 
-@pytest.mark.parametrize("form", FORMS)
+@torch.no_grad()
+def test_where_texts_part_is_told():
+    told = Agreement(32, 30, 7).sentence()
+    assert "30 are those of the run's own network; one parts at token 7, and none before." in told
+    kind = KINDS["tied"]
+    generator = make(kind)
+    network = plain_network(generator, kind, config_for(kind))
+    job = job_of(SENTENCES, "text.txt")
+    assert draw_both(generator, Opened(network.start, network.step, network.score), job).parting is None
+    network.output_bias.data[5] += 1.0
+    agreement = draw_both(generator, Opened(network.start, network.step, network.score), job)
+    assert agreement.equal < 32
+    assert agreement.parting == 1
+
+
+def test_a_program_of_torch_holds_no_pickle_and_its_start_only_its_own_weights(tmp_path):
+    kind = LSTMGeneratorKind(embedding=16, hidden=64, latent=Latent(size=3, feed="initial_state"))
+    written(kind, "torch", None, tmp_path)
+    for name, weights in (("start", 2), ("step", 7)):
+        with zipfile.ZipFile(tmp_path / f"{name}.pt2") as archive:
+            contents = {entry: archive.read(entry) for entry in archive.namelist()}
+        of_weights = [entry for entry in contents if re.search(r"/weight_\d+$", entry)]
+        assert len(of_weights) == weights
+        others = [content for entry, content in contents.items() if entry not in of_weights]
+        assert not any(content.startswith((b"\x80", b"PK")) for content in others), "a pickle, or what holds one"
+
+
+@pytest.mark.parametrize("form", cases(FORMS, quick=["safetensors"]))
 def test_the_last_file_lists_all_others_and_a_url_gets_the_same_bytes(form, runs, tmp_path):
     exported(runs / "continuous", tmp_path / "out", form)
     url = f"memory://{uuid.uuid4().hex}/models/tiny"
@@ -367,8 +405,10 @@ def test_a_moved_run_without_its_corpus_is_exported_and_compared_on_its_own_text
     shutil.copytree(runs / "latent", tmp_path / "elsewhere")
     made = exported(tmp_path / "elsewhere", tmp_path / "out", "onnx", quantisation="int8")
     assert made.comparison.what == "its own text"
+    assert made.agreement.texts == 32
     assert 0 < abs(made.comparison.nll - made.comparison.own_nll) < 0.02
-    assert made.comparison.sentence() in (tmp_path / "out/README.md").read_text()
+    told = f"{made.comparison.sentence()} {made.agreement.sentence()}"
+    assert told in (tmp_path / "out/README.md").read_text()
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------

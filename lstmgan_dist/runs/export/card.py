@@ -14,7 +14,7 @@ from lstmgan_dist.errors import UserError
 from lstmgan_dist.models.generators.kind import GeneratorKind
 from lstmgan_dist.runs.export.distillation import Student
 from lstmgan_dist.runs.export.form import Form, Quantisation
-from lstmgan_dist.runs.export.plain import Comparison, sizes_of
+from lstmgan_dist.runs.export.plain import Agreement, Comparison, sizes_of
 from lstmgan_dist.runs.result import Result
 from lstmgan_dist.storage import Folder
 from lstmgan_dist.tokens import END_ID
@@ -80,6 +80,7 @@ def card_of(
     config: Mapping[str, Any],
     form: Form,
     comparison: Comparison,
+    agreement: Agreement,
     student: Student | None,
     *,
     bytes_written: int,
@@ -105,7 +106,7 @@ def card_of(
         _on_tokens(config),
         "## Figures",
         *_figures(result.run, checkpoint, student),
-        comparison.sentence(),
+        f"{comparison.sentence()} {agreement.sentence()}",
         "## Verdict",
         *_verdict(result.run, result.step, student),
         "## Text",

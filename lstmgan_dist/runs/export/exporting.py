@@ -20,8 +20,10 @@ from lstmgan_dist.runs.export.card import card_of, config_of
 from lstmgan_dist.runs.export.distillation import Smaller, Student, check_smaller, distil
 from lstmgan_dist.runs.export.form import Quantisation
 from lstmgan_dist.runs.export.plain import (
+    Agreement,
     Comparison,
     compare,
+    draw_both,
     plain_network,
     refuse_another,
     refuse_unknown,
@@ -43,6 +45,7 @@ class Export:
     files: int
     bytes_written: int
     comparison: Comparison
+    agreement: Agreement
     student: Student | None
 
 
@@ -88,12 +91,15 @@ def export(
         (made / CONFIG).write_text(json.dumps(config))
         (made / TOKENIZER).write_bytes(result.tokenizer.to_json())
         kind_of_form.write(network, quantisation, made)
-        comparison = compare(generator, kind_of_form.read(made), texts)
+        opened = kind_of_form.read(made)
+        comparison, agreement = compare(generator, opened, texts), draw_both(generator, opened, job)
         if not math.isfinite(comparison.nll):
             raise UserError(f"The weights of {result.run.folder} are beyond what {quantisation} holds: leave it out.")
         (made / CONFIG).unlink()
         sizes = {path.name: path.stat().st_size for path in made.iterdir()}
-        card = card_of(result, chosen, config, kind_of_form, comparison, student, bytes_written=sum(sizes.values()))
+        card = card_of(
+            result, chosen, config, kind_of_form, comparison, agreement, student, bytes_written=sum(sizes.values())
+        )
         (made / CARD).write_text(card, encoding="utf-8")
         config["files"] = {name: _described(made / name) for name in sorted([*sizes, CARD])}
         assert config["files"].keys() == {*kind_of_form.files, TOKENIZER, CARD}
@@ -103,7 +109,7 @@ def export(
     content = (json.dumps(config, indent=1, ensure_ascii=False) + "\n").encode()
     target.write(CONFIG, content)
     written = len(content) + sum(sizes.values())
-    return Export(target, len(config["files"]) + 1, written, comparison, student)
+    return Export(target, len(config["files"]) + 1, written, comparison, agreement, student)
 
 
 def _check_network(result: Result, config: dict[str, object]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -18,10 +19,12 @@ from torch import Tensor
 from lstmgan_dist.config import Job
 from lstmgan_dist.corpus.stream import heldout_batches
 from lstmgan_dist.errors import UserError
-from lstmgan_dist.evaluation.sampling import sample
+from lstmgan_dist.evaluation.sampling import rows, sample
+from lstmgan_dist.models.drawing import END, draw
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.models.generators.kind import GeneratorKind
 from lstmgan_dist.models.padding import valid
+from lstmgan_dist.runs.export import model
 from lstmgan_dist.runs.export.form import Opened
 from lstmgan_dist.runs.export.model import Network, build
 from lstmgan_dist.runs.result import Result
@@ -48,6 +51,7 @@ _OF_CORPORA = {
 
 # Texts that are compared: of a large vocabulary fewer, so that so many log-probabilities fit into memory.
 _COMPARED_TEXTS, _MOST_LOG_PROBABILITIES = 64, 5 * 10**7
+_DRAWN_TEXTS, _MOST_DRAWN_TOKENS = 32, 64
 # Of log-probabilities, in nats: two ways to add up the same products differ by less.
 _MOST_DIFFERENCE = 1e-3
 
@@ -135,6 +139,27 @@ class Comparison:
         )
 
 
+@dataclass(frozen=True)
+class Agreement:
+    """Texts drawn by two from the same random numbers.
+
+    equal: how many are the same. parting: the first token at which one is not, from 1; None where all are.
+    """
+
+    texts: int
+    equal: int
+    parting: int | None
+
+    def sentence(self) -> str:
+        """All of it in words."""
+        if self.parting is None:
+            return f"All {self.texts} texts drawn from the same random numbers are those of the run's own network."
+        return (
+            f"Of {self.texts} texts drawn from the same random numbers {self.equal} are those of the run's own "
+            f"network; one parts at token {self.parting}, and none before."
+        )
+
+
 def some_texts(result: Result, generator: Generator, job: Job) -> Sample:
     """Held-out texts, or where the corpus cannot be read, texts that the generator draws."""
     most = _MOST_LOG_PROBABILITIES // (job.corpus.max_length * generator.vocabulary_size)
@@ -166,6 +191,23 @@ def compare(generator: Generator, opened: Opened, sample: Sample) -> Comparison:
     return Comparison(
         sample.what, len(own_N), -own_N.mean().item(), -found_N.mean().item(), (own_N - found_N).abs().max().item()
     )
+
+
+def draw_both(generator: Generator, opened: Opened, job: Job) -> Agreement:
+    """Whether both draw the same."""
+    sampling = to_read(job, ())
+    noise = Noise(derive("export"), torch.arange(_DRAWN_TEXTS))
+    uniforms_BT = noise.uniform("token", min(sampling.length, _MOST_DRAWN_TOKENS))
+    latent_BZ = noise.normal("latent", generator.latent_size) if generator.latent_size else None
+    asked: dict[str, Any] = {"latent_BZ": latent_BZ, "prompt": sampling.prompt, "suppress": sampling.suppress}
+    own = rows(draw(generator, uniforms_BT, **asked))
+    others = model.draw(opened.start, opened.step, uniforms_BT, temperature=1.0, end=END, **asked)
+    partings = [
+        next(place for place, tokens in enumerate(zip_longest(one, other), start=1) if tokens[0] != tokens[1])
+        for one, other in zip(own, others, strict=True)
+        if one != other
+    ]
+    return Agreement(len(own), len(own) - len(partings), min(partings, default=None))
 
 
 def refuse_another(generator: Generator, network: Network, sample: Sample) -> None:

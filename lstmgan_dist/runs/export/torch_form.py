@@ -26,7 +26,7 @@ _EXAMPLE_ROWS = 3  # neither 0 nor 1, which would be taken for fixed
 class _Step(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.network = network
+        self.network = _part(network, starts=False)
 
     def forward(self, tokens: Tensor, state: State, latent: Tensor | None = None) -> tuple[Tensor, State]:
         return self.network.step(tokens, state, latent)
@@ -35,13 +35,18 @@ class _Step(nn.Module):
 class _Start(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
-        # A program keeps all weights of its module, so this one has only those that a start takes.
-        self.network = copy(network)
-        self.network._parameters = {}
-        self.network._modules = {name: of for name, of in network.named_children() if name.startswith("latent_to_")}
+        self.network = _part(network, starts=True)
 
     def forward(self, tokens: Tensor, latent: Tensor | None = None) -> State:
         return self.network.start(tokens, latent)
+
+
+def _part(network: Network, *, starts: bool) -> Network:
+    """What a start takes, or all else: a program keeps every weight of its module, used or not."""
+    part = copy(network)
+    part._parameters = {} if starts else network._parameters
+    part._modules = {name: child for name, child in network._modules.items() if name.startswith("latent_to_") == starts}
+    return part
 
 
 def _write(network: Network, quantisation: Quantisation | None, folder: Path) -> None:
