@@ -18,8 +18,8 @@ class FreshPython:
         self._folder = folder
         folder.mkdir()
         for name in _with_requirements(distributions):
-            files = distribution(name).files or []
-            for top in {file.parts[0] for file in files} - {"..", "__pycache__"}:
+            record = distribution(name).read_text("RECORD") or ""
+            for top in {re.split("[/,]", line, maxsplit=1)[0] for line in record.splitlines()} - {"..", "__pycache__"}:
                 source = Path(str(distribution(name).locate_file(top)))
                 if not (folder / top).exists():
                     (folder / top).symlink_to(source.resolve())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,7 +17,6 @@ from lstmgan_dist.runs.export.distillation import Student
 from lstmgan_dist.runs.export.form import Form, Quantisation
 from lstmgan_dist.runs.export.plain import Agreement, Comparison, sizes_of
 from lstmgan_dist.runs.result import Result
-from lstmgan_dist.storage import Folder
 from lstmgan_dist.tokens import END_ID
 from lstmgan_dist.training.brief import to_read
 from lstmgan_dist.training.checkpoint import Checkpoint
@@ -103,7 +103,7 @@ def card_of(
         "## Use",
         f"It is read by {form.reads_with}. In this folder, this draws five texts:",
         f"```python\n{form.usage(config)}```",
-        _on_tokens(config),
+        f"{form.functions} {_on_tokens(config)}",
         "## Figures",
         *_figures(result.run, checkpoint, student),
         f"{comparison.sentence()} {agreement.sentence()}",
@@ -177,7 +177,7 @@ def _verdict(run: Run, step: int, student: Student | None) -> Iterator[str]:
     of_run = [
         sampler
         for sampler in found["samplers"]
-        if sampler["kind"] != "real text" and Folder(sampler["run"]).name == run.folder.name
+        if sampler["kind"] != "real text" and posixpath.basename(sampler["run"].rstrip("/")) == run.folder.name
     ]
     names = {sampler["name"] for sampler in of_run if sampler["step"] == step}
     said = [verdict["sentence"] for verdict in found["verdicts"] if {verdict["sampler"], verdict["reference"]} & names]

@@ -38,8 +38,8 @@ class Form:
 
     files: their names. write: puts them into a folder of this machine. read: reads them, as another program would.
     refused: the quantisations that it does not have, with the reason. modules: what it needs beside what every
-    installation has, from the extra `export`. reads_with: what the other program needs, in words. usage: Python that
-    draws texts from the folder that it is started in, by what config.json says.
+    installation has, from the extra `export`. reads_with: what the other program needs, in words. functions: what it
+    finds. usage: Python that draws texts from the folder that it is started in, by what config.json says.
     """
 
     files: tuple[str, ...]
@@ -48,6 +48,7 @@ class Form:
     refused: Mapping[Quantisation, str]
     modules: tuple[str, ...]
     reads_with: str
+    functions: str
     usage: Callable[[Mapping[str, Any]], str]
 
     def check(self, name: str, quantisation: Quantisation | None) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lstmgan_dist.runs.export.onnx_graph import Graph
 
 _GRAPHS, _WEIGHTS = ("start", "step", "score"), "weights.bin"
-_OPSET, _IR_VERSION = 18, 9  # of 2023, which onnxruntime takes from 1.15 on
+_OPSET, _IR_VERSION = 18, 9  # of 2023, so that older runtimes take them too
 _ALIGNED_BYTES, _LEAST_BYTES_OUTSIDE = 64, 1024
 _END = 2**31 - 1  # of an axis, whatever its length
 _LAYER_NORM_EPSILON = 1e-5  # torch's
@@ -350,5 +350,8 @@ ONNX = Form(
     refused={},
     modules=("onnx", "onnxruntime"),
     reads_with="`onnxruntime`, in any language that has it",
+    functions="`start.onnx` gives the state before a text; `step.onnx` makes of tokens and a state the logits of the "
+    "next tokens and the state behind these; `score.onnx` makes of whole texts, with what is read before them, and a "
+    "state the log-probability of every token but the first. They share `weights.bin`.",
     usage=_usage,
 )

@@ -123,7 +123,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A sample read by two: nats per token by the run's own network, and by the other; the largest difference."""
+    """A sample read by two: nats per token by our own network, and by the other; the largest difference."""
 
     what: str
     tokens: int
@@ -135,7 +135,7 @@ class Comparison:
         """All of it in words."""
         return (
             f"{self.tokens:,} tokens of {self.what} have {self.nll:.4f} nats each as exported, and {self.own_nll:.4f} "
-            f"in PyTorch at full precision; no log-probability differs by more than {self.most:.2g}."
+            f"before; no log-probability differs by more than {self.most:.2g}."
         )
 
 
@@ -153,10 +153,10 @@ class Agreement:
     def sentence(self) -> str:
         """All of it in words."""
         if self.parting is None:
-            return f"All {self.texts} texts drawn from the same random numbers are those of the run's own network."
+            return f"All {self.texts} texts drawn from the same random numbers are what the network drew before."
         return (
-            f"Of {self.texts} texts drawn from the same random numbers {self.equal} are those of the run's own "
-            f"network; one parts at token {self.parting}, and none before."
+            f"Of {self.texts} texts drawn from the same random numbers {self.equal} are what the network drew "
+            f"before; one parts at token {self.parting}, and none earlier."
         )
 
 

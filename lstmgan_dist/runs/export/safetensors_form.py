@@ -52,5 +52,7 @@ SAFETENSORS = Form(
     },
     modules=(),
     reads_with="Python with `torch` and `safetensors`, by the file `model.py` beside it",
+    functions="`generator.score(tokens)` gives the log-probability of every token but the first; `generator.start` and "
+    "`generator.step` go on token by token.",
     usage=_usage,
 )

@@ -126,5 +126,7 @@ TORCH = Form(
     refused={"int8": "PyTorch has deprecated its own products in int8 (torch.ao), so they come with --to onnx"},
     modules=(),
     reads_with="`torch` alone, by `torch.export.load`, which torch wants to be given only files that one trusts",
+    functions="`start.pt2` gives the state before a text; `step.pt2` makes of tokens and a state the logits of the "
+    "next tokens and the state behind these. A text is scored step by step.",
     usage=_usage,
 )
