@@ -51,8 +51,8 @@ format: .venv/.installed ## put the code in order
 	$(BIN)/ruff format
 
 lock: $(BIN)/uv ## resolve pyproject.toml again; ARGS=--upgrade for the newest versions
-	$(COMPILE) --extra cluster --extra s3 --group dev -o requirements.lock
-	$(COMPILE) --extra cluster --extra s3 --group bench -o requirements-bench.lock
+	$(COMPILE) --extra cluster --extra s3 --extra export --group dev -o requirements.lock
+	$(COMPILE) --extra cluster --extra s3 --extra export --group bench -o requirements-bench.lock
 
 clean: ## remove the environments and every cache; runs/ stays
 	rm -rf .venv .venv-bench .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist

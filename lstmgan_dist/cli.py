@@ -11,6 +11,7 @@ from lstmgan_dist import __version__
 from lstmgan_dist.commands.cluster import logs, status, stop, submit
 from lstmgan_dist.commands.drill import drill
 from lstmgan_dist.commands.evaluate import evaluate
+from lstmgan_dist.commands.export import export
 from lstmgan_dist.commands.generate import generate
 from lstmgan_dist.commands.inspect import inspect
 from lstmgan_dist.commands.monitor import monitor
@@ -29,7 +30,11 @@ app = typer.Typer(
     help="Train an LSTM that writes text like yours: by maximum likelihood, then against a discriminator.",
 )
 
-for command in (train, submit, status, logs, stop, prepare, generate, score, evaluate, inspect, monitor, drill, schema):
+for command in (
+    *(train, submit, status, logs, stop),
+    *(prepare, generate, score, evaluate, export, inspect, monitor),
+    *(drill, schema),
+):
     app.command()(command)
 
 

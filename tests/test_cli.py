@@ -92,6 +92,7 @@ assert "does not answer" in str(error), error"""
         "generate",
         "score",
         "evaluate",
+        "export",
         "inspect",
         "monitor",
         "schema",

@@ -2,7 +2,7 @@
 
 To add one: a row of what is typed, and of what the line has to say. In a row, {job} is a job that would train for a
 second, {run} a run of it, {corpus} a prepared corpus; the other names are files of `FILES`. Also for
-commands/prepare.py, generate.py, score.py, evaluate.py, inspect.py and monitor.py.
+commands/prepare.py, generate.py, score.py, evaluate.py, export.py, inspect.py and monitor.py.
 """
 
 import shlex
@@ -274,6 +274,24 @@ COMMANDS = [
     ("score {run} data.csv", "has no column 'text': set corpus.column (--column) to one of id, review"),
     ("score {run} text.txt --out scores.docx", "texts are written as .txt"),
     ("score {run} text.txt --out /proc/scores.jsonl", "/proc"),
+    ("export absent --to onnx --out made", "absent is not a run"),
+    ("export {corpus} --to onnx --out made", "is not a run"),
+    ("export {run} --out made", "Missing option '--to'"),
+    ("export {run} --to onnx", "Missing option '--out'"),
+    ("export {run} --to pickle --out made", "Invalid value for '--to'"),
+    ("export {run} --to onnx --quantise int4 --out made", "Invalid value for '--quantise'"),
+    ("export {run} --to torch --quantise int8 --out made", "--to torch --quantise int8 is refused: PyTorch"),
+    ("export {run} --to onnx --out other", "other holds other files: choose another folder with --out"),
+    ("export {run} --to onnx --out text.txt", "text.txt holds other files: choose another folder with --out"),
+    ("export {run} --to onnx --out text.txt/made", "text.txt/made cannot be written to, for"),
+    ("export {run} --to onnx --out {run}", "run holds other files"),
+    ("export {run} --to onnx --out s3x://bucket/made", "no driver for s3x://"),
+    ("export {run} --to onnx --out made --checkpoint 99", "has no checkpoint of step 99"),
+    ("export {run} --to onnx --out made --distil", "--distil needs to know how small: say --hidden"),
+    ("export {run} --to onnx --out made --hidden 4", "--hidden is for a smaller generator, which has to learn: add"),
+    ("export {run} --to onnx --out made --steps 4", "--steps is for a smaller generator"),
+    ("export {run} --to onnx --out made --distil --hidden 0", "Invalid value for '--hidden'"),
+    ("export {run} --to onnx --out made --distil --hidden 12", "--hidden 12 is not smaller than the run's generator"),
     ("evaluate absent", "absent is not a run"),
     ("evaluate {run} absent", "absent is not a run"),
     ("evaluate {run} {run}", "A run is named twice"),

@@ -163,6 +163,11 @@ class Run:
         """Whether its texts answer others, which are read before them, and do not only have labels."""
         return self.max_context > (2 if self.tokenizer().labels else 0)
 
+    @property
+    def corpus_fingerprint(self) -> str:
+        """That of the corpus that the run was trained on, wherever it is now."""
+        return self._corpus_record()["fingerprint"]
+
     def corpus_url(self) -> str:
         """Where the run's corpus is."""
         url = self._corpus_record()["url"]
@@ -176,7 +181,7 @@ class Run:
         Raises:
             UserError: if it has been moved or changed.
         """
-        corpus, trained_on = open_corpus(Folder(self.corpus_url(), self.storage)), self._corpus_record()["fingerprint"]
+        corpus, trained_on = open_corpus(Folder(self.corpus_url(), self.storage)), self.corpus_fingerprint
         if corpus.fingerprint != trained_on:
             raise UserError(
                 f"{corpus.folder} has fingerprint {corpus.fingerprint[:12]}, but {self.folder} was trained on "

@@ -20,6 +20,7 @@ from tests.benchmarks.table import Row, markdown
 MODULES = (
     "likelihood",
     "drawing",
+    "export",
     "updates",
     "exactness",
     "gpu",

@@ -1,0 +1,203 @@
+"""What an exported folder says of itself: config.json for programs, README.md (a model card) for people."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from lstmgan_dist import __version__
+from lstmgan_dist.config import dump_job
+from lstmgan_dist.errors import UserError
+from lstmgan_dist.models.generators.kind import GeneratorKind
+from lstmgan_dist.runs.export.distillation import Student
+from lstmgan_dist.runs.export.form import Form, Quantisation
+from lstmgan_dist.runs.export.plain import Agreement, Comparison, sizes_of
+from lstmgan_dist.runs.result import Result
+from lstmgan_dist.tokens import END_ID
+from lstmgan_dist.training.brief import to_read
+from lstmgan_dist.training.checkpoint import Checkpoint
+from lstmgan_dist.training.progress import Progress
+from lstmgan_dist.training.run import EVALUATION, Run
+from lstmgan_dist.training.run_log import read_metrics
+
+FORMAT = 1
+_FRONTIER = "frontier.json"
+_TOLD = ("heldout/", "samples/")
+
+
+def config_of(
+    result: Result,
+    checkpoint: Checkpoint,
+    kind: GeneratorKind,
+    *,
+    form: str,
+    quantisation: Quantisation | None,
+    student: Student | None,
+) -> dict[str, Any]:
+    """What config.json says, but for the files."""
+    job, tokenizer = result.run.job, result.tokenizer
+    progress, drawing = Progress.of(checkpoint), to_read(job, ())
+    phase = progress.last_phase
+    return {
+        "format": FORMAT,
+        "made_by": f"lstmgan_dist {__version__}",
+        "form": form,
+        "quantised": quantisation,
+        "network": sizes_of(kind),
+        "vocabulary_size": tokenizer.vocabulary_size,
+        "tokenizer": {"kind": tokenizer.kind, "lower": tokenizer.views.lower},
+        "end_id": END_ID,
+        "unknown_id": tokenizer.unknown_id,
+        "layout": job.corpus.layout,
+        "max_length": job.corpus.max_length,
+        "drawing": {
+            "length": drawing.length,
+            "first_tokens": list(drawing.prompt),
+            "suppress": list(drawing.suppress),
+            "temperature": drawing.temperature,
+        },
+        "run": {
+            "name": result.run.folder.name,
+            "job": job.name,
+            "step": result.step,
+            "phase": phase + 1,
+            "phases": len(job.phases),
+            "phase_kind": job.phases[phase].kind,
+            "weights": result.weights,
+            "corpus": result.run.corpus_fingerprint,
+        },
+        "distilled": student.to_json() if student else None,
+    }
+
+
+def card_of(
+    result: Result,
+    checkpoint: Checkpoint,
+    config: Mapping[str, Any],
+    form: Form,
+    comparison: Comparison,
+    agreement: Agreement,
+    student: Student | None,
+    *,
+    bytes_written: int,
+) -> str:
+    """The README.md."""
+    job, run = result.run.job, config["run"]
+    head = {
+        "library_name": "lstmgan-dist",
+        "pipeline_tag": "text-generation",
+        "tags": list(dict.fromkeys(["lstm", config["network"]["kind"], config["form"]])),
+    }
+    smaller = f", distilled into an LSTM of {student.hidden} units" if student else ""
+    precision = {None: "float32", "half": "half precision", "int8": "int8"}[config["quantised"]]
+    parts = [
+        f"---\n{yaml.safe_dump(head, sort_keys=False)}---",
+        f"# {job.name}",
+        f"A generator of text: the {_words(config['network']['kind'])} of the run `{run['name']}` at step "
+        f"{run['step']}, in phase {run['phase']} of {run['phases']} ({run['phase_kind']}){smaller}; "
+        f"{config['form']}, {precision}, {bytes_written:,} bytes. Made by {config['made_by']}.",
+        "## Use",
+        f"It is read by {form.reads_with}. In this folder, this draws five texts:",
+        f"```python\n{form.usage(config)}```",
+        f"{form.functions} {_on_tokens(config)}",
+        "## Figures",
+        *_figures(result.run, checkpoint, student),
+        f"{comparison.sentence()} {agreement.sentence()}",
+        "## Verdict",
+        *_verdict(result.run, result.step, student),
+        "## Text",
+        *_text(result),
+        "## Recipe",
+        f"```yaml\n{dump_job(job).strip()}\n```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _words(kind: str) -> str:
+    return {"lstm": "LSTM"}.get(kind, kind.replace("_", " "))
+
+
+def _on_tokens(config: Mapping[str, Any]) -> str:
+    """What a program has to know that calls the functions itself."""
+    told = [
+        f"Token {config['end_id']} ends a text, and is what a sentence is read after."
+        if config["layout"] == "sentences"
+        else f"The text is one long one: token {config['end_id']} is never drawn, and a text may begin anywhere.",
+        "Text becomes tokens by `tokenizer.json`, a file of the library `tokenizers`.",
+    ]
+    if config["tokenizer"]["kind"] == "word":
+        told.append("Words come with a space between each two, signs too.")
+    if config["quantised"] == "int8":
+        told.append("Texts of one batch share the scales of their int8 numbers, so one changes the others a little.")
+    latent = config["network"]["latent"]
+    if latent:
+        told.append(f"Every text has a latent vector of {latent['size']} numbers, standard normal.")
+    return " ".join(told)
+
+
+def _figures(run: Run, checkpoint: Checkpoint, student: Student | None) -> Iterator[str]:
+    measured = measured_step(run, checkpoint)
+    figures: dict[str, float] = {}
+    for row in read_metrics(run.folder):
+        if row["step"] == measured:
+            figures |= {name: value for name, value in row.items() if name.startswith(_TOLD)}
+    if figures:
+        rows = "".join(f"| {name} | {value:.4f} |\n" for name, value in sorted(figures.items()))
+        yield f"Measured while {'its teacher' if student else 'it'} was trained, nll in nats per token:"
+        yield f"| figure | value |\n|---|---:|\n{rows}".rstrip()
+    else:
+        yield f"The run measured nothing at step {measured}."
+    if student:
+        yield student.sentence()
+
+
+def measured_step(run: Run, checkpoint: Checkpoint) -> int:
+    """The step at which the weights of a checkpoint were measured: a phase may end with those of its best."""
+    progress = Progress.of(checkpoint)
+    for phase, ended in zip(run.job.phases, progress.ended, strict=False):
+        if ended.step == checkpoint.step and phase.finish_with == "best" and ended.best:
+            return ended.best.step
+    return checkpoint.step
+
+
+def _verdict(run: Run, step: int, student: Student | None) -> Iterator[str]:
+    """What judges said of this checkpoint."""
+    evaluation = run.folder / EVALUATION
+    whose = "Of its teacher: " if student else ""
+    if student:
+        yield "Not judged: judges have read no text of the distilled generator."
+    if not evaluation.exists(_FRONTIER):
+        yield f"{whose}Not judged: `lstmgan evaluate` has not been asked about this run."
+        return
+    found = json.loads(evaluation.read(_FRONTIER))
+    of_run = [
+        sampler
+        for sampler in found["samplers"]
+        if sampler["kind"] != "real text" and posixpath.basename(sampler["run"].rstrip("/")) == run.folder.name
+    ]
+    names = {sampler["name"] for sampler in of_run if sampler["step"] == step}
+    said = [verdict["sentence"] for verdict in found["verdicts"] if {verdict["sampler"], verdict["reference"]} & names]
+    if not names:
+        read = " and ".join(str(sampler["step"]) for sampler in of_run) or "none"
+        yield f"{whose}Not judged: judges have read text of step {read} of this run, and this is step {step}."
+        return
+    for sentence in [*said, *(found["chosen"][name] for name in sorted(names & found["chosen"].keys()))]:
+        yield f"{whose}{sentence}"
+
+
+def _text(result: Result) -> Iterator[str]:
+    job, tokenizer = result.run.job, result.tokenizer
+    yield (
+        f"Sources: {', '.join(f'`{source}`' for source in job.corpus.sources)}. Fingerprint of the corpus: "
+        f"`{result.run.corpus_fingerprint}`. Tokenizer: {tokenizer.kind}, {tokenizer.vocabulary_size:,} tokens. "
+        f"Layout: {job.corpus.layout}, at most {job.corpus.max_length} tokens at a time."
+    )
+    try:
+        splits = result.corpus.splits
+    except (UserError, OSError):
+        return
+    yield "; ".join(f"{name}: {split.rows:,} rows, {split.tokens:,} tokens" for name, split in splits.items()) + "."
