@@ -145,8 +145,10 @@ def _draw_in_slots(
     position_S = torch.zeros_like(row_S)
     token_S = torch.full_like(row_S, first_token)
     state = begin(latent_of(row_S), entered)
+    # A kind may put its weights together for this, so once, unless it also takes in what slots hold just now.
+    step = generator.step(None, torch.float32) if latent_BZ is None else None
     while len(row_S):
-        features_SF, state = generator.step(latent_of(row_S), torch.float32)(token_S, state)
+        features_SF, state = (step or generator.step(latent_of(row_S), torch.float32))(token_S, state)
         # How much of its text a slot has written; below 0 its token is given.
         written_S = position_S - (given.lengths_B[row_S] if given else 0)
         if given is None:

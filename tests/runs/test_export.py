@@ -191,15 +191,20 @@ def test_half_is_half_the_bytes_and_int8_a_quarter(form, word, tmp_path):
 # --- whole runs ------------------------------------------------------------------------------------------------------
 
 LATENT = ("generator.latent={size: 3}", "phases=[{kind: likelihood, steps: 6}]")
+TALK = (
+    "corpus={source: SOURCE, heldout_fraction: 0.2, max_length: 12, column: answer, source_column: said, "
+    "label_column: mood}"
+)
 
 
 @pytest.fixture(scope="module")
-def runs(text, tmp_path_factory):
+def runs(text, talk, tmp_path_factory):
     """Folders of finished runs."""
     folder = tmp_path_factory.mktemp("runs")
     run_job(job_of(SENTENCES, text), folder / "game")
     run_job(job_of(SENTENCES, text, *LATENT), folder / "latent")
     run_job(job_of(CONTINUOUS, text), folder / "continuous")
+    run_job(job_of(SENTENCES, talk, TALK.replace("SOURCE", str(talk)), LATENT[1]), folder / "talk")
     return folder
 
 
@@ -250,7 +255,8 @@ def fresh(tmp_path_factory):
     "case",
     cases(
         [("safetensors", "latent"), ("torch", "latent"), ("safetensors", "continuous")]
-        + [("onnx", name) for name in ("game", "latent", "continuous")],
+        + [("onnx", name) for name in ("game", "latent", "continuous")]
+        + [(form, "talk") for form in FORMS],
         quick=[("safetensors", "continuous"), ("onnx", "game")],
     ),
     ids=" ".join,
@@ -278,8 +284,27 @@ def test_the_code_of_the_card_writes_the_texts_of_our_own_drawing_where_nothing_
     )
     library = tokenizers.Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
     words = [library.decode([token for token in tokens if token]) for tokens in texts]
+    if name == "talk":
+        label, *said = drawing["first_tokens"][1:-1]
+        assert label in config["labels"].values()
+        assert library.decode(said).startswith("what eats")
     assert printed == "".join(f"{line}\n" for line in words)
     assert len(set(words)) > 2
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_export_of_a_run_with_labels_never_writes_one_and_knows_answers_as_the_run_does(form, runs, tmp_path):
+    made = exported(runs / "talk", tmp_path / "out", form)
+    assert made.agreement.parting is None
+    assert made.comparison.most < 1e-3
+    opened, result = (
+        FORMS[form]().read(tmp_path / "out"),
+        load_result(str(runs / "talk"), "latest", device="cpu", say=print),
+    )
+    labels = json.loads((tmp_path / "out" / "config.json").read_text())["labels"]
+    assert labels == {label: result.tokenizer.label_id(label) for label in ("calm", "loud")}
+    logits_BV, _ = opened.step(torch.tensor([0, 3]), opened.start(torch.tensor([0, 3]), None), None)
+    assert logits_BV.softmax(-1)[:, list(labels.values())].max() == 0
 
 
 def test_the_card_has_the_figures_the_recipe_and_the_fingerprint_of_the_run(runs, folder):
@@ -358,9 +383,9 @@ def test_where_texts_part_is_told():
     generator = make(kind)
     network = plain_network(generator, kind, config_for(kind))
     job = job_of(SENTENCES, "text.txt")
-    assert draw_both(generator, Opened(network.start, network.step, network.score), job).parting is None
+    assert draw_both(generator, Opened(network.start, network.step, network.score), job, (0,)).parting is None
     network.output_bias.data[5] += 1.0
-    agreement = draw_both(generator, Opened(network.start, network.step, network.score), job)
+    agreement = draw_both(generator, Opened(network.start, network.step, network.score), job, (0,))
     assert agreement.equal < 32
     assert agreement.parting == 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -33,12 +33,13 @@ def config_of(
     result: Result,
     checkpoint: Checkpoint,
     kind: GeneratorKind,
+    first_tokens: Sequence[int],
     *,
     form: str,
     quantisation: Quantisation | None,
     student: Student | None,
 ) -> dict[str, Any]:
-    """What config.json says, but for the files."""
+    """What config.json says, but for the files. first_tokens: what is read before the texts that the card draws."""
     job, tokenizer = result.run.job, result.tokenizer
     progress, drawing = Progress.of(checkpoint), to_read(job, ())
     phase = progress.last_phase
@@ -48,7 +49,9 @@ def config_of(
         "form": form,
         "quantised": quantisation,
         "network": sizes_of(kind),
-        "vocabulary_size": tokenizer.vocabulary_size,
+        "vocabulary_size": tokenizer.vocabulary_size + len(tokenizer.labels),
+        **({"labels": {label: tokenizer.label_id(label) for label in tokenizer.labels}} if tokenizer.labels else {}),
+        **({"answers": True} if result.run.answers else {}),
         "tokenizer": {"kind": tokenizer.kind, "lower": tokenizer.views.lower},
         "end_id": END_ID,
         "unknown_id": tokenizer.unknown_id,
@@ -56,7 +59,7 @@ def config_of(
         "max_length": job.corpus.max_length,
         "drawing": {
             "length": drawing.length,
-            "first_tokens": list(drawing.prompt),
+            "first_tokens": list(first_tokens),
             "suppress": list(drawing.suppress),
             "temperature": drawing.temperature,
         },
@@ -131,6 +134,18 @@ def _on_tokens(config: Mapping[str, Any]) -> str:
     ]
     if config["tokenizer"]["kind"] == "word":
         told.append("Words come with a space between each two, signs too.")
+    if "labels" in config:
+        named = ", ".join(f"{label} {token}" for label, token in config["labels"].items())
+        told.append(
+            f"Every text has a label, a token that is read before it, behind the end mark, and never drawn: {named}."
+        )
+    if "answers" in config:
+        told.append("Every text answers another, whose tokens are read before it, behind the end mark or the label.")
+    if "labels" in config or "answers" in config:
+        told.append(
+            "Behind these stands one more end mark. `drawing.first_tokens` in `config.json` is all of that for one "
+            "held-out text, whose place yours takes."
+        )
     if config["quantised"] == "int8":
         told.append("Texts of one batch share the scales of their int8 numbers, so one changes the others a little.")
     latent = config["network"]["latent"]

@@ -113,7 +113,9 @@ def distil(result: Result, wanted: Smaller, *, watch: Watch) -> Student:
     phases, batches = _likelihood_phases(result), batches_per_epoch(corpus, job.batch.size)
     steps = wanted.steps or sum(steps_of(phase, batches) for phase in phases)
     optimizer = (phases[-1] if phases else LikelihoodPhase(kind="likelihood", steps=steps)).optimizer
-    student = kind.build(vocabulary_size=teacher.vocabulary_size, seed=derive(wanted.seed, "student")).to(device)
+    student = kind.build(
+        vocabulary_size=teacher.vocabulary_size, labels=teacher.labels, seed=derive(wanted.seed, "student")
+    ).to(device)
     with Units(LocalRuntime(device), job.batch.units) as units:
         carries_state = job.corpus.layout == "continuous"
         sides = Sides(

@@ -25,6 +25,7 @@ from lstmgan_dist.runs.export.plain import (
     compare,
     draw_both,
     plain_network,
+    read_first,
     refuse_another,
     refuse_unknown,
     some_texts,
@@ -72,18 +73,19 @@ def export(
     kind_of_form.check(form, quantisation)
     result = load_result(url, checkpoint, device=device if smaller else "cpu", say=say)
     refuse_unknown(result)
+    first = read_first(result)
     if smaller:
         check_smaller(result, smaller)
     target = Folder(out, result.run.storage)
     _check_place(target, kind_of_form.files)
     job, kind, generator, student = result.run.job, result.run.job.generator, result.generator, None
     chosen = result.run.checkpoints.open(result.step)
-    config = config_of(result, chosen, kind, form=form, quantisation=quantisation, student=None)
+    config = config_of(result, chosen, kind, first, form=form, quantisation=quantisation, student=None)
     _check_network(result, config)
     if smaller:
         student = distil(result, smaller, watch=watch)
         kind, generator = student.kind, student.generator
-        config = config_of(result, chosen, kind, form=form, quantisation=quantisation, student=student)
+        config = config_of(result, chosen, kind, first, form=form, quantisation=quantisation, student=student)
     generator.cpu()
     network, texts = plain_network(generator, kind, config), some_texts(result, generator, job)
     with tempfile.TemporaryDirectory(prefix="lstmgan-") as name:
@@ -92,7 +94,7 @@ def export(
         (made / TOKENIZER).write_bytes(result.tokenizer.to_json())
         kind_of_form.write(network, quantisation, made)
         opened = kind_of_form.read(made)
-        comparison, agreement = compare(generator, opened, texts), draw_both(generator, opened, job)
+        comparison, agreement = compare(generator, opened, texts), draw_both(generator, opened, job, first)
         if not math.isfinite(comparison.nll):
             raise UserError(f"The weights of {result.run.folder} are beyond what {quantisation} holds: leave it out.")
         (made / CONFIG).unlink()

@@ -320,7 +320,7 @@ tokenizer = tokenizers.Tokenizer.from_file("tokenizer.json")
 random, drawing, texts = np.random.default_rng(1), config["drawing"], []
 tokens = np.full(5, drawing["first_tokens"][0])
 NOISEstate = start.run(None, {"tokens": tokens, **AT_START})
-for position in range(drawing["length"]):
+READ_FIRSTfor position in range(drawing["length"]):
     given = dict(zip([entry.name for entry in step.get_inputs()], [tokens, *state, *AT_STEP]))
     logits, *state = step.run(None, given)
     logits[:, drawing["suppress"]] = -1e30
@@ -334,11 +334,19 @@ for text in np.stack(texts, axis=1).tolist():
 """
 
 
+_READ_FIRST = """for token in drawing["first_tokens"][1:]:
+    given = dict(zip([entry.name for entry in step.get_inputs()], [tokens, *state, *AT_STEP]))
+    _, *state = step.run(None, given)
+    tokens = np.full(5, token)
+"""
+
+
 def _usage(config: Mapping[str, Any]) -> str:
     latent = config["network"]["latent"]
     made = latent and f"latent = random.standard_normal((5, {latent['size']}), np.float32)\n"
     starts, is_fed = (bool(latent) and latent["feed"] == feed for feed in ("initial_state", "every_step"))
-    code = _USAGE.replace("NOISE", made or "")
+    code = _USAGE.replace("READ_FIRST", _READ_FIRST if len(config["drawing"]["first_tokens"]) > 1 else "")
+    code = code.replace("NOISE", made or "")
     code = code.replace(", **AT_START", ', "latent": latent' if starts else "")
     return code.replace(", *AT_STEP", ", latent" if is_fed else "")
 

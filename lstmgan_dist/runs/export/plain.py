@@ -8,16 +8,17 @@ Shapes: B rows, T positions, Z latent dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lstmgan_dist.config import Job
-from lstmgan_dist.corpus.stream import heldout_batches
+from lstmgan_dist.corpus.stream import heldout_batches, read_sentences
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.sampling import rows, sample
 from lstmgan_dist.models.drawing import END, draw
@@ -61,6 +62,8 @@ _OF_CORPORA = {
 # Texts that are compared: of a large vocabulary fewer, so that so many log-probabilities fit into memory.
 _COMPARED_TEXTS, _MOST_LOG_PROBABILITIES = 64, 5 * 10**7
 _DRAWN_TEXTS, _MOST_DRAWN_TOKENS = 32, 64
+# The logit of a token that is never drawn: its probability is 0, in any precision.
+_UNLIKELY = -1e4
 # Of log-probabilities, in nats: two ways to add up the same products differ by less.
 _MOST_DIFFERENCE = 1e-3
 
@@ -85,11 +88,6 @@ def refuse_unknown(result: Result) -> None:
             f"{result.run.folder} reads text through views that other programs' tokenizers have not (stems, words of a "
             "segmenter, marks of numbers), so it cannot be exported: what it would be given there is another text."
         )
-    if result.run.max_context:
-        raise UserError(
-            f"Texts of {result.run.folder} have labels or answer others, and what an export draws begins with neither: "
-            "it cannot be exported."
-        )
     for where, settings, known in (
         ("generator", job.generator, {*NETWORKS[kind], *_OF_TRAINING}),
         ("corpus", job.corpus, _OF_CORPORA),
@@ -113,6 +111,8 @@ def plain_network(generator: Generator, kind: GeneratorKind, config: Mapping[str
         UserError: if it has other weights than its kind is known to have.
     """
     weights = {name: tensor.detach().cpu() for name, tensor in generator.state_dict().items()}
+    if generator.labels:
+        weights |= _with_unlikely_labels(weights, generator.labels)
     try:
         return build(config, weights)
     except RuntimeError as error:
@@ -120,6 +120,28 @@ def plain_network(generator: Generator, kind: GeneratorKind, config: Mapping[str
             f"This generator of kind {kind.kind} cannot be exported, for it has other weights than export knows of: "
             f"{' '.join(str(error).split())}"
         ) from error
+
+
+def _with_unlikely_labels(weights: Mapping[str, Tensor], labels: int) -> dict[str, Tensor]:
+    """The output layer of a network that knows labels as tokens which it never writes."""
+    padded = {"output_bias": F.pad(weights["output_bias"], (0, labels), value=_UNLIKELY)}
+    if "output_weight" in weights:
+        padded["output_weight"] = F.pad(weights["output_weight"], (0, 0, 0, labels))
+    return padded
+
+
+def read_first(result: Result) -> tuple[int, ...]:
+    """What texts that are drawn as an example begin with: the context of a held-out text, where texts have some.
+
+    Raises:
+        UserError: if that is needed, and the corpus cannot be read.
+    """
+    first = to_read(result.run.job, ()).prompt
+    if not result.run.max_context:
+        return first
+    example = read_sentences(result.corpus, "heldout", range(1))
+    assert example.starts_N is not None
+    return (*first, *example.tokens_T[: int(example.starts_N[0])].tolist())
 
 
 def sizes_of(kind: GeneratorKind) -> dict[str, Any]:
@@ -132,12 +154,16 @@ def sizes_of(kind: GeneratorKind) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Sample:
-    """Some texts. tokens_BT: each begins with what is read first; lengths_B: of those behind it. what: in words."""
+    """Some texts. tokens_BT: each begins with what is read first; lengths_B: of those behind it. what: in words.
+
+    starts_B: how many of those are a context, which is not compared; None where there are none.
+    """
 
     tokens_BT: Tensor
     lengths_B: Tensor
     latent_BZ: Tensor | None
     what: str
+    starts_B: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -194,7 +220,7 @@ def some_texts(result: Result, generator: Generator, job: Job) -> Sample:
         return Sample(torch.cat([first_B1, drawn.tokens_BT], dim=1), drawn.lengths_B, latent_BZ, "its own text")
     tokens_BT = torch.cat([batch.inputs_BT[:, :1], batch.targets_BT], dim=1)
     latent_BZ = None if latent_BZ is None else latent_BZ[: len(tokens_BT)]
-    return Sample(tokens_BT, batch.lengths_B, latent_BZ, "held-out text")
+    return Sample(tokens_BT, batch.lengths_B, latent_BZ, "held-out text", batch.starts_B)
 
 
 @torch.no_grad()
@@ -203,8 +229,8 @@ def compare(generator: Generator, opened: Opened, sample: Sample) -> Comparison:
     tokens_BT, latent_BZ = sample.tokens_BT, sample.latent_BZ
     features_BTF, _ = generator(tokens_BT[:, :-1], latent_BZ=latent_BZ)
     own_BTV = generator.logits(features_BTF).log_softmax(-1)
-    valid_BT = valid(sample.lengths_B, own_BTV.shape[1])
-    own_N = own_BTV.gather(-1, tokens_BT[:, 1:, None])[..., 0][valid_BT].double()
+    valid_BT = valid(sample.lengths_B, own_BTV.shape[1], sample.starts_B)
+    own_N = own_BTV[valid_BT].gather(-1, tokens_BT[:, 1:][valid_BT][:, None])[:, 0].double()
     found_BT, _ = opened.score(tokens_BT, None, latent_BZ)
     found_N = found_BT[valid_BT].double()
     return Comparison(
@@ -212,13 +238,13 @@ def compare(generator: Generator, opened: Opened, sample: Sample) -> Comparison:
     )
 
 
-def draw_both(generator: Generator, opened: Opened, job: Job) -> Agreement:
-    """Whether both draw the same."""
+def draw_both(generator: Generator, opened: Opened, job: Job, prompt: Sequence[int]) -> Agreement:
+    """Whether both draw the same behind what is read first."""
     sampling = to_read(job, ())
     noise = Noise(derive("export"), torch.arange(_DRAWN_TEXTS))
     uniforms_BT = noise.uniform("token", min(sampling.length, _MOST_DRAWN_TOKENS))
     latent_BZ = noise.normal("latent", generator.latent_size) if generator.latent_size else None
-    asked: dict[str, Any] = {"latent_BZ": latent_BZ, "prompt": sampling.prompt, "suppress": sampling.suppress}
+    asked: dict[str, Any] = {"latent_BZ": latent_BZ, "prompt": prompt, "suppress": sampling.suppress}
     own = rows(draw(generator, uniforms_BT, **asked))
     others = model.draw(opened.start, opened.step, uniforms_BT, temperature=1.0, end=END, **asked)
     partings = [

@@ -101,7 +101,7 @@ latent = LATENT
 uniforms = torch.rand(5, drawing["length"], generator=random)
 tokens = torch.full((5,), drawing["first_tokens"][0])
 state = start(tokens, latent)
-for position in range(drawing["length"]):
+READ_FIRSTfor position in range(drawing["length"]):
     logits, state = step(tokens, state, latent)
     logits[:, drawing["suppress"]] = -torch.inf
     cumulative = logits.double().softmax(1).cumsum(1)
@@ -113,10 +113,17 @@ for text in torch.stack(texts, dim=1).tolist():
 """
 
 
+_READ_FIRST = """for token in drawing["first_tokens"][1:]:
+    _, state = step(tokens, state, latent)
+    tokens = torch.full((5,), token)
+"""
+
+
 def _usage(config: Mapping[str, Any]) -> str:
     latent = config["network"]["latent"]
     made = f"torch.randn(5, {latent['size']}, generator=random)" if latent else "None"
-    return _USAGE.replace("LATENT", made).replace("JOIN", " " if config["tokenizer"]["kind"] == "word" else "")
+    code = _USAGE.replace("LATENT", made).replace("JOIN", " " if config["tokenizer"]["kind"] == "word" else "")
+    return code.replace("READ_FIRST", _READ_FIRST if len(config["drawing"]["first_tokens"]) > 1 else "")
 
 
 TORCH = Form(
