@@ -81,9 +81,7 @@ class Request:
 
     def _drawn(self, numbers: range) -> Iterator[Drawn]:
         openings = [self._context(number) + self._begun(number) for number in self._different(numbers)]
-        given, first = None, openings[0]
-        if len(openings) > 1:
-            given, first = Given.of([self._context(number) + self._begun(number) for number in numbers]), ()
+        given, first = (None, openings[0]) if len(openings) == 1 else (Given.of(openings), ())
         length = self.sampling.length
         if self._has_sentences:
             length -= min(len(self._begun(number)) for number in self._different(numbers))
@@ -98,7 +96,7 @@ class Request:
         )
 
     def _different(self, numbers: range) -> Iterable[int]:
-        """Texts of these numbers that show all that they begin with: one where all begin alike."""
+        """Those of these numbers that show what all begin with: one where all begin alike, else all."""
         is_one = self._prompt(numbers.start) == self._prompt(numbers[-1]) and len(self.labels) < 2
         return numbers[:1] if is_one else numbers
 
