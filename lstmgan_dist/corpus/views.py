@@ -240,10 +240,7 @@ _BLANKS, _GAPS = [ord(blank) for blank in "\t "], [ord(gap) for gap in "\t\n\r \
 
 
 def _segmented(rows: pa.StringArray, _: str) -> pa.StringArray:
-    """Rows with a space between the words of Chinese, also at their borders with other script; all else stays.
-
-    Nothing is done word by word: all that threads wait for each other with is the list of words.
-    """
+    """Rows with a space between the words of Chinese, also at their borders with other script; all else stays."""
     cut = RJIEBA.load().cut
     if JoinedRows(rows).is_ascii:
         return rows

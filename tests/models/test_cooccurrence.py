@@ -64,6 +64,8 @@ def test_vectors_are_the_singular_vectors_of_what_is_more_than_chance():
         information = np.nan_to_num(np.log(counts * smoothed.sum() / np.outer(sums, smoothed)), neginf=0).clip(0)
     left, values, _ = np.linalg.svd(information)
     expected = left[:, :dimensions] * np.sqrt(values[:dimensions])
+    lengths = np.linalg.norm(expected, axis=1, keepdims=True)
+    expected = np.divide(expected, lengths, out=np.zeros_like(expected), where=sums[:, None] > 0)
     found = learn_vectors(counted(tokens), SIZE, dimensions)
     assert found.found_V.tolist() == (sums > 0).tolist()
     # Singular vectors have no sign.
