@@ -167,7 +167,7 @@ def test_only_the_job_and_the_package_are_sent(site, run):
         sent = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
         names = {str(path.relative_to(folder)) for path in sent}
         assert {name.partition("/")[0] for name in names} == {"job.yaml", "lstmgan_dist"}
-        assert {path.suffix for path in sent} == {".py", ".css", ".md", ".yaml"}
+        assert {path.suffix for path in sent} == {".py", ".typed", ".css", ".md", ".yaml"}
         assert sum(path.stat().st_size for path in sent) < 2**20
 
 
