@@ -12,9 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from lstmgan_dist.adversarial.objective import Objective, Outcome, Prepared, Tensors
-from lstmgan_dist.adversarial.texts import real_text, select
+from lstmgan_dist.adversarial.texts import real_positions, real_text, select
 from lstmgan_dist.models.generator import Generator, State
-from lstmgan_dist.models.padding import valid
 from lstmgan_dist.runtime.randomness import Noise
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class DistillationObjective(Objective):
         )
         with torch.no_grad():
             taught_BTF, teacher_end = opponent(inputs_BT, _state(_TEACHER, part), latent_BZ=latent_BZ)
-        index_N = valid(part["real_lengths_B"], inputs_BT.shape[1]).flatten().nonzero().squeeze(1)
+        index_N = real_positions(part, inputs_BT.shape[1])
         logits_NV = self.student.logits(select(features_BTF, index_N))
         with torch.no_grad():
             expected_NV = opponent.logits(select(taught_BTF, index_N)).softmax(-1)

@@ -37,12 +37,17 @@ def mean_nll(generator: Generator, part: Tensors, state: State | None, noise: No
     features_BTF, end = generator(
         part["real_inputs_BT"], state, latent_BZ=part.get("real_latent_BZ"), noise=noise.at("likelihood")
     )
-    valid_BT = valid(part["real_lengths_B"], features_BTF.shape[1], part.get("real_starts_B"))
-    index_N = valid_BT.flatten().nonzero().squeeze(1)
+    index_N = real_positions(part, features_BTF.shape[1])
     log_likelihoods_N = generator.log_likelihoods(
         select(features_BTF, index_N), select(part["real_targets_BT"], index_N)
     )
     return -log_likelihoods_N.sum() / part["real_token_count"], end
+
+
+def real_positions(part: Tensors, positions: int) -> Tensor:
+    """Where the tokens of the real text are among so many positions of every row, contexts not, for `select`."""
+    valid_BT = valid(part["real_lengths_B"], positions, part.get("real_starts_B"))
+    return valid_BT.flatten().nonzero().squeeze(1)
 
 
 def draw_text(generator: Generator, noise: Noise, max_length: int, real: Batch) -> tuple[Drawn, Tensor | None]:

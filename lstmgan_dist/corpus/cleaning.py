@@ -23,6 +23,7 @@ from lstmgan_dist.corpus.findings import Case, Findings
 from lstmgan_dist.corpus.sentences import split_rows
 from lstmgan_dist.corpus.settings import UTF_8, Corpus, OnBadText, Role
 from lstmgan_dist.corpus.sources import OPTIONS, Source
+from lstmgan_dist.corpus.tables import in_columns
 from lstmgan_dist.settings import either
 
 _ONE_A_LINE = "write one object in braces a line (JSON Lines)"
@@ -143,9 +144,7 @@ def _parsed(
             # A lone surrogate is valid JSON but no text: its bytes are found invalid with the others.
             fields.append([None if value is None else value.encode("utf-8", "surrogatepass") for value in values])
             kept.append(number)
-    read = zip(*fields, strict=True) if fields else [()] * len(columns)
-    rows = pa.record_batch([pa.array(column, pa.large_binary()) for column in read], names=list(columns))
-    return rows, np.array(kept, np.int64)
+    return in_columns([*columns], fields, pa.large_binary()), np.array(kept, np.int64)
 
 
 def _record(line: bytes, policy: OnBadText) -> tuple[dict[str, Any], str, str]:
@@ -232,8 +231,7 @@ def _without_bad(
         else:
             mended.append(texts)
             kept.append(number)
-    columns = zip(*mended, strict=True) if mended else [()] * len(names)
-    return pa.record_batch([pa.array(column, pa.string()) for column in columns], names=names), np.array(kept, np.int64)
+    return in_columns(names, mended, pa.string()), np.array(kept, np.int64)
 
 
 def _without_empty(

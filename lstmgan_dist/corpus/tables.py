@@ -138,17 +138,18 @@ def delimited_rows(source: Source, raw: IO[bytes], stream: Readable, wanted: Col
             fields.append([row[at].encode(UTF_8, "surrogateescape") if row else None for at in places])
         if not is_good or len(fields) == _ROWS_AT_A_TIME:
             share_read = min(raw.tell() / max(source.size, 1), 1.0)
-            yield Part(_in_columns(wanted, fields), first, share_read)
+            yield Part(in_columns([*wanted], fields, pa.large_binary()), first, share_read)
             first, fields = number + 1, []
             if row is None:
                 return
             if not is_good:
-                yield Part(_in_columns(wanted, []), number, share_read, row)
+                yield Part(in_columns([*wanted], [], pa.large_binary()), number, share_read, row)
 
 
-def _in_columns(wanted: Columns, fields: list[list[bytes | None]]) -> pa.RecordBatch:
-    columns = zip(*fields, strict=True) if fields else [()] * len(wanted)
-    return pa.record_batch([pa.array(column, pa.large_binary()) for column in columns], names=list(wanted))
+def in_columns(names: Sequence[str], rows: Sequence[Sequence[str | bytes | None]], kind: pa.DataType) -> pa.RecordBatch:
+    """Rows of fields as columns of these names, whose fields are all of one kind."""
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
+    return pa.record_batch([pa.array(column, kind) for column in columns], names=list(names))
 
 
 def _lines(stream: Readable) -> Iterator[str]:

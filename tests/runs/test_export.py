@@ -292,6 +292,13 @@ def test_the_code_of_the_card_writes_the_texts_of_our_own_drawing_where_nothing_
     assert len(set(words)) > 2
 
 
+def test_a_student_learns_answers_alone_and_knows_the_labels(runs, tmp_path):
+    student = exported(runs / "talk", tmp_path / "out", smaller=Smaller(6, 1, 4)).student
+    assert student is not None
+    assert student.generator.labels == 2
+    assert 0 < student.student_nll < 10
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_the_export_of_a_run_with_labels_never_writes_one_and_knows_answers_as_the_run_does(form, runs, tmp_path):
     made = exported(runs / "talk", tmp_path / "out", form)
