@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from lstmgan_dist.adversarial.objective import Objective, Outcome, Prepared, Tensors
-from lstmgan_dist.adversarial.texts import real_positions, real_text, select
-from lstmgan_dist.models.generator import Generator, State
+from lstmgan_dist.adversarial.texts import named_state, real_positions, real_text, select, state_named
+from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.randomness import Noise
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ class DistillationObjective(Objective):
         prepared = real_text(self.student, real, noise)
         if self.carries_state:
             rows = len(real.inputs_BT)
-            start = _named(_STUDENT, self.student.initial_state(rows)) | _named(_TEACHER, opponent.initial_state(rows))
+            start = named_state(self.student.initial_state(rows))
+            start |= named_state(opponent.initial_state(rows), _TEACHER)
             prepared.own.update(start if real.fresh or not carried else carried)
         return prepared
 
@@ -52,10 +53,10 @@ class DistillationObjective(Objective):
         """Teacher forcing of both over the unit's rows; the student alone has gradients."""
         inputs_BT, latent_BZ = part["real_inputs_BT"], part.get("real_latent_BZ")
         features_BTF, end = self.student(
-            inputs_BT, _state(_STUDENT, part), latent_BZ=latent_BZ, noise=noise.at("likelihood")
+            inputs_BT, state_named(part), latent_BZ=latent_BZ, noise=noise.at("likelihood")
         )
         with torch.no_grad():
-            taught_BTF, teacher_end = opponent(inputs_BT, _state(_TEACHER, part), latent_BZ=latent_BZ)
+            taught_BTF, teacher_end = opponent(inputs_BT, state_named(part, _TEACHER), latent_BZ=latent_BZ)
         index_N = real_positions(part, inputs_BT.shape[1])
         logits_NV = self.student.logits(select(features_BTF, index_N))
         with torch.no_grad():
@@ -64,17 +65,9 @@ class DistillationObjective(Objective):
         targets_N = select(part["real_targets_BT"], index_N)
         hard = F.cross_entropy(logits_NV, targets_N, reduction="sum") / part["real_token_count"]
         loss = self.soft_weight * soft + (1 - self.soft_weight) * hard
-        carried = _named(_STUDENT, end) | _named(_TEACHER, teacher_end) if self.carries_state else {}
+        carried = named_state(end) | named_state(teacher_end, _TEACHER) if self.carries_state else {}
         report = {"distillation/soft": soft.detach(), "likelihood/nll": hard.detach()}
         return Outcome(loss, report, {name: tensor.detach() for name, tensor in carried.items()})
 
 
-_STUDENT, _TEACHER = "state_", "teacher_state_"
-
-
-def _named(prefix: str, state: State) -> Tensors:
-    return {f"{prefix}{number}": tensor for number, tensor in enumerate(state)}
-
-
-def _state(prefix: str, part: Tensors) -> State | None:
-    return tuple(part[name] for name in sorted(part) if name.startswith(prefix)) or None
+_TEACHER = "teacher_state_"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from lstmgan_dist.adversarial.objective import Objective, Outcome, Prepared, Tensors
-from lstmgan_dist.adversarial.texts import mean_nll, real_text
-from lstmgan_dist.models.generator import Generator, State
+from lstmgan_dist.adversarial.texts import mean_nll, named_state, real_text, state_named
+from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.randomness import Noise
 
 if TYPE_CHECKING:
@@ -39,20 +39,12 @@ class LikelihoodObjective(Objective):
         prepared = real_text(self.generator, real, noise)
         if self.carries_state:
             fresh = real.fresh or not carried
-            start = _named(self.generator.initial_state(len(real.inputs_BT))) if fresh else carried
+            start = named_state(self.generator.initial_state(len(real.inputs_BT))) if fresh else carried
             prepared.own.update(start)
         return prepared
 
     def forward(self, part: Tensors, *, opponent: None, noise: Noise) -> Outcome:
         """Teacher forcing over the unit's rows."""
-        state = tuple(part[name] for name in sorted(part) if name.startswith(_STATE)) if self.carries_state else None
-        nll, end = mean_nll(self.generator, part, state, noise)
-        carried = _named(tuple(tensor.detach() for tensor in end)) if self.carries_state else {}
+        nll, end = mean_nll(self.generator, part, state_named(part), noise)
+        carried = named_state(tuple(tensor.detach() for tensor in end)) if self.carries_state else {}
         return Outcome(nll, {"likelihood/nll": nll.detach()}, carried)
-
-
-_STATE = "state_"
-
-
-def _named(state: State) -> Tensors:
-    return {f"{_STATE}{number}": tensor for number, tensor in enumerate(state)}

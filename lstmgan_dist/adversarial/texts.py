@@ -50,6 +50,16 @@ def real_positions(part: Tensors, positions: int) -> Tensor:
     return valid_BT.flatten().nonzero().squeeze(1)
 
 
+def named_state(state: State, prefix: str = "state_") -> Tensors:
+    """A generator's state as tensors by names that begin alike."""
+    return {f"{prefix}{number}": tensor for number, tensor in enumerate(state)}
+
+
+def state_named(part: Tensors, prefix: str = "state_") -> State | None:
+    """The inverse of `named_state`; None where there is none."""
+    return tuple(part[name] for name in sorted(part) if name.startswith(prefix)) or None
+
+
 def draw_text(generator: Generator, noise: Noise, max_length: int, real: Batch) -> tuple[Drawn, Tensor | None]:
     """One text for each row, behind the real one's context, cut to the longest; and the latent vectors behind them."""
     latent_BZ = noise.normal("latent", generator.latent_size) if generator.latent_size else None
