@@ -22,15 +22,13 @@ from tokenizers import Regex, normalizers
 from lstmgan_dist.corpus.bulk import JoinedRows, character_counts, lowered
 from lstmgan_dist.corpus.detokenize import UNSPACED
 from lstmgan_dist.corpus.libraries import PYSTEMMER, RJIEBA, Library
+from lstmgan_dist.corpus.segmentation import cut
 from lstmgan_dist.corpus.settings import UnicodeForm
 
 if TYPE_CHECKING:
     from lstmgan_dist.corpus.settings import TokenizerSettings
 
 NUMBER = "<number>"
-
-# Cleaning lets no NUL through, so it can stand between words.
-_BETWEEN = "\0"
 
 
 @dataclass(frozen=True)
@@ -241,14 +239,13 @@ _BLANKS, _GAPS = [ord(blank) for blank in "\t "], [ord(gap) for gap in "\t\n\r \
 
 def _segmented(rows: pa.StringArray, _: str) -> pa.StringArray:
     """Rows with a space between the words of Chinese, also at their borders with other script; all else stays."""
-    cut = RJIEBA.load().cut
     if JoinedRows(rows).is_ascii:
         return rows
     text = _LongText.of(rows)
     if np.isin(text.points, _BLANKS).any():
         text = text.filtered(~_blanks_within(text.points))
     # The words with a NUL between them, which no text has. None is across the end of a row, for that is a line end.
-    points = _points(_BETWEEN.join(cut(_text(text.points))))
+    points = _points(cut(_text(text.points)))
     is_border = points == 0
     # Only beside Chinese: what the library cuts in other script, such as don't, is left together.
     is_unspaced, is_gap = _unspaced_points()[points], np.isin(points, _GAPS)
