@@ -90,6 +90,31 @@ def test_an_evaluation_that_is_stopped_says_what_is_kept_and_finds_it_again(line
 
 
 @pytest.mark.slow
+def test_a_run_of_texts_with_labels_that_answer_others_is_judged_to_the_end(tmp_path):
+    path = tmp_path / "talk.csv"
+    # No answer twice, for one that is known from training tells a judge nothing.
+    answers = [f"{text} {' '.join(f'{number:04}')}" for number, text in enumerate(toy_sentences(1600))]
+    said = (f"what number {number % 7},{answer},{len(answer) % 2}" for number, answer in enumerate(answers))
+    path.write_text("\n".join(["said,answer,mood", *said]) + "\n")
+    columns = "column: answer, source_column: said, label_column: mood, heldout_fraction: 0.5, max_length: 12"
+    job = job_of(SENTENCES, path, *TRAINED, f"corpus={{source: {path}, {columns}}}")
+    run, _ = run_job(job, tmp_path / "answers")
+    found = judged(run, settings=Frontier(temperatures=(1.0,), seeds=1, samples=300))
+    assert [sampler.kind for sampler in found.samplers] == ["run", "likelihood start", "real text"]
+    for name in ("answers", "answers, likelihood only", "real text"):
+        figures = found.place(name, None if name == "real text" else 1.0).figures
+        assert figures["lm"].low < figures["lm"].value < figures["lm"].high
+    # Of the answers alone.
+    length = sum(len(answer.split()) for answer in answers) / len(answers)
+    assert found.place("real text", None).figures["mean_length"].value == pytest.approx(length, abs=0.3)
+    drawn = contest.enter_all([run.folder.url], "latest", say=print)[0].end.source.draw(
+        1.0, count=300, seed=1, device=torch.device("cpu")
+    )
+    assert drawn.lengths_N.max() <= 12
+    assert "answers" in (run.folder / "evaluation").read("report.html").decode()
+
+
+@pytest.mark.slow
 def test_a_run_is_judged_beside_its_likelihood_start_and_real_text(run):
     found = judged(run)
     assert [sampler.kind for sampler in found.samplers] == ["run", "likelihood start", "real text"]
