@@ -15,12 +15,12 @@ help: ## show this list
 train: .venv/.installed ## train the quickstart recipe, or JOB=jobs/another.yaml
 	$(BIN)/lstmgan train $(JOB) $(ARGS)
 
-# Clusters come last, one after the other and alone, for they are killed and must notice it in time. Four processes
+# Clusters come last, two files at a time, for they are killed and must notice it in time, and wait most of it. Four processes
 # take the rest, for some of it waits: for servers, for silence; by names, for by their numbers of tests the longest files
 # would come last. pytest ends with 5 where ARGS leaves it nothing to do.
 test: .venv/.installed ## run every test but the benchmarks
 	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder -m "not cluster and not real" $(ARGS); code=$$?; [ $$code = 0 -o $$code = 5 ]
-	$(BIN)/python -m pytest -m "cluster and not real" $(ARGS); code=$$?; [ $$code = 0 -o $$code = 5 ]
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "cluster and not real" $(ARGS); code=$$?; [ $$code = 0 -o $$code = 5 ]
 
 # Debian's packages, and none of their services: while they are installed, what starts those is told not to. Where they
 # cannot be installed, tests are skipped and say what is missing.
