@@ -66,6 +66,7 @@ JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
             phases(
                 "adversarial, loss: relativistic, estimator: {kind: score_function}",
                 "adversarial, loss: relativistic, estimator: {kind: score_function, credit: rollouts, rollouts: 2}",
+                "adversarial, estimator: {kind: normalised_weights, baseline: {start: 0, end: 1}}",
             ),
         ),
     ),
