@@ -178,6 +178,7 @@ def phases(job: Job) -> Iterator[tuple[str, list[tuple[int, str, Update]]]]:
         score=Work(rows * job.discriminator.operations(length), longest * job.discriminator.depth)
         if job.discriminator
         else Work(),
+        rows=rows,
         tokens=tokens,
         vocabulary_size=text.vocabulary,
         seen=job.discriminator.embedding_size if job.discriminator else 0,

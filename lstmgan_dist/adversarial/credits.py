@@ -19,10 +19,12 @@ class Credit:
 
     returns: (rewards_BT, valid_BT, discount) -> returns_BT, zero at padded positions.
     of_tokens: whether tokens earn rewards of their own, so that the discriminator has to score tokens.
+    of_rollouts: whether the rewards are values of tokens, which rollouts tell from scores of whole texts.
     """
 
     returns: Callable[[Tensor, Tensor, float], Tensor]
-    of_tokens: bool
+    of_tokens: bool = False
+    of_rollouts: bool = False
 
 
 def _sentence(rewards_BT: Tensor, valid_BT: Tensor, discount: float) -> Tensor:
@@ -41,7 +43,13 @@ def _discounted(rewards_BT: Tensor, valid_BT: Tensor, discount: float) -> Tensor
     return (rewards_BT * valid_BT) @ weight_TT * valid_BT
 
 
+def _own(rewards_BT: Tensor, valid_BT: Tensor, discount: float) -> Tensor:
+    """Every token earns its value, which is that of all that may follow (Yu et al. 2017, equation 4)."""
+    return rewards_BT * valid_BT
+
+
 CREDITS = {
-    "sentence": Credit(_sentence, of_tokens=False),
+    "sentence": Credit(_sentence),
     "discounted": Credit(_discounted, of_tokens=True),
+    "rollouts": Credit(_own, of_rollouts=True),
 }

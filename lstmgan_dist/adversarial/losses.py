@@ -36,6 +36,11 @@ class Loss:
     compares: Literal["nothing", "pairs", "batch"] = "nothing"
     posterior: Callable[[Tensor], Tensor] | None = None
 
+    @property
+    def scores_are_log_ratios(self) -> bool:
+        """Whether the score of the least loss is the logarithm of p_data / p_model."""
+        return self.discriminator is _cross_entropy
+
     def reward(self, fake: Tensor, real: Tensor | None) -> Tensor:
         """How much less each fake score costs than an undecided one: the middle, or where paired an equal score.
 

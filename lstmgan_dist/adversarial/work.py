@@ -22,7 +22,7 @@ class Work:
         """A forward pass with its backward pass, which takes twice as much."""
         return Work(3 * self.operations, 3 * self.positions)
 
-    def at_once(self, texts: int) -> Work:
+    def at_once(self, texts: float) -> Work:
         """The same on so many texts instead of one: none waits for another."""
         return Work(texts * self.operations, self.positions)
 
@@ -31,12 +31,13 @@ class Work:
 class BatchWork:
     """What single passes over one worker's batch take.
 
-    read: the generator's, whether it reads the text or draws as much. score: the discriminator's. tokens: of the batch.
-    seen: dimensions of what the discriminator sees of a token.
+    read: the generator's, whether it reads the text or draws as much. score: the discriminator's. rows, tokens: of the
+    batch. seen: dimensions of what the discriminator sees of a token.
     """
 
     read: Work
     score: Work
+    rows: int
     tokens: float
     vocabulary_size: int
     seen: int

@@ -205,6 +205,8 @@ _SYNONYMS = {
     "wgan_gp": "hinge with regulariser: {kind: gradient_penalty}",
     "reinforce": "score_function",
     "policy_gradient": "score_function",
+    "seqgan": "score_function with credit: rollouts",
+    "maligan": "normalised_weights",
     "gumbel": "gumbel_softmax",
     "cnn": "convolutional",
     "conv": "convolutional",

@@ -104,7 +104,7 @@ def draw(
             return logits_SV.argmax(dim=-1)
         if top_k is not None or top_p is not None:
             return _among_the_most_probable(logits_SV, uniforms_S, top_k, top_p)
-        return _inverse_cdf(logits_SV.softmax(dim=-1), uniforms_S)
+        return inverse_cdf(logits_SV.softmax(dim=-1), uniforms_S)
 
     if not uniforms_BT.is_cuda:
         return _draw_in_slots(generator, uniforms_BT, latent_BZ, prompt[-1], given, begin, pick)
@@ -295,7 +295,7 @@ def _capture(
     return _Graph(graph, inputs, drawn)
 
 
-def _inverse_cdf(weights_SV: Tensor, uniforms_S: Tensor) -> Tensor:
+def inverse_cdf(weights_SV: Tensor, uniforms_S: Tensor) -> Tensor:
     """The token at which the cumulative weight first exceeds uniform times total; never one without weight.
 
     In two levels: first the block of tokens, from the blocks' sums, then the token in it.

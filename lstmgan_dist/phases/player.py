@@ -114,6 +114,7 @@ class Player:
                     parameter.grad *= self._units.count / len(self._units.own)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self._settings.clip or float("inf"))
         self.optimizer.step()
+        self.objective.moved()
         if self._every > 1:
             self._updates_alone += 1
             if self._updates_alone == self._every:
@@ -192,7 +193,7 @@ class Player:
         if self._updates_alone:
             # In one order on all workers: that of a state read from a file differs between processes.
             moments = [tensor for name, tensor in sorted(self.optimizer_state().items()) if not name.endswith(".step")]
-            self._runtime.average([*self.network.parameters(), *moments])
+            self._runtime.average([*self.network.parameters(), *self.objective.followers(), *moments])
             self._updates_alone = 0
 
     @property

@@ -13,10 +13,12 @@ from lstmgan_dist.adversarial.baselines import MovingAverage
 from lstmgan_dist.adversarial.credits import CREDITS
 from lstmgan_dist.adversarial.discrimination import DiscriminatorObjective
 from lstmgan_dist.adversarial.estimators.gumbel_softmax_objective import GumbelSoftmaxObjective
+from lstmgan_dist.adversarial.estimators.normalised_weights_objective import NormalisedWeightsObjective
 from lstmgan_dist.adversarial.estimators.score_function_objective import ScoreFunctionObjective
 from lstmgan_dist.adversarial.likelihood import LikelihoodObjective
 from lstmgan_dist.adversarial.losses import LOSSES
 from lstmgan_dist.adversarial.regularisers import REGULARISERS
+from lstmgan_dist.adversarial.rollouts import Rollouts
 from lstmgan_dist.corpus.stream import Batch
 from lstmgan_dist.models.discriminator import Discriminator, TokenReader
 from lstmgan_dist.models.generator import Generator
@@ -71,14 +73,19 @@ def make_objective(name: str, loss: str, scores: str, generator: Generator, disc
             regulariser=REGULARISERS[regulariser] if regulariser else None,
             weight=0.5,
         )
-    if name == "score_function":
+    if name == "normalised_weights":
+        return NormalisedWeightsObjective(generator, LOSSES[loss], max_length=MAX_LENGTH, likelihood_weight=0.3)
+    if name in ("score_function", "rollouts"):
+        rollouts = Rollouts(generator, count=3, decay=0.8, max_length=MAX_LENGTH) if name == "rollouts" else None
+        credit = "discounted" if scores == "per_token" else "sentence"
         return ScoreFunctionObjective(
             generator,
             LOSSES[loss],
             max_length=MAX_LENGTH,
-            credit=CREDITS["discounted" if scores == "per_token" else "sentence"],
+            credit=CREDITS["rollouts" if rollouts else credit],
             discount=0.7,
             baseline=MovingAverage(decay=0.8, positions=MAX_LENGTH),
+            rollouts=rollouts,
             likelihood_weight=0.3,
         )
     return GumbelSoftmaxObjective(
@@ -91,7 +98,9 @@ def make_objective(name: str, loss: str, scores: str, generator: Generator, disc
 
 
 def extra(name: str) -> dict[str, float]:
-    return {"inverse_temperature": 1.7} if name in ("straight_through", "relaxed") else {}
+    schedules = {"straight_through": "inverse_temperature", "relaxed": "inverse_temperature"}
+    schedules["normalised_weights"] = "baseline"
+    return {schedules[name]: 1.7} if name in schedules else {}
 
 
 def noise_of(rows: Tensor | None = None, key: int = 7) -> Noise:
@@ -161,11 +170,20 @@ def gradients_of(network: torch.nn.Module) -> dict[str, Tensor]:
 
 GAMES = [
     (objective, loss, kind)
-    for objective in ("discriminator", "score_function", "straight_through", "relaxed")
+    for objective in (
+        "discriminator",
+        "score_function",
+        "rollouts",
+        "normalised_weights",
+        "straight_through",
+        "relaxed",
+    )
     for loss in LOSSES
     for kind in ("per_token", "per_sentence", "convolutional")
     if not (LOSSES[loss].compares != "nothing" and kind == "per_token")
-    and not (LOSSES[loss].compares == "batch" and objective == "score_function")
+    and not (LOSSES[loss].compares == "batch" and objective in ("score_function", "rollouts"))
+    and not (objective == "rollouts" and (kind == "per_token" or loss not in ("probability", "relativistic")))
+    and not (objective == "normalised_weights" and (kind == "per_token" or not LOSSES[loss].scores_are_log_ratios))
 ] + [
     (f"discriminator with {regulariser}", "hinge", kind)
     for regulariser in REGULARISERS

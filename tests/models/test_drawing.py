@@ -162,7 +162,7 @@ def test_inverse_cdf_has_the_distribution() -> None:
     weights = torch.rand(1, V, generator=torch.Generator().manual_seed(0)) ** 4
     weights[0, [0, 5, 64, V - 1]] = 0
     count = 200_000
-    tokens = drawing._inverse_cdf(weights.expand(count, -1), Noise(3, torch.arange(count)).uniform("u", 1)[:, 0])
+    tokens = drawing.inverse_cdf(weights.expand(count, -1), Noise(3, torch.arange(count)).uniform("u", 1)[:, 0])
     expected = (weights / weights.sum())[0].double() * count
     found = tokens.bincount(minlength=V).double()
     assert (found[expected == 0] == 0).all()
@@ -177,7 +177,7 @@ def test_inverse_cdf_never_takes_a_token_without_weight(uniform: float) -> None:
     for only in (0, 63, 64, 100, V - 1):
         weights = torch.zeros(1, V)
         weights[0, only] = 0.1
-        assert drawing._inverse_cdf(weights, torch.tensor([uniform])).item() == only
+        assert drawing.inverse_cdf(weights, torch.tensor([uniform])).item() == only
 
 
 @torch.no_grad()

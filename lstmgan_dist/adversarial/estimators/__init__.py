@@ -5,11 +5,13 @@ beside it in `<kind>_objective.py`, which is opened when a phase begins.
 """
 
 from lstmgan_dist.adversarial.estimators.gumbel_softmax import GumbelSoftmax
+from lstmgan_dist.adversarial.estimators.normalised_weights import NormalisedWeights
 from lstmgan_dist.adversarial.estimators.professor_forcing import ProfessorForcing
 from lstmgan_dist.adversarial.estimators.score_function import ScoreFunction
 
 ESTIMATORS = {
     "score_function": ScoreFunction,
     "gumbel_softmax": GumbelSoftmax,
+    "normalised_weights": NormalisedWeights,
     "professor_forcing": ProfessorForcing,
 }

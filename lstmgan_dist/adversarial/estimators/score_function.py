@@ -10,6 +10,7 @@ from lstmgan_dist.adversarial.baselines import BASELINES
 from lstmgan_dist.adversarial.credits import CREDITS
 from lstmgan_dist.adversarial.estimators.kind import EstimatorKind
 from lstmgan_dist.adversarial.losses import Loss
+from lstmgan_dist.adversarial.work import BatchWork, Work
 from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
 from lstmgan_dist.settings import KeyOf, Probability, Settings, WithoutUse
 
@@ -34,18 +35,30 @@ class BaselineSettings(Settings):
 class ScoreFunction(EstimatorKind):
     """REINFORCE (Williams 1992): the reward weighs the gradient of the log-probability."""
 
-    without_use: ClassVar[WithoutUse] = {("credit", "sentence"): ("discount",)}
+    without_use: ClassVar[WithoutUse] = {
+        ("credit", "sentence"): ("discount", "rollouts", "rollout_policy_decay"),
+        ("credit", "discounted"): ("rollouts", "rollout_policy_decay"),
+        ("credit", "rollouts"): ("discount",),
+    }
 
     reads_gradients = False
 
     kind: Literal["score_function"]
     credit: Annotated[str, KeyOf(CREDITS)] = Field(
         default="sentence",
-        description="Every token earns the sentence's reward, or, with scores per token, the discounted rewards from "
-        "it onwards.",
+        description="Every token earns the sentence's reward; with scores per token, the discounted rewards from it "
+        "onwards; or the mean reward of whole texts that are drawn from it on.",
     )
     discount: float = Field(
         default=0.23, ge=0, le=1, description="Weight of the next token's reward, 0 to 1 (discounted)."
+    )
+    rollouts: int = Field(
+        default=16, ge=1, le=1024, description="Texts drawn from every token on, to tell what it is worth (rollouts)."
+    )
+    rollout_policy_decay: Probability = Field(
+        default=0.8,
+        description="Weight that what draws the rollouts keeps of its own weights when it follows the generator after "
+        "an update, 0 to 1; 0: the generator draws them (rollouts).",
     )
     baseline: BaselineSettings = Field(
         default_factory=BaselineSettings, description="What the reward is compared with."
@@ -55,7 +68,11 @@ class ScoreFunction(EstimatorKind):
         self, generator: Generator, loss: Loss, *, max_length: int, likelihood_weight: float
     ) -> ScoreFunctionObjective:
         from lstmgan_dist.adversarial.estimators.score_function_objective import ScoreFunctionObjective
+        from lstmgan_dist.adversarial.rollouts import Rollouts
 
+        rollouts = None
+        if CREDITS[self.credit].of_rollouts:
+            rollouts = Rollouts(generator, count=self.rollouts, decay=self.rollout_policy_decay, max_length=max_length)
         return ScoreFunctionObjective(
             generator,
             loss,
@@ -63,8 +80,16 @@ class ScoreFunction(EstimatorKind):
             credit=CREDITS[self.credit],
             discount=self.discount,
             baseline=BASELINES[self.baseline.kind](self.baseline.decay, max_length),
+            rollouts=rollouts,
             likelihood_weight=likelihood_weight,
         )
+
+    def work(self, batch: BatchWork) -> Work:
+        """Rollouts: from every token the rest of its text, half of a text in the mean, and its score."""
+        if not CREDITS[self.credit].of_rollouts:
+            return Work()
+        texts = self.rollouts * batch.tokens / batch.rows
+        return batch.read.at_once(texts / 2) + batch.score.at_once(texts)
 
     def objection(self, discriminator: DiscriminatorKind, loss: Loss) -> str | None:
         if loss.compares == "batch":
@@ -72,7 +97,13 @@ class ScoreFunction(EstimatorKind):
                 "kind score_function gives every text a reward of its own, and this loss compares texts with the whole "
                 "batch: choose gumbel_softmax, or loss relativistic"
             )
-        if not CREDITS[self.credit].of_tokens:
+        credit = CREDITS[self.credit]
+        if credit.of_rollouts and discriminator.scores == "per_token":
+            return (
+                "credit rollouts completes texts to have them scored as a whole, and this discriminator scores tokens: "
+                "set discriminator.scores: per_sentence or credit: discounted"
+            )
+        if not credit.of_tokens:
             return None
         if discriminator.scores != "per_token":
             return (

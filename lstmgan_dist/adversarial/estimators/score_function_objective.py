@@ -17,6 +17,7 @@ from lstmgan_dist.adversarial.credits import Credit
 from lstmgan_dist.adversarial.estimators.objective import GeneratorObjective
 from lstmgan_dist.adversarial.losses import Loss
 from lstmgan_dist.adversarial.objective import Outcome, Prepared, Tensors
+from lstmgan_dist.adversarial.rollouts import Judge, Rollouts
 from lstmgan_dist.adversarial.texts import select
 from lstmgan_dist.models.discriminator import Discriminator
 from lstmgan_dist.models.generator import Generator
@@ -37,6 +38,7 @@ class ScoreFunctionObjective(GeneratorObjective):
         credit: whose token earned the reward.
         discount: weight of the next token's reward, for a credit that has one.
         baseline: what the returns are compared with.
+        rollouts: what tells the values of tokens, for a credit of these.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class ScoreFunctionObjective(GeneratorObjective):
         credit: Credit,
         discount: float,
         baseline: Baseline,
+        rollouts: Rollouts | None = None,
         likelihood_weight: float = 0.0,
     ) -> None:
         super().__init__(generator, loss, max_length=max_length, likelihood_weight=likelihood_weight)
         self.credit = credit
         self.discount = discount
         self.baseline = baseline
+        self.rollouts = rollouts
 
     @torch.no_grad()
     def prepare(
@@ -69,7 +73,11 @@ class ScoreFunctionObjective(GeneratorObjective):
         rewards = self.loss.reward(scores, real_scores)
         rewards_BT = rewards
         if opponent.scores != "per_token":
-            rewards_BT = opponent.of_sentences(rewards, lengths_B, starts_B)[:, None].expand_as(tokens_BT)
+            rewards_B = opponent.of_sentences(rewards, lengths_B, starts_B)
+            rewards_BT = rewards_B[:, None].expand_as(tokens_BT)
+            if self.rollouts is not None:
+                judge = self._judge(opponent, real_scores)
+                rewards_BT = self.rollouts.action_values(prepared.own, rewards_B, judge, noise)
         returns_BT = self.credit.returns(rewards_BT, valid_BT, self.discount)
         if starts_B is not None:  # to a baseline, positions are those of the text
             returns_BT, valid_BT = (moved(values, starts_B)[:, : self.max_length] for values in (returns_BT, valid_BT))
@@ -86,10 +94,29 @@ class ScoreFunctionObjective(GeneratorObjective):
         added = {"score_count": opponent.count(lengths_B, starts_B)} | lessons
         return Prepared(prepared.own | own, prepared.added | added, {})
 
+    def _judge(self, opponent: Discriminator, real_scores: Tensor | None) -> Judge:
+        """Rewards of whole texts that complete rows; a loss that compares has those rows' real scores."""
+
+        def judge(tokens_NW: Tensor, lengths_N: Tensor, row_N: Tensor) -> Tensor:
+            scores = opponent(opponent.see(tokens_NW, self.generator), lengths_N)
+            rewards = self.loss.reward(scores, None if real_scores is None else real_scores[row_N])
+            return opponent.of_sentences(rewards, lengths_N)
+
+        return judge
+
     def hear(self, added: Tensors) -> None:
         """Let the baseline learn from the rewards of all units."""
         names = [name for name in added if name.startswith(_LESSON)]
         self.baseline.learn({name.removeprefix(_LESSON): added[name] for name in names})
+        if self.rollouts is not None:
+            self.rollouts.start()
+
+    def moved(self) -> None:
+        if self.rollouts is not None:
+            self.rollouts.follow()
+
+    def followers(self) -> list[Tensor]:
+        return [] if self.rollouts is None else self.rollouts.weights()
 
     def forward(self, part: Tensors, *, opponent: Discriminator, noise: Noise) -> Outcome:
         """One teacher-forced pass over the drawn tokens."""
@@ -107,10 +134,12 @@ class ScoreFunctionObjective(GeneratorObjective):
         return self._with_likelihood(loss_N.sum() / part["sentence_count"], report, part, noise)
 
     def memory(self) -> Tensors:
-        return self.baseline.memory()
+        return self.baseline.memory() | (self.rollouts.memory() if self.rollouts is not None else {})
 
     def load_memory(self, tensors: Tensors) -> None:
         self.baseline.load_memory(tensors)
+        if self.rollouts is not None:
+            self.rollouts.load_memory(tensors)
 
 
 _LESSON = "baseline/"
