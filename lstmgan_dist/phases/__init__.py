@@ -4,6 +4,7 @@ A kind is its settings, which any command can read, with who learns in it and ho
 """
 
 from lstmgan_dist.phases.adversarial import AdversarialPhase
+from lstmgan_dist.phases.cooperative import CooperativePhase
 from lstmgan_dist.phases.discriminator import DiscriminatorPhase
 from lstmgan_dist.phases.likelihood import LikelihoodPhase
 
@@ -11,4 +12,5 @@ PHASES = {
     "likelihood": LikelihoodPhase,
     "discriminator": DiscriminatorPhase,
     "adversarial": AdversarialPhase,
+    "cooperative": CooperativePhase,
 }

@@ -97,6 +97,8 @@ def discriminator_work(batch: BatchWork, regulariser: RegulariserSettings | None
 
 def objection_to_loss(loss: str, discriminator: DiscriminatorKind) -> str | None:
     """Why a loss cannot work with the scores of a discriminator; None if it can."""
+    if discriminator.reads == "likelihoods":
+        return f"loss {loss} teaches by scores, and a mediator learns by likelihood: set kind: cooperative"
     if LOSSES[loss].compares == "nothing" or discriminator.scores != "per_token":
         return None
     return f"loss {loss} pairs whole texts, but the discriminator scores tokens: set discriminator.scores: per_sentence"

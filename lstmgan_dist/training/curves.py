@@ -46,6 +46,8 @@ _OF_PLAYERS = {
     "generator/cost": ("losses of both players", "generator"),
     "discriminator/loss": ("losses of both players", "discriminator"),
     "discriminator/fake_score": ("scores of drawn and real text", "generator"),
+    "discriminator/fake_nll": ("mediator's losses of drawn and real text", "generator"),
+    "discriminator/real_nll": ("mediator's losses of drawn and real text", "discriminator"),
     "discriminator/real_score": ("scores of drawn and real text", "discriminator"),
 }
 _HISTOGRAMS = {"scores/generated": "generator", "scores/real": "discriminator"}
@@ -54,7 +56,8 @@ _BINS = 40
 _DESCRIPTIONS = {
     "heldout/nll": "Nats per token of held-out text under the generator, end marks included. Low is good; a game may "
     "leave the optimum.",
-    "heldout/discriminator_loss": "The discriminator's loss on held-out and freshly drawn text.",
+    "heldout/discriminator_loss": "The discriminator's loss on held-out and freshly drawn text; a mediator's is the "
+    "cross-entropy of its scores.",
     "heldout/discriminator_auc": "Share of pairs of a held-out and a drawn text in which the real one has the higher "
     "score; one half is chance.",
     "heldout/discriminator_accuracy": "Share of held-out and drawn texts that the discriminator tells right; one half "
@@ -70,6 +73,10 @@ _DESCRIPTIONS = {
     "discriminator/loss": "What the discriminator minimises; where it stays at chance, neither player learns.",
     "discriminator/real_score": "Mean score of real text: of the run called discriminator.",
     "discriminator/fake_score": "Mean score of drawn text: of the run called generator.",
+    "discriminator/real_nll": "Nats per token of real text under the mediator, with dropout: of the run called "
+    "discriminator.",
+    "discriminator/fake_nll": "Nats per token of drawn text under the mediator, with dropout: of the run called "
+    "generator.",
     "throughput/tokens_per_second": "Real text read by all workers; what is drawn comes on top.",
     "phase": "Which phase of the job a step belongs to, from 1: where it rises, a phase begins.",
 }

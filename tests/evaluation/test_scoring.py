@@ -101,7 +101,13 @@ def test_stretches_of_a_continuous_text_add_up_to_its_held_out_likelihood(text, 
 @pytest.mark.usefixtures("_stretches")
 @pytest.mark.parametrize(
     ("kind", "scores"),
-    [("lstm", "per_token"), ("lstm", "per_sentence"), ("convolutional", None), ("hidden_states", None)],
+    [
+        ("lstm", "per_token"),
+        ("lstm", "per_sentence"),
+        ("convolutional", None),
+        ("hidden_states", None),
+        ("mediator", None),
+    ],
 )
 @torch.no_grad()
 def test_a_discriminator_says_of_each_text_what_it_says_of_it_alone(kind, scores):

@@ -83,6 +83,14 @@ JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
             ),
         ),
     ),
+    "a mediator": (
+        SENTENCES,
+        (
+            f"corpus={{{ANSWERS}, label_column: mood}}",
+            "discriminator={kind: mediator, language_model: {embedding: 8, hidden: 10, dropout: 0.2}}",
+            phases("cooperative, mediator_updates: 2, likelihood_weight: 0.1"),
+        ),
+    ),
     "hidden states": (
         SENTENCES,
         (

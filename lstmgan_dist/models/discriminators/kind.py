@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 class DiscriminatorKind(Settings):
     """What a kind has to tell.
 
-    reads: what it scores: tokens, and distributions over tokens likewise; or the generator's hidden states.
+    reads: what it scores: tokens, and distributions over tokens likewise; the generator's hidden states; or the
+    likelihood of tokens, for it is a language model itself, and does not learn by its scores.
     """
 
-    reads: ClassVar[Literal["tokens", "hidden_states"]]
+    reads: ClassVar[Literal["tokens", "hidden_states", "likelihoods"]]
 
     kind: Any  # each kind narrows it to its own word
     scores: Any
