@@ -97,6 +97,11 @@ def discriminator_work(batch: BatchWork, regulariser: RegulariserSettings | None
 
 def objection_to_loss(loss: str, discriminator: DiscriminatorKind) -> str | None:
     """Why a loss cannot work with the scores of a discriminator; None if it can."""
+    if LOSSES[loss].of_vectors and discriminator.vector_size < 2:
+        return (
+            f"loss {loss} compares vectors, and the discriminator gives one score a text: "
+            "set discriminator.kind: convolutional with representations: 2 or more"
+        )
     if LOSSES[loss].compares == "nothing" or discriminator.scores != "per_token":
         return None
     return f"loss {loss} pairs whole texts, but the discriminator scores tokens: set discriminator.scores: per_sentence"

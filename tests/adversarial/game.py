@@ -165,6 +165,7 @@ GAMES = [
     for loss in LOSSES
     for kind in ("per_token", "per_sentence", "convolutional")
     if not (LOSSES[loss].compares != "nothing" and kind == "per_token")
+    and not (LOSSES[loss].of_vectors and kind != "convolutional")
     and not (LOSSES[loss].compares == "batch" and objective == "score_function")
 ] + [
     (f"discriminator with {regulariser}", "hinge", kind)
