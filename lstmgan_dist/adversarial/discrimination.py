@@ -85,8 +85,12 @@ class DiscriminatorObjective(Objective):
         real_lengths_B, fake_lengths_B = part["real_lengths_B"], part["fake_lengths_B"]
         starts_B = part.get("starts_B")
         if self.loss.compares == "batch":
-            real_losses, fake_losses = self.loss.discriminator(*among_all(part, noise, real=real, fake=fake))
+            all_real, all_fake = among_all(part, noise, real=real, fake=fake)
+            real_losses, fake_losses = self.loss.discriminator(all_real, all_fake)
             total = share_of_rows(real_losses, noise) + share_of_rows(fake_losses, noise)
+            if self.loss.standing:  # what figures are of
+                standings = self.loss.standing(all_real.detach(), all_fake.detach())
+                real, fake = (values[noise.rows_B] for values in standings)
         else:
             total = self.total_loss(real, fake, real_lengths_B, fake_lengths_B, starts_B)
         loss = total / self.denominator(part["real_count"], part["fake_count"])

@@ -2,9 +2,11 @@
 
 A score is a logit for "real": of a token, of a sentence or of one of its representations. All functions say something
 of every score; who averages over what is the objective's business. Shapes are any, equal for real and fake where these
-are compared.
+are compared. To some losses those of a text's representations are one vector.
 
 To add one: a function of each side, with its source, and a line in `LOSSES`.
+
+Shapes: G rows of the global batch, R representations.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ class Loss:
         which then takes part as a whole.
     posterior: what share of the texts with a score are real, if the discriminator is as good as it can be and there
         are as many real as fake ones; None where the least loss does not tell.
+    of_vectors: whether the scores of a text's representations are compared as one vector, and take several of them.
+    standing: (real scores, fake scores) of a batch -> how real each text looks beside the others, once for each of its
+        scores, for a loss to which a score by itself says nothing; None where the score says it.
     """
 
     discriminator: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -35,6 +40,8 @@ class Loss:
     middle: float | None = 0.0
     compares: Literal["nothing", "pairs", "batch"] = "nothing"
     posterior: Callable[[Tensor], Tensor] | None = None
+    of_vectors: bool = False
+    standing: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
 
     @property
     def scores_are_log_ratios(self) -> bool:
@@ -100,6 +107,93 @@ def _relativistic_average_cost(fake: Tensor, real: Tensor | None) -> Tensor:
     return _softplus(real.mean(0) - fake) + _softplus(real - fake.mean(0))
 
 
+# Of Gaussian kernels, which are added up (MMD-GAN, Li et al. 2017, section 4).
+_BANDWIDTHS = (1.0, 2.0, 4.0, 8.0, 16.0)
+
+
+def _discrepancies(real_GR: Tensor, fake_GR: Tensor) -> tuple[Tensor, Tensor]:
+    """Each text's share of the squared maximum mean discrepancy, whose mean over the pairs of rows it is, (G,), (G,).
+
+    That is the unbiased estimate (Gretton et al. 2012, equation 4): no text is compared with itself.
+    """
+    within_real_GG, within_fake_GG = _kernel(real_GR, real_GR), _kernel(fake_GR, fake_GR)
+    across_GG = _kernel(real_GR, fake_GR)
+    real_G = _mean_of_others(within_real_GG) - across_GG.mean(1)
+    return real_G, _mean_of_others(within_fake_GG) - across_GG.mean(0)
+
+
+def _kernel(one_GR: Tensor, other_GR: Tensor) -> Tensor:
+    """Gaussian kernels of all pairs, added up, (G, G)."""
+    squares_GG = (one_GR[:, None] - other_GR[None]).square().sum(-1)
+    kernels = [(squares_GG / (-2 * bandwidth**2)).exp() for bandwidth in _BANDWIDTHS]
+    return sum(kernels[1:], kernels[0])
+
+
+def _mean_of_others(values_GG: Tensor) -> Tensor:
+    """Of each row but for the value on the diagonal, (G,)."""
+    return (values_GG.sum(1) - values_GG.diagonal()) / max(1, len(values_GG) - 1)
+
+
+def _feature_matching(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of every score, minus the discrepancy of the vectors (TextGAN, Zhang et al. 2017, equation 3)."""
+    real_loss, fake_loss = _cross_entropy(real, fake)
+    real_G, fake_G = _discrepancies(_vectors(real), _vectors(fake))
+    return real_loss - _each(real_G, real), fake_loss - _each(fake_G, fake)
+
+
+def _feature_matching_cost(fake: Tensor, real: Tensor | None) -> Tensor:
+    """The discrepancy (Zhang et al. 2017, equation 5), the real texts' shares with the fake ones beside them."""
+    assert real is not None
+    real_G, fake_G = _discrepancies(_vectors(real), _vectors(fake))
+    return _each(real_G + fake_G, fake)
+
+
+def _ranks(real_GR: Tensor, fake_GR: Tensor) -> tuple[Tensor, Tensor]:
+    """How likely each text is the one most like real texts, (G,), (G,): RankGAN's R (Lin et al. 2017, equation 3).
+
+    A real text is among all fake ones, a fake one among the real ones; likeness is the cosine. Each real text in turn
+    is what they are likened to, but never itself.
+    """
+    real_GR, fake_GR = (scores / scores.norm(dim=1, keepdim=True).clamp(min=1e-8) for scores in (real_GR, fake_GR))
+    others_GG = 1 - real_GR.new_ones(len(real_GR)).diag()  # a row for the text, a column for what it is likened to
+    real_GG, fake_GG = (real_GR @ real_GR.T).exp(), (fake_GR @ real_GR.T).exp()
+    among_fake_GG = real_GG / (real_GG + fake_GG.sum(0))
+    among_real_GG = fake_GG / (fake_GG + (real_GG * others_GG).sum(0))
+    return (among_fake_GG * others_GG).sum(1) / max(1, len(real_GR) - 1), among_real_GG.mean(1)
+
+
+def _standing(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """R of both."""
+    real_G, fake_G = _ranks(_vectors(real), _vectors(fake))
+    return _each(real_G, real), _each(fake_G, fake)
+
+
+def _ranking(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """-log R(real), -log(1 - R(fake)) (Lin et al. 2017, equation 4)."""
+    real_G, fake_G = _ranks(_vectors(real), _vectors(fake))
+    return _each(-real_G.clamp(min=_LEAST_RANK).log(), real), _each(-(-fake_G).log1p(), fake)
+
+
+def _ranking_cost(fake: Tensor, real: Tensor | None) -> Tensor:
+    """-log R(fake), minus the reward of Lin et al. 2017, equation 6."""
+    assert real is not None
+    _, fake_G = _ranks(_vectors(real), _vectors(fake))
+    return _each(-fake_G.clamp(min=_LEAST_RANK).log(), fake)
+
+
+_LEAST_RANK = 1e-12
+
+
+def _vectors(scores: Tensor) -> Tensor:
+    """(G, R), also of one score a text."""
+    return scores if scores.dim() > 1 else scores[:, None]
+
+
+def _each(values_G: Tensor, scores: Tensor) -> Tensor:
+    """A text's value as that of each of its scores, over which means are taken."""
+    return values_G.view(-1, *[1] * (scores.dim() - 1)).expand_as(scores)
+
+
 LOSSES = {
     # log(1 - D(fake)): the minimax cost, which is flat where the discriminator wins.
     "cross_entropy": Loss(_cross_entropy, lambda fake, real: -_softplus(fake), posterior=_sigmoid),
@@ -116,4 +210,13 @@ LOSSES = {
     "hinge": Loss(_hinge, lambda fake, real: -fake),
     "relativistic": Loss(_relativistic, _relativistic_cost, middle=None, compares="pairs"),
     "relativistic_average": Loss(_relativistic_average, _relativistic_average_cost, middle=None, compares="batch"),
+    "feature_matching": Loss(_feature_matching, _feature_matching_cost, compares="batch", of_vectors=True),
+    "ranking": Loss(
+        _ranking,
+        _ranking_cost,
+        middle=None,
+        compares="batch",
+        of_vectors=True,
+        standing=_standing,
+    ),
 }

@@ -97,8 +97,16 @@ def discriminator_work(batch: BatchWork, regulariser: RegulariserSettings | None
 
 def objection_to_loss(loss: str, discriminator: DiscriminatorKind) -> str | None:
     """Why a loss cannot work with the scores of a discriminator; None if it can."""
+<<<<<<< HEAD
     if discriminator.reads == "likelihoods":
         return f"loss {loss} teaches by scores, and a mediator learns by likelihood: set kind: cooperative"
+=======
+    if LOSSES[loss].of_vectors and discriminator.vector_size < 2:
+        return (
+            f"loss {loss} compares vectors, and the discriminator gives one score a text: "
+            "set discriminator.kind: convolutional with representations: 2 or more"
+        )
+>>>>>>> rank
     if LOSSES[loss].compares == "nothing" or discriminator.scores != "per_token":
         return None
     return f"loss {loss} pairs whole texts, but the discriminator scores tokens: set discriminator.scores: per_sentence"

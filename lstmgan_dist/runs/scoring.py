@@ -90,12 +90,15 @@ class Scorer:
 
     @cached_property
     def critic(self) -> tuple[Discriminator, Loss] | None:
-        """The discriminator of the checkpoint and what it has learnt by; None if none has learnt by then."""
+        """The discriminator of the checkpoint and what it has learnt by.
+
+        None if none has learnt by then, or by a loss to which a text's score by itself says nothing.
+        """
         result, job = self._result, self._result.run.job
         checkpoint = result.run.checkpoints.open(result.step)
         phases = job.phases[: Progress.of(checkpoint).last_phase + 1]
         losses = [phase.discriminator_loss for phase in phases if phase.discriminator_loss]
-        if not losses:
+        if not losses or LOSSES[losses[-1]].standing:
             return None
         discriminator = build_discriminator(job, result.tokenizer)
         discriminator.load_state_dict(checkpoint.load("discriminator"))

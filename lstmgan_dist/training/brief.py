@@ -134,8 +134,12 @@ def _discriminator_figures(
     real_N, fake_N = (units.join([scores[kind] for scores, _ in scored], rows) for kind in (0, 1))
     loss, *counts = units.total([totals for _, totals in scored])
     if objective.loss.compares == "batch":  # of sentences then, whatever their representations
-        counts = [torch.tensor(float(len(real_N)))] * 2
+        counts = [torch.tensor(float(real_N.numel()))] * 2
         loss = sum((losses.sum() for losses in objective.loss.discriminator(real_N, fake_N)), torch.zeros(()))
+        if objective.loss.standing:
+            real_N, fake_N = objective.loss.standing(real_N, fake_N)
+        if objective.loss.of_vectors:
+            real_N, fake_N = (scores.flatten(1).mean(1) for scores in (real_N, fake_N))
     ordered_N, middle = fake_N.sort().values, objective.loss.middle
     below_N, not_above_N = (torch.searchsorted(ordered_N, real_N, right=right) for right in (False, True))
     auc = (below_N + not_above_N).double().mean() / (2 * len(fake_N))
@@ -157,7 +161,8 @@ def _scores(
     """Of the first `count` held-out texts those of these batches, and as many drawn ones beside them.
 
     Returns:
-        The scores of both, one a sentence; the loss and the numbers of scores, added up.
+        The scores of both, one a sentence, or of its representations where the loss compares these; the loss and the
+        numbers of scores, added up.
     """
     discriminator = objective.discriminator
     totals = torch.zeros(3, device=drawn.lengths_B.device)  # loss, real scores, fake scores
@@ -175,8 +180,11 @@ def _scores(
             totals[0] += objective.total_loss(real_scores, fake_scores, real_lengths_B, fake_lengths_B, starts_B)
         totals[1] += discriminator.count(real_lengths_B, starts_B)
         totals[2] += discriminator.count(fake_lengths_B, starts_B)
-        scores[0].append(discriminator.of_sentences(real_scores, real_lengths_B, starts_B))
-        scores[1].append(discriminator.of_sentences(fake_scores, fake_lengths_B, starts_B))
+        if not objective.loss.of_vectors:
+            real_scores = discriminator.of_sentences(real_scores, real_lengths_B, starts_B)
+            fake_scores = discriminator.of_sentences(fake_scores, fake_lengths_B, starts_B)
+        scores[0].append(real_scores)
+        scores[1].append(fake_scores)
     return (torch.cat(scores[0]), torch.cat(scores[1])), totals
 
 

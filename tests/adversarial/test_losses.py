@@ -13,6 +13,41 @@ def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
+def kernel(one: list[float], other: list[float]) -> float:
+    """Five Gaussian ones, added up."""
+    square = sum((x - y) ** 2 for x, y in zip(one, other, strict=True))
+    return sum(math.exp(-square / (2 * bandwidth**2)) for bandwidth in (1, 2, 4, 8, 16))
+
+
+def discrepancy(text: list[float], own: list[list[float]], others: list[list[float]]) -> float:
+    """A text's share of the squared maximum mean discrepancy."""
+    within = [kernel(text, one) for one in own if one is not text]
+    return mean(within) - mean(kernel(text, other) for other in others)
+
+
+def cosine(one: list[float], other: list[float]) -> float:
+    norms = math.hypot(*one) * math.hypot(*other)
+    return sum(x * y for x, y in zip(one, other, strict=True)) / norms if norms else 0.0
+
+
+def rank(text: list[float], likened_to: list[list[float]], beside: list[list[float]]) -> float:
+    """Lin et al. 2017, equations 2 and 3, with the text itself in the comparison set, and what it is likened to not."""
+    chances = []
+    for one in likened_to:
+        if one is not text:
+            among = [math.exp(cosine(other, one)) for other in beside if other is not one]
+            own = math.exp(cosine(text, one))
+            chances.append(own / (own + sum(among)))
+    return mean(chances)
+
+
+REALS, FAKES = [[score] for score in REAL], [[score] for score in FAKE]
+
+
+def row(score: float, among: list[list[float]]) -> list[float]:
+    return next(one for one in among if one == [score])
+
+
 # discriminator's loss of a real and of a fake score, generator's cost of a fake score, written out
 FORMULAS = {
     "cross_entropy": (
@@ -33,6 +68,20 @@ FORMULAS = {
         lambda r, f: (-math.log(sigmoid(r - mean(FAKE))), -math.log(1 - sigmoid(f - mean(REAL)))),
         lambda f, r: -math.log(sigmoid(f - mean(REAL))) - math.log(1 - sigmoid(r - mean(FAKE))),
     ),
+    "feature_matching": (
+        lambda r, f: (
+            -math.log(sigmoid(r)) - discrepancy(row(r, REALS), REALS, FAKES),
+            -math.log(1 - sigmoid(f)) - discrepancy(row(f, FAKES), FAKES, REALS),
+        ),
+        lambda f, r: discrepancy(row(f, FAKES), FAKES, REALS) + discrepancy(row(r, REALS), REALS, FAKES),
+    ),
+    "ranking": (
+        lambda r, f: (
+            -math.log(rank(row(r, REALS), REALS, FAKES)),
+            -math.log(1 - rank(row(f, FAKES), REALS, REALS)),
+        ),
+        lambda f, r: -math.log(rank(row(f, FAKES), REALS, REALS)),
+    ),
     "relativistic": (lambda r, f: (-math.log(sigmoid(r - f)), 0.0), lambda f, r: -math.log(sigmoid(f - r))),
 }
 
@@ -52,6 +101,48 @@ def test_loss_equals_the_formula(name: str) -> None:
         assert cost[index].item() == pytest.approx(generator(f, r))
 
 
+VECTORS = [[0.3, -1.0, 2.0], [1.5, 0.2, -0.4], [-0.7, 0.9, 0.1]], [[0.1, 0.4, -2.0], [2.0, 1.0, 0.3], [-1.0, -1.2, 0.8]]
+
+
+def test_vectors_of_scores_are_compared_as_wholes() -> None:
+    real, fake = (torch.tensor(rows, dtype=torch.float64) for rows in VECTORS)
+    reals, fakes = VECTORS
+    cost = LOSSES["feature_matching"].generator(fake, real)
+    ranks = LOSSES["ranking"].generator(fake, real)
+    assert cost.shape == ranks.shape == fake.shape
+    total = 0.0
+    for number, (text, other) in enumerate(zip(fakes, reals, strict=True)):
+        share = discrepancy(text, fakes, reals) + discrepancy(other, reals, fakes)
+        total += share / len(fakes)
+        assert cost[number].tolist() == pytest.approx([share] * 3)
+        assert ranks[number].tolist() == pytest.approx([-math.log(rank(text, reals, reals))] * 3)
+    pairs = [(x, y) for x in range(3) for y in range(3) if x != y]
+    within = sum(kernel(rows[x], rows[y]) for rows in VECTORS for x, y in pairs) / len(pairs)
+    across = mean(kernel(x, y) for x in reals for y in fakes)
+    assert total == pytest.approx(within - 2 * across)
+
+
+def test_texts_of_one_distribution_have_no_discrepancy_on_average() -> None:
+    draw = torch.Generator().manual_seed(1)
+    cost = LOSSES["feature_matching"].generator
+    estimates = torch.stack(
+        [cost(*torch.randn(2, 16, 3, generator=draw, dtype=torch.float64)).mean() for _ in range(2000)]
+    )
+    assert abs(estimates.mean()) < 4 * estimates.std() / len(estimates) ** 0.5
+    shifted = cost(*torch.randn(2, 16, 3, generator=draw, dtype=torch.float64) + torch.tensor([[[0.0]], [[2.0]]]))
+    assert shifted.mean() > 5 * estimates.std()
+
+
+def test_a_text_like_real_ones_ranks_above_others() -> None:
+    standing = LOSSES["ranking"].standing
+    assert standing
+    real = torch.tensor([[1.0, 0.1], [1.0, -0.1], [0.9, 0.0], [1.0, 0.2]])
+    fake = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.5, 0.5]])
+    of_real, of_fake = standing(real, fake)
+    assert of_fake[0, 0] > of_fake[3, 0] > of_fake[1, 0] > of_fake[2, 0]
+    assert of_real.min() > of_fake[1:].max()
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_stay_finite_far_out(name: str) -> None:
     scores = torch.tensor([-1e4, 1e4]).requires_grad_()
@@ -63,7 +154,7 @@ def test_losses_stay_finite_far_out(name: str) -> None:
     assert scores.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if not loss.of_vectors])
 def test_a_generator_pays_less_for_a_score_that_looks_more_real(name: str) -> None:
     fake = torch.tensor([-2.0, -1.0, 0.0, 0.5, 0.9])
     cost = LOSSES[name].generator(fake, torch.zeros(5))

@@ -33,14 +33,22 @@ ESTIMATORS = {
 }
 
 
-@pytest.mark.parametrize("scores", ["per_token", "per_sentence"])
+DISCRIMINATORS = {
+    "per_token": "{kind: lstm, scores: per_token, embedding: 8, hidden: 8}",
+    "per_sentence": "{kind: lstm, scores: per_sentence, embedding: 8, hidden: 8}",
+    "per_representation": "{kind: convolutional, embedding: 8, representations: 4, filters: {2: 3, 3: 4}, dense: 6}",
+}
+
+
+@pytest.mark.parametrize("scores", DISCRIMINATORS)
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("loss", cases(LOSSES, quick=["cross_entropy", "relativistic"]))
 def test_every_loss_with_every_estimator_trains_or_is_refused_with_a_reason(loss, estimator, scores, text, tmp_path):
     phase = f"{{kind: adversarial, steps: 2, loss: {loss}, estimator: {ESTIMATORS[estimator]}}}"
-    overrides = (f"phases=[{phase}]", f"discriminator.scores={scores}")
+    overrides = (f"phases=[{phase}]", f"discriminator={DISCRIMINATORS[scores]}")
     of_tokens = scores == "per_token"
     refused = LOSSES[loss].compares != "nothing" if of_tokens else estimator == "discounted"
+    refused |= LOSSES[loss].of_vectors and scores != "per_representation"
     if refused or (LOSSES[loss].compares == "batch" and "score_function" in ESTIMATORS[estimator]):
         with pytest.raises(UserError, match=r"phases\.0"):
             job_of(SENTENCES, text, *overrides)

@@ -51,6 +51,10 @@ class ConvolutionalKind(TokenReaderKind):
             return f"filters has width {widest}, more than corpus.max_length {max_length}: drop that width"
         return super().objection(generator, max_length)
 
+    @property
+    def vector_size(self) -> int:
+        return self.representations
+
     def build(self, *, vocabulary_size: int, generator_hidden: int, seed: int) -> ConvolutionalDiscriminator:
         from lstmgan_dist.models.discriminators.convolutional_network import ConvolutionalDiscriminator
 

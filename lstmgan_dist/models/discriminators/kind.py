@@ -37,6 +37,11 @@ class DiscriminatorKind(Settings):
         return None
 
     @property
+    def vector_size(self) -> int:
+        """Scores of a text that together are a vector; 1 where there is one, or one of each token."""
+        return 1
+
+    @property
     def looks_ahead(self) -> bool:
         """Whether the score of a token depends on later tokens."""
         return False
