@@ -33,6 +33,9 @@ FORMULAS = {
         lambda r, f: (-math.log(sigmoid(r - mean(FAKE))), -math.log(1 - sigmoid(f - mean(REAL)))),
         lambda f, r: -math.log(sigmoid(f - mean(REAL))) - math.log(1 - sigmoid(r - mean(FAKE))),
     ),
+    # Arjovsky et al. 2017, algorithm 1: the critic climbs the difference, the generator its own score, which is counted
+    # here from that of the text beside it.
+    "wasserstein": (lambda r, f: (-r, f), lambda f, r: -f + r),
     "relativistic": (lambda r, f: (-math.log(sigmoid(r - f)), 0.0), lambda f, r: -math.log(sigmoid(f - r))),
 }
 

@@ -36,6 +36,11 @@ class DiscriminatorKind(Settings):
         return None
 
     @property
+    def is_spectrally_normalised(self) -> bool:
+        """Whether its layers multiply by matrices whose largest singular value is 1."""
+        return False
+
+    @property
     def looks_ahead(self) -> bool:
         """Whether the score of a token depends on later tokens."""
         return False
