@@ -188,7 +188,7 @@ def test_overrides_reach_into_lists_and_keep_their_order():
         ("evaluate.frontier={samples: 10}", "evaluate.frontier.samples: 10 will not do"),
         ("checkpoint.best_by=luck", "checkpoint.best_by: 'luck' will not do: choose "),
         ("phases.1.loss=bce", "phases.1.loss: 'bce' will not do: write cross_entropy."),
-        ("phases.1.loss=WGAN-GP", "write hinge with regulariser: {kind: gradient_penalty}."),
+        ("phases.1.loss=WGAN-GP", "write wasserstein with regulariser: {kind: token_gradient_penalty, weight: 10}."),
         ("phases.1.loss=hinged", "phases.1.loss: 'hinged' will not do: did you mean hinge?"),
         ("phases.1.estimator={kind: reinforce}", "kind reinforce is not known: write score_function."),
         ("phases.0.kind=mle", "phases.0: kind mle is not known: write likelihood."),

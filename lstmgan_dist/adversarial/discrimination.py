@@ -15,13 +15,16 @@ from lstmgan_dist.adversarial.batch_scores import among_all, scores_to_join, sha
 from lstmgan_dist.adversarial.losses import Loss
 from lstmgan_dist.adversarial.objective import Objective, Outcome, Prepared, Tensors
 from lstmgan_dist.adversarial.regularisers import Regulariser, SeenTexts
+from lstmgan_dist.adversarial.soft_text import Soften, softened
+from lstmgan_dist.adversarial.soft_text import seen as seen_softened
 from lstmgan_dist.adversarial.texts import (
     draw_text,
+    drawn_text,
     equally_long,
     number_of_rows,
     two_texts_a_row,
 )
-from lstmgan_dist.models.discriminator import Discriminator
+from lstmgan_dist.models.discriminator import Discriminator, TokenReader
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.models.padding import valid
 from lstmgan_dist.runtime.randomness import Noise
@@ -37,6 +40,7 @@ class DiscriminatorObjective(Objective):
         max_length: tokens at which drawn text is cut off.
         regulariser: what is added to the loss; nothing without.
         weight: of the regulariser.
+        soften: what is shown of drawn text; without it, the drawn tokens.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class DiscriminatorObjective(Objective):
         max_length: int,
         regulariser: Regulariser | None = None,
         weight: float = 0.0,
+        soften: Soften | None = None,
     ) -> None:
         super().__init__()
         self.discriminator = discriminator
@@ -54,13 +59,14 @@ class DiscriminatorObjective(Objective):
         self.max_length = max_length
         self.regulariser = regulariser
         self.weight = weight
+        self.soften = soften
 
     @torch.no_grad()
     def prepare(
         self, real: Batch, *, opponent: Generator, noise: Noise, schedules: Mapping[str, float], carried: Tensors
     ) -> Prepared:
         """Draw as many texts as there are real ones."""
-        drawn, _ = draw_text(opponent, noise, self.max_length, real)
+        drawn, latent_BZ = draw_text(opponent, noise, self.max_length, real)
         real_BT, fake_BT = equally_long(real.targets_BT, drawn.tokens_BT)
         own = {
             "real_BT": real_BT,
@@ -70,6 +76,10 @@ class DiscriminatorObjective(Objective):
         }
         if real.starts_B is not None:  # drawn text has the same contexts
             own["starts_B"] = real.starts_B
+        if self.soften is not None:
+            text = drawn_text(drawn, latent_BZ)
+            text["inverse_temperature"] = torch.tensor(schedules["inverse_temperature"], device=noise.rows_B.device)
+            own["fake_soft_NV"] = softened(opponent, text, self.soften, noise.at("softened"))
         added = {
             "real_count": self.discriminator.count(real.lengths_B, real.starts_B),
             "fake_count": self.discriminator.count(drawn.lengths_B, real.starts_B),
@@ -77,11 +87,13 @@ class DiscriminatorObjective(Objective):
         if self.regulariser is not None:
             added["row_count"] = number_of_rows(real.lengths_B)
         compares_all = self.loss.compares == "batch"
-        return Prepared(own, added, scores_to_join(*self._scores(own, opponent, noise)) if compares_all else {})
+        joined = scores_to_join(*self._scores(self._see(own, opponent), own, noise)) if compares_all else {}
+        return Prepared(own, added, joined)
 
     def forward(self, part: Tensors, *, opponent: Generator, noise: Noise) -> Outcome:
         """Score real and drawn text in one pass, with dropout."""
-        real, fake = self._scores(part, opponent, noise)
+        seen = self._see(part, opponent)
+        real, fake = self._scores(seen, part, noise)
         real_lengths_B, fake_lengths_B = part["real_lengths_B"], part["fake_lengths_B"]
         starts_B = part.get("starts_B")
         if self.loss.compares == "batch":
@@ -116,8 +128,8 @@ class DiscriminatorObjective(Objective):
         if self.regulariser is not None:
             penalty = self.regulariser(
                 self.discriminator,
-                self._seen(part["real_BT"], real_lengths_B, starts_B, opponent),
-                self._seen(part["fake_BT"], fake_lengths_B, starts_B, opponent),
+                _texts_of(seen[0], real_lengths_B, starts_B),
+                _texts_of(seen[1], fake_lengths_B, starts_B),
                 noise.at("regulariser"),
             )
             penalty = penalty.sum() / part["row_count"]
@@ -125,19 +137,24 @@ class DiscriminatorObjective(Objective):
             report["discriminator/penalty"] = penalty.detach()
         return Outcome(loss, report)
 
-    @torch.no_grad()
-    def _seen(self, tokens_BT: Tensor, lengths_B: Tensor, starts_B: Tensor | None, opponent: Generator) -> SeenTexts:
-        """What a regulariser is told of texts."""
-        valid_BT = valid(lengths_B, tokens_BT.shape[1])
-        seen_BTD = self.discriminator.see(tokens_BT, opponent).float() * valid_BT[..., None]
-        return SeenTexts(seen_BTD, lengths_B, starts_B)
+    def _see(self, part: Tensors, opponent: Generator) -> tuple[Tensor, Tensor]:
+        """What the discriminator sees of real and of drawn text."""
+        if "fake_soft_NV" not in part:
+            tokens_BT = torch.cat([part["real_BT"], part["fake_BT"]])
+            real_BTD, fake_BTD = self.discriminator.see(tokens_BT, opponent).chunk(2)
+            return real_BTD, fake_BTD
+        assert isinstance(self.discriminator, TokenReader), "the settings have checked this"
+        real_BTD = self.discriminator.see(part["real_BT"], opponent)
+        text = {"tokens_BT": part["fake_BT"], "lengths_B": part["fake_lengths_B"]}
+        if "starts_B" in part:
+            text["starts_B"] = part["starts_B"]
+        fake_BTD = seen_softened(part["fake_soft_NV"], text, self.discriminator, positions=real_BTD.shape[1])
+        return real_BTD, fake_BTD.to(real_BTD.dtype)
 
-    def _scores(self, part: Tensors, opponent: Generator, noise: Noise) -> tuple[Tensor, Tensor]:
+    def _scores(self, seen: tuple[Tensor, Tensor], part: Tensors, noise: Noise) -> tuple[Tensor, Tensor]:
         """Those of real and of drawn text."""
-        tokens_BT = torch.cat([part["real_BT"], part["fake_BT"]])
         lengths_B = torch.cat([part["real_lengths_B"], part["fake_lengths_B"]])
-        seen_BTD = self.discriminator.see(tokens_BT, opponent)
-        real, fake = self.discriminator(seen_BTD, lengths_B, noise=two_texts_a_row(noise)).chunk(2)
+        real, fake = self.discriminator(torch.cat(seen), lengths_B, noise=two_texts_a_row(noise)).chunk(2)
         return real, fake
 
     def total_loss(
@@ -156,3 +173,9 @@ class DiscriminatorObjective(Objective):
         frequent in real as in drawn text would not have the score of an undecided one.
         """
         return (real_count + fake_count) / 2
+
+
+def _texts_of(seen_BTD: Tensor, lengths_B: Tensor, starts_B: Tensor | None) -> SeenTexts:
+    """What a regulariser is told of texts."""
+    valid_BT = valid(lengths_B, seen_BTD.shape[1])
+    return SeenTexts(seen_BTD.float() * valid_BT[..., None], lengths_B, starts_B)

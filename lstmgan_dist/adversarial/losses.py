@@ -194,6 +194,20 @@ def _each(values_G: Tensor, scores: Tensor) -> Tensor:
     return values_G.view(-1, *[1] * (scores.dim() - 1)).expand_as(scores)
 
 
+def _wasserstein(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """Minus the difference of the scores, which estimates a distance (Arjovsky et al. 2017, algorithm 1)."""
+    return -real, fake
+
+
+def _wasserstein_cost(fake: Tensor, real: Tensor | None) -> Tensor:
+    """Minus the score, counted from that of a real text: a critic's scores have no zero.
+
+    The real score changes no gradient of the score's own; a reward without it would be an unknown constant more.
+    """
+    assert real is not None
+    return real - fake
+
+
 LOSSES = {
     # log(1 - D(fake)): the minimax cost, which is flat where the discriminator wins.
     "cross_entropy": Loss(_cross_entropy, lambda fake, real: -_softplus(fake), posterior=_sigmoid),
@@ -208,6 +222,8 @@ LOSSES = {
         posterior=lambda score: score.clamp(0, 1),
     ),
     "hinge": Loss(_hinge, lambda fake, real: -fake),
+    # Needs a critic whose slope is held: a regulariser, or layers of norm 1.
+    "wasserstein": Loss(_wasserstein, _wasserstein_cost, middle=None, compares="pairs"),
     "relativistic": Loss(_relativistic, _relativistic_cost, middle=None, compares="pairs"),
     "relativistic_average": Loss(_relativistic_average, _relativistic_average_cost, middle=None, compares="batch"),
     "feature_matching": Loss(_feature_matching, _feature_matching_cost, compares="batch", of_vectors=True),

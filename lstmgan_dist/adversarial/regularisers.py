@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from lstmgan_dist.models.discriminator import Discriminator
     from lstmgan_dist.runtime.randomness import Noise
 
-_ITERATIONS = 20  # of the power method from a cold start: the largest singular value to some per cent
-
 
 @dataclass(frozen=True)
 class SeenTexts:
@@ -39,10 +37,29 @@ def _gradient_penalty(discriminator: Discriminator, real: SeenTexts, fake: SeenT
 
     Between texts of unequal length is one as long as the longer, whose end is faint.
     """
+    between = _between(real, fake, noise)
+    return _from_slope_1(discriminator.squared_gradient(between.seen_BTD, between.lengths_B, between.starts_B))
+
+
+def _token_gradient_penalty(discriminator: Discriminator, real: SeenTexts, fake: SeenTexts, noise: Noise) -> Tensor:
+    """The same by distributions over tokens, as the paper has it: a real text's are certain.
+
+    A discriminator that is held to a slope of 1 by what it sees of tokens, their embedding, may still be as steep as
+    it likes by the tokens: it need only spread the embedding out.
+    """
+    between = _between(real, fake, noise)
+    square_B = discriminator.squared_gradient_by_tokens(between.seen_BTD, between.lengths_B, between.starts_B)
+    return _from_slope_1(square_B)
+
+
+def _between(real: SeenTexts, fake: SeenTexts, noise: Noise) -> SeenTexts:
+    """A random place between each real text and a drawn one: what is seen of a text between, for seeing is linear."""
     between_BTD = fake.seen_BTD.lerp(real.seen_BTD, noise.uniform("between", 1, 1))
-    longer_B = real.lengths_B.maximum(fake.lengths_B)
-    square_B = discriminator.squared_gradient(between_BTD, longer_B, real.starts_B)
-    # A square root has no gradient at 0.
+    return SeenTexts(between_BTD, real.lengths_B.maximum(fake.lengths_B), real.starts_B)
+
+
+def _from_slope_1(square_B: Tensor) -> Tensor:
+    """The squared distance from 1 of a gradient's norm; a square root has no gradient at 0."""
     return ((square_B + 1e-12).sqrt() - 1).square()
 
 
@@ -53,24 +70,18 @@ def _real_gradient(discriminator: Discriminator, real: SeenTexts, fake: SeenText
 
 def _spectral_norm(discriminator: Discriminator, real: SeenTexts, fake: SeenTexts, noise: Noise) -> Tensor:
     """Half the sum of the weights' squared largest singular values (Yoshida and Miyato 2017, equation 6)."""
-    squares = [_largest_singular_value(matrix_OI).square() for matrix_OI in discriminator.weight_matrices()]
+    from lstmgan_dist.models.spectral import largest_singular_value
+
+    squares = [largest_singular_value(matrix_OI).square() for matrix_OI in discriminator.weight_matrices()]
     return (sum(squares[1:], squares[0]) / 2).expand(len(real.lengths_B))
-
-
-def _largest_singular_value(matrix_OI: Tensor) -> Tensor:
-    """By the power method, which starts anew each time: so there is nothing that a checkpoint would have to hold."""
-    constant_OI = matrix_OI.detach()
-    right_I = left_O = constant_OI.new_ones(matrix_OI.shape[1])
-    for _ in range(_ITERATIONS):
-        left_O = constant_OI @ right_I
-        left_O = left_O / left_O.norm()
-        right_I = constant_OI.T @ left_O
-        right_I = right_I / right_I.norm()
-    return left_O @ matrix_OI @ right_I
 
 
 REGULARISERS: dict[str, Regulariser] = {
     "gradient_penalty": _gradient_penalty,
+    "token_gradient_penalty": _token_gradient_penalty,
     "real_gradient": _real_gradient,
     "spectral_norm": _spectral_norm,
 }
+
+# Those of discriminators that read tokens alone.
+OF_TOKENS = frozenset({"token_gradient_penalty"})

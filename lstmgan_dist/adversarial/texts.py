@@ -61,11 +61,30 @@ def state_named(part: Tensors, prefix: str = "state_") -> State | None:
 
 
 def draw_text(generator: Generator, noise: Noise, max_length: int, real: Batch) -> tuple[Drawn, Tensor | None]:
-    """One text for each row, behind the real one's context, cut to the longest; and the latent vectors behind them."""
+    """One text for each row, behind the real one's context, cut to the longest; and the latent vectors behind them.
+
+    Where real text has been cut, drawn text ends at as many tokens.
+    """
+    if real.most is not None:
+        max_length = min(max_length, real.most)
     latent_BZ = noise.normal("latent", generator.latent_size) if generator.latent_size else None
     drawn = draw(generator, noise.uniform("tokens", max_length), latent_BZ=latent_BZ, given=given_of(real))
     longest = int(drawn.lengths_B.max())
     return Drawn(drawn.tokens_BT[:, :longest], drawn.lengths_B, drawn.starts_B), latent_BZ
+
+
+def drawn_text(drawn: Drawn, latent_BZ: Tensor | None) -> Tensors:
+    """Drawn text by name, with the inputs of a teacher-forced pass over it and the latent vectors behind it."""
+    text = {
+        "tokens_BT": drawn.tokens_BT,
+        "inputs_BT": F.pad(drawn.tokens_BT, (1, -1)),  # a sentence starts with <end>, which is 0
+        "lengths_B": drawn.lengths_B,
+    }
+    if drawn.starts_B is not None:
+        text["starts_B"] = drawn.starts_B
+    if latent_BZ is not None:
+        text["latent_BZ"] = latent_BZ
+    return text
 
 
 def given_of(real: Batch) -> Given | None:

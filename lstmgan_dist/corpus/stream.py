@@ -37,7 +37,8 @@ class Batch:
     Both are padded with 0. lengths_B: int64; targets of each row. fresh: the rows begin a text, so a state starts at
     zero. first_row: of held-out text, the number of the first row among the rows of all shares; the others
     follow it. starts_B: int64; how many targets of each row are its context, which is read and not learnt; None where
-    no row has one. contexts_BP: int64; these, padded to the corpus's longest.
+    no row has one. contexts_BP: int64; these, padded to the corpus's longest. most: tokens at which `cut` has cut the
+    texts; None where it has not.
     """
 
     inputs_BT: Tensor
@@ -47,11 +48,21 @@ class Batch:
     first_row: int = 0
     starts_B: Tensor | None = None
     contexts_BP: Tensor | None = None
+    most: int | None = None
 
     @property
     def texts_length(self) -> int:
         """Targets without contexts."""
         return int(self.lengths_B.sum()) - (0 if self.starts_B is None else int(self.starts_B.sum()))
+
+    def cut(self, most: int) -> Batch:
+        """The first so many tokens of each text, behind its context; where a text goes on there is no end mark."""
+        limit_B = most if self.starts_B is None else self.starts_B + most
+        lengths_B = self.lengths_B.clamp(max=limit_B)
+        positions = int(lengths_B.max())
+        within_BT = torch.arange(positions, device=lengths_B.device) < lengths_B[:, None]
+        inputs_BT, targets_BT = (tokens[:, :positions] * within_BT for tokens in (self.inputs_BT, self.targets_BT))
+        return replace(self, inputs_BT=inputs_BT, targets_BT=targets_BT, lengths_B=lengths_B, most=most)
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device; the copy to a GPU runs beside whatever comes next."""

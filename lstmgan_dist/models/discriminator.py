@@ -74,11 +74,18 @@ class Discriminator(nn.Module, ABC):
 
         It has a gradient itself, by the weights; it is computed in float32, and on slower kernels than scores are.
         """
-        seen_BTD = seen_BTD.detach().requires_grad_()
+        gradient_BTD = self._gradient(seen_BTD.detach().requires_grad_(), lengths_B, starts_B)
+        return gradient_BTD.square().sum(dim=(1, 2))
+
+    def _gradient(self, seen_BTD: Tensor, lengths_B: Tensor, starts_B: Tensor | None) -> Tensor:
         with torch.autocast(seen_BTD.device.type, enabled=False), fused.twice_differentiable():
             total = self.of_sentences(self(seen_BTD, lengths_B), lengths_B, starts_B).sum()
             (gradient_BTD,) = torch.autograd.grad(total, seen_BTD, create_graph=True)
-        return gradient_BTD.square().sum(dim=(1, 2))
+        return gradient_BTD
+
+    def squared_gradient_by_tokens(self, seen_BTD: Tensor, lengths_B: Tensor, starts_B: Tensor | None = None) -> Tensor:
+        """The same by the distributions over tokens, for a kind that reads these."""
+        raise NotImplementedError
 
     def weight_matrices(self) -> Iterator[Tensor]:
         """What its layers multiply by, one row for each output; an embedding is none."""
@@ -108,3 +115,18 @@ class TokenReader(Discriminator):
         if probabilities_NV.shape[1] < len(weight_VE):  # labels are behind the vocabulary, and never written
             weight_VE = weight_VE[: probabilities_NV.shape[1]]
         return fused.linear(probabilities_NV, weight_VE.T)
+
+    def squared_gradient_by_tokens(self, seen_BTD: Tensor, lengths_B: Tensor, starts_B: Tensor | None = None) -> Tensor:
+        """As `squared_gradient`, by the distributions over tokens of which texts are the expected embedding, (B,).
+
+        That gradient is the one by the embedding times every token's vector, (B, T, V). Its square needs only the
+        vectors' products with each other, so nothing is as wide as the vocabulary. The embedding is one of the weights,
+        by which `seen_BTD` has a gradient.
+        """
+        if not seen_BTD.requires_grad:
+            seen_BTD = seen_BTD.detach().requires_grad_()
+        gradient_BTD = self._gradient(seen_BTD, lengths_B, starts_B)
+        with torch.autocast(seen_BTD.device.type, enabled=False):
+            products_DD = self.embedding.weight.T @ self.embedding.weight
+            square_BTD = gradient_BTD @ products_DD * gradient_BTD
+        return square_BTD.sum(dim=(1, 2)).clamp(min=0)  # which rounding may have it miss

@@ -6,9 +6,9 @@ Shapes: B rows, T positions, I inputs, H hidden units, O outputs.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,29 +24,26 @@ torch.set_flush_denormal(True)
 _ONEDNN_FROM = 20481
 
 
-_twice_differentiable = False
+_mode = threading.local()  # units are worked on side by side, and the others keep their kernels
 
 
 @contextmanager
 def twice_differentiable() -> Iterator[None]:
-    """Meanwhile slower kernels compute, whose gradients have a gradient: that of a fused LSTM has none."""
-    global _twice_differentiable
-    libraries: list[Any] = [torch.backends.mkldnn, torch.backends.cudnn]
-    before = [library.enabled for library in libraries]
-    _twice_differentiable = True
-    for library in libraries:
-        library.enabled = False
+    """Meanwhile this thread computes by operations whose gradients have a gradient: a fused LSTM's have none.
+
+    Neither oneDNN's nor cuDNN's, so an LSTM is read step by step then.
+    """
+    before = is_twice_differentiable()
+    _mode.twice_differentiable = True
     try:
         yield
     finally:
-        _twice_differentiable = False
-        for library, enabled in zip(libraries, before, strict=True):
-            library.enabled = enabled
+        _mode.twice_differentiable = before
 
 
 def is_twice_differentiable() -> bool:
-    """Whether the gradient must have a gradient now."""
-    return _twice_differentiable
+    """Whether the gradient must have a gradient now, in this thread."""
+    return getattr(_mode, "twice_differentiable", False)
 
 
 class LSTMLayer(nn.LSTM):
@@ -102,6 +99,8 @@ class LSTMLayer(nn.LSTM):
         weights = self.weights
         if recurrent_keep is not None:
             weights[1] = weights[1] * recurrent_keep
+        if is_twice_differentiable():
+            return _read_step_by_step(inputs_BTI, state, weights)
         outputs_BTH, h_1BH, c_1BH = torch.lstm(
             inputs_BTI,
             [state[0][None].contiguous(), state[1][None].contiguous()],
@@ -114,6 +113,20 @@ class LSTMLayer(nn.LSTM):
             batch_first=True,
         )
         return outputs_BTH, (h_1BH[0].float(), c_1BH[0].float())
+
+
+def _read_step_by_step(
+    inputs_BTI: Tensor, state: tuple[Tensor, Tensor], weights: list[Tensor]
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """What `LSTMLayer.read` gives, of operations that have second derivatives on every device."""
+    input_weight, recurrent_weight, input_bias, recurrent_bias = weights
+    (h_BH, c_BH), outputs = state, []
+    for gates_B4H in F.linear(inputs_BTI, input_weight, input_bias + recurrent_bias).unbind(1):
+        take_BH, keep_BH, new_BH, show_BH = (gates_B4H + F.linear(h_BH, recurrent_weight)).chunk(4, dim=1)
+        c_BH = keep_BH.sigmoid() * c_BH + take_BH.sigmoid() * new_BH.tanh()
+        h_BH = show_BH.sigmoid() * c_BH.tanh()
+        outputs.append(h_BH)
+    return torch.stack(outputs, dim=1), (h_BH.float(), c_BH.float())
 
 
 def linear(inputs_I: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:

@@ -13,11 +13,14 @@ from lstmgan_dist.adversarial.losses import LOSSES
 from lstmgan_dist.adversarial.work import BatchWork, Work
 from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
 from lstmgan_dist.phases.discriminator import (
+    TEXT_LENGTH,
     LossName,
     RegulariserSettings,
+    TextLength,
     discriminator_player,
     discriminator_work,
     objection_to_loss,
+    objection_to_regulariser,
 )
 from lstmgan_dist.phases.kind import Phase
 from lstmgan_dist.phases.likelihood import likelihood_work
@@ -45,6 +48,7 @@ class AdversarialPhase(Phase):
     regulariser: RegulariserSettings | None = Field(
         default=None, description="Added to the discriminator's loss; nothing without."
     )
+    text_length: TextLength = TEXT_LENGTH
     generator_optimizer: Optimizer = Field(
         default_factory=lambda: Optimizer(learning_rate=1e-4), description="The generator's optimiser."
     )
@@ -63,6 +67,7 @@ class AdversarialPhase(Phase):
 
     def objection(self, discriminator: DiscriminatorKind) -> str | None:
         objection = objection_to_loss(self.loss, discriminator)
+        objection = objection or objection_to_regulariser(self.regulariser, discriminator)
         if objection is None:
             objection = self.estimator.objection(discriminator, LOSSES[self.loss])
             return objection and f"estimator.{objection}"
@@ -93,7 +98,13 @@ class AdversarialPhase(Phase):
         )
         return {
             "discriminator": discriminator_player(
-                sides, self.loss, self.regulariser, self.discriminator_optimizer, steps
+                sides,
+                self.loss,
+                self.regulariser,
+                self.discriminator_optimizer,
+                steps,
+                self.estimator,
+                self.text_length,
             ),
             "generator": sides.player(
                 "generator",
@@ -102,6 +113,7 @@ class AdversarialPhase(Phase):
                 self.generator_optimizer,
                 steps,
                 schedules=self.estimator.schedules(),
+                text_length=self.text_length,
             ),
         }
 

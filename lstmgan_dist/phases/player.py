@@ -57,6 +57,7 @@ class Player:
         settings: Optimizer,
         *,
         schedules: Mapping[str, float | Schedule],
+        text_length: float | Schedule | None = None,
         steps: int,
         precision: Literal["fp32", "bf16"],
         synchronisation: Synchronisation,
@@ -67,6 +68,7 @@ class Player:
         self.network = network
         self.objective = objective
         self._schedules = schedules
+        self._text_length = text_length
         self._settings = settings
         self._steps = steps
         self._precision: Literal["fp32", "bf16"] = precision
@@ -103,6 +105,9 @@ class Player:
         learning_rate = self._settings.learning_rate_at(step, steps) * moment.learning_rate_scale
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
+        if self._text_length is not None:
+            most = round(value_at(self._text_length, step, steps))
+            real = [text.cut(most) for text in real]
         self.optimizer.zero_grad(set_to_none=True)
         with frozen(opponent):
             losses = self._losses(real, opponent, moment.noise, schedules)
@@ -293,6 +298,7 @@ class Sides:
         steps: int,
         *,
         schedules: Mapping[str, float | Schedule] = MappingProxyType({}),
+        text_length: float | Schedule | None = None,
     ) -> Player:
         """One of them as a player, with a fresh optimiser."""
         return Player(
@@ -301,6 +307,7 @@ class Sides:
             objective.to(self.units.runtime.device),
             optimizer,
             schedules=schedules,
+            text_length=text_length,
             steps=steps,
             precision=self.precision,
             synchronisation=self.synchronisation,

@@ -15,10 +15,12 @@ from lstmgan_dist.adversarial.discrimination import DiscriminatorObjective
 from lstmgan_dist.adversarial.estimators.gumbel_softmax_objective import GumbelSoftmaxObjective
 from lstmgan_dist.adversarial.estimators.normalised_weights_objective import NormalisedWeightsObjective
 from lstmgan_dist.adversarial.estimators.score_function_objective import ScoreFunctionObjective
+from lstmgan_dist.adversarial.estimators.soft_text_objective import SoftTextObjective
 from lstmgan_dist.adversarial.likelihood import LikelihoodObjective
 from lstmgan_dist.adversarial.losses import LOSSES
 from lstmgan_dist.adversarial.regularisers import REGULARISERS
 from lstmgan_dist.adversarial.rollouts import Rollouts
+from lstmgan_dist.adversarial.soft_text import gumbel_softmax, softmax
 from lstmgan_dist.corpus.stream import Batch
 from lstmgan_dist.models.discriminator import Discriminator, TokenReader
 from lstmgan_dist.models.generator import Generator
@@ -26,6 +28,8 @@ from lstmgan_dist.runtime.randomness import Noise
 from tests.networks import convolutional_discriminator, lstm_discriminator, lstm_generator
 
 V, B, MAX_LENGTH = 19, 8, 7
+# What a discriminator is shown of drawn text in its own updates.
+SHOWN = {"discriminator": None, "discriminator of distributions": softmax, "discriminator of samples": gumbel_softmax}
 
 
 def sentences(rows: int = B, seed: int = 1) -> Batch:
@@ -65,11 +69,12 @@ def make_objective(name: str, loss: str, scores: str, generator: Generator, disc
     if name == "likelihood":
         return LikelihoodObjective(generator, carries_state=False)
     name, _, regulariser = name.partition(" with ")
-    if name == "discriminator":
+    if name in SHOWN:
         return DiscriminatorObjective(
             discriminator,
             LOSSES[loss],
             max_length=MAX_LENGTH,
+            soften=SHOWN[name],
             regulariser=REGULARISERS[regulariser] if regulariser else None,
             weight=0.5,
         )
@@ -88,6 +93,8 @@ def make_objective(name: str, loss: str, scores: str, generator: Generator, disc
             rollouts=rollouts,
             likelihood_weight=0.3,
         )
+    if name == "softmax":
+        return SoftTextObjective(generator, LOSSES[loss], max_length=MAX_LENGTH, soften=softmax, likelihood_weight=0.3)
     return GumbelSoftmaxObjective(
         generator,
         LOSSES[loss],
@@ -101,6 +108,8 @@ def extra(name: str) -> dict[str, float]:
     schedules = {"straight_through": "inverse_temperature", "relaxed": "inverse_temperature"}
     schedules["normalised_weights"] = "baseline"
     return {schedules[name]: 1.7} if name in schedules else {}
+    soft = ("straight_through", "relaxed", "softmax", "discriminator of")
+    return {"inverse_temperature": 1.7} if name.startswith(soft) else {}
 
 
 def noise_of(rows: Tensor | None = None, key: int = 7) -> Noise:
@@ -189,4 +198,13 @@ GAMES = [
     (f"discriminator with {regulariser}", "hinge", kind)
     for regulariser in REGULARISERS
     for kind in ("per_token", "per_sentence", "convolutional")
+]
+GAMES += [
+    (f"discriminator of {shown} with token_gradient_penalty", "wasserstein", kind)
+    for shown in ("distributions", "samples")
+    for kind in ("per_sentence", "convolutional")
+]
+GAMES += [
+    ("discriminator of samples", "relativistic_average", "convolutional"),
+    ("softmax", "wasserstein", "convolutional"),
 ]

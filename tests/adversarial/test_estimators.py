@@ -8,9 +8,9 @@ from torch import Tensor
 from lstmgan_dist.adversarial import texts as drawing_of_objectives
 from lstmgan_dist.adversarial.baselines import BASELINES
 from lstmgan_dist.adversarial.credits import CREDITS
-from lstmgan_dist.adversarial.estimators.gumbel_softmax_objective import conditioned_gumbel, gumbel_softmax
 from lstmgan_dist.adversarial.estimators.score_function_objective import ScoreFunctionObjective, score_function
 from lstmgan_dist.adversarial.losses import LOSSES
+from lstmgan_dist.adversarial.soft_text import conditioned_gumbel, gumbel_softmax, seen
 from lstmgan_dist.models.drawing import Drawn
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.randomness import Noise
@@ -168,6 +168,15 @@ def explicit(softened: dict) -> tuple[Tensor, Tensor]:
     return soft, soft @ softened["discriminator"].embedding.weight
 
 
+def found_of(softened: dict, *, straight_through: bool) -> Tensor:
+    """What the discriminator sees of nine texts of one token, as the objective has it."""
+    logits = softened["generator"].logits(softened["features_NF"])
+    soft = gumbel_softmax(logits, softened["tokens_N"], softened["noise_N"], softened["inverse_temperature"])
+    text = {"tokens_BT": softened["tokens_N"][:, None], "lengths_B": torch.ones(9, dtype=torch.int64)}
+    seen_BTE = seen(soft, text, softened["discriminator"], positions=1, straight_through=straight_through)
+    return seen_BTE.squeeze(1)
+
+
 def gradients(value: Tensor, softened: dict) -> list[Tensor]:
     weights = torch.randn(value.shape, generator=torch.Generator().manual_seed(3))
     inputs = [softened["features_NF"], softened["generator"].output_matrix, softened["generator"].output_bias]
@@ -175,14 +184,14 @@ def gradients(value: Tensor, softened: dict) -> list[Tensor]:
 
 
 def test_relaxed_gradient_equals_autograd_through_the_formula(softened: dict) -> None:
-    found = gumbel_softmax(**softened, straight_through=False)
+    found = found_of(softened, straight_through=False)
     _, expected = explicit(softened)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(gradients(found, softened), gradients(expected, softened), atol=1e-6, rtol=1e-4)
 
 
 def test_straight_through_has_the_hard_value_and_the_soft_gradient(softened: dict) -> None:
-    found = gumbel_softmax(**softened, straight_through=True)
+    found = found_of(softened, straight_through=True)
     embedding = softened["discriminator"].embedding.weight
     torch.testing.assert_close(found, embedding[softened["tokens_N"]], atol=1e-6, rtol=1e-6)
     soft, _ = explicit(softened)
@@ -193,7 +202,7 @@ def test_straight_through_has_the_hard_value_and_the_soft_gradient(softened: dic
 
 def test_the_softened_sample_hardens_as_the_inverse_temperature_grows(softened: dict) -> None:
     softened["inverse_temperature"] = torch.tensor(1e4)
-    found = gumbel_softmax(**softened, straight_through=False)
+    found = found_of(softened, straight_through=False)
     torch.testing.assert_close(found, softened["discriminator"].embed(softened["tokens_N"]), atol=1e-3, rtol=1e-3)
 
 

@@ -82,6 +82,9 @@ FORMULAS = {
         ),
         lambda f, r: -math.log(rank(row(f, FAKES), REALS, REALS)),
     ),
+    # Arjovsky et al. 2017, algorithm 1: the critic climbs the difference, the generator its own score, which is counted
+    # here from that of the text beside it.
+    "wasserstein": (lambda r, f: (-r, f), lambda f, r: -f + r),
     "relativistic": (lambda r, f: (-math.log(sigmoid(r - f)), 0.0), lambda f, r: -math.log(sigmoid(f - r))),
 }
 

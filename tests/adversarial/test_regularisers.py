@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lstmgan_dist.adversarial.regularisers import REGULARISERS, SeenTexts
-from lstmgan_dist.models.discriminator import Discriminator
+from lstmgan_dist.models.discriminator import Discriminator, TokenReader
 from lstmgan_dist.runtime.randomness import Noise
 from lstmgan_dist.training.run_log import read_metrics
 from tests.networks import convolutional_discriminator, lstm_discriminator
@@ -40,20 +40,29 @@ def seen(lengths_B: Tensor, seed: int) -> SeenTexts:
 REAL, FAKE = seen(REAL_LENGTHS, 1), seen(FAKE_LENGTHS, 2)
 
 
-def squared_gradient(discriminator: Discriminator, seen_BTD: Tensor, lengths_B: Tensor) -> Tensor:
-    """By the kernels that train."""
+def embedding_of(discriminator: Discriminator) -> Tensor:
+    assert isinstance(discriminator, TokenReader)
+    return discriminator.embedding.weight.detach()
+
+
+def squared_gradient(
+    discriminator: Discriminator, seen_BTD: Tensor, lengths_B: Tensor, by_tokens: bool = False
+) -> Tensor:
+    """By the kernels that train; by each token's share, as wide as the vocabulary, if that is asked for."""
     seen_BTD = seen_BTD.clone().requires_grad_()
     discriminator.of_sentences(discriminator(seen_BTD, lengths_B), lengths_B).sum().backward()
     assert seen_BTD.grad is not None
+    if by_tokens:
+        return (seen_BTD.grad @ embedding_of(discriminator).T).square().sum(dim=(1, 2))
     return seen_BTD.grad.square().sum(dim=(1, 2))
 
 
 def written_out(kind: str, discriminator: Discriminator) -> Tensor:
     """The penalty of each row as its paper has it."""
-    if kind == "gradient_penalty":
+    if kind.endswith("gradient_penalty"):
         share = NOISE.uniform("between", 1, 1)
         between_BTD = share * REAL.seen_BTD + (1 - share) * FAKE.seen_BTD
-        square_B = squared_gradient(discriminator, between_BTD, torch.tensor([6, 5, 4]))
+        square_B = squared_gradient(discriminator, between_BTD, torch.tensor([6, 5, 4]), kind.startswith("token"))
         return (square_B.sqrt() - 1) ** 2
     if kind == "real_gradient":
         return squared_gradient(discriminator, REAL.seen_BTD, REAL_LENGTHS) / 2
@@ -107,7 +116,14 @@ def test_a_critic_learns_slopes_of_one(discriminator: Discriminator) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("regulariser", ["{kind: gradient_penalty, weight: 10}", "{kind: spectral_norm, weight: 0.01}"])
+@pytest.mark.parametrize(
+    "regulariser",
+    [
+        "{kind: gradient_penalty, weight: 10}",
+        "{kind: token_gradient_penalty, weight: 10}",
+        "{kind: spectral_norm, weight: 0.01}",
+    ],
+)
 def test_a_game_with_a_penalty_reports_it_and_stops_change_nothing(regulariser: str, text, tmp_path) -> None:
     job = job_of(SENTENCES, text, f"phases.1.regulariser={regulariser}", f"phases.2.regulariser={regulariser}")
     whole, _ = run_job(job, tmp_path / "whole")

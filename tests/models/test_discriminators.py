@@ -1,7 +1,8 @@
 """Scores of all kinds, whatever their network.
 
 For models/discriminators/lstm.py, models/discriminators/lstm_network.py with models/bidirectional.py,
-models/discriminators/convolutional.py, models/discriminators/convolutional_network.py and models/padding.py.
+models/discriminators/convolutional.py, models/discriminators/convolutional_network.py,
+models/spectral.py and models/padding.py.
 """
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor
 from lstmgan_dist.models.discriminator import TokenReader
 from lstmgan_dist.models.discriminators import convolution_on_cpu
 from lstmgan_dist.models.discriminators.convolutional_network import ConvolutionalDiscriminator
+from lstmgan_dist.models.spectral import of_norm_1
 from lstmgan_dist.runtime.randomness import Noise
 from tests.networks import convolutional_discriminator, lstm_discriminator
 
@@ -30,6 +32,9 @@ KINDS = {
     "convolutional": lambda: convolutional_discriminator(V, embedding=8, filters={3: 5, 2: 4}, dropout=0.3),
     "one-dimensional representations": lambda: convolutional_discriminator(
         V, embedding=8, representations=8, filters={2: 4, 3: 5, 5: 3}, dropout=0.3
+    ),
+    "spectrally normalised": lambda: convolutional_discriminator(
+        V, embedding=8, representations=8, filters={2: 4, 3: 5}, dropout=0.3, spectral_norm=True
     ),
     "convolutional without highway and dense": lambda: convolutional_discriminator(
         V, embedding=8, representations=4, filters={2: 4}, highway=False, dense=0, dropout=0.3
@@ -192,3 +197,38 @@ def test_frozen_discriminator_passes_the_gradient_on_and_keeps_none() -> None:
     assert embedded.grad is not None
     torch.testing.assert_close(embedded.grad, expected)
     assert all(parameter.grad is None for parameter in discriminator.parameters())
+
+
+def test_spectral_normalisation_divides_every_layer_by_its_largest_singular_value() -> None:
+    """Miyato et al. 2018, equation 8: against singular values by decomposition, value and gradient of the scores."""
+    settings = {"embedding": 8, "representations": 4, "filters": {2: 4, 3: 5}, "dense": 6}
+    normal = convolutional_discriminator(V, **settings, spectral_norm=True)
+    plain = convolutional_discriminator(V, **settings)
+    layers = [name for name, weight in normal.named_parameters() if weight.dim() > 1 and name != "embedding.weight"]
+    assert layers == ["filters.0", "filters.1", "highway.weight", "dense.weight", "output.weight"]
+    weights = dict(normal.named_parameters())
+    divided = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
+    used = {
+        name: weight / torch.linalg.matrix_norm(weight.flatten(1), ord=2) if name in layers else weight
+        for name, weight in divided.items()
+    }
+    embedded = normal.embed(text()).detach()
+    expected = torch.func.functional_call(plain, used, (embedded, LENGTHS))
+    found = normal(embedded, LENGTHS)
+    torch.testing.assert_close(found, expected, rtol=0.02, atol=1e-3)  # the power method stops near its end
+    factors = torch.randn(found.shape, generator=torch.Generator().manual_seed(2))
+    wanted = torch.autograd.grad((expected * factors).sum(), [divided[name] for name in layers])
+    for one, other in zip(
+        torch.autograd.grad((found * factors).sum(), [weights[name] for name in layers]), wanted, strict=True
+    ):
+        assert F.cosine_similarity(one.flatten(), other.flatten(), dim=0) > 0.99
+
+
+def test_a_weight_of_norm_1_does_not_change_with_its_scale_and_holds_no_state() -> None:
+    weight = torch.randn(7, 3, 4, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(of_norm_1(100 * weight), of_norm_1(weight))
+    assert torch.equal(of_norm_1(weight), of_norm_1(weight))
+    assert torch.linalg.matrix_norm(of_norm_1(weight).flatten(1), ord=2).item() == pytest.approx(1, abs=0.02)
+    settings = {"embedding": 8, "filters": {2: 4}}
+    names = [set(convolutional_discriminator(V, **settings, spectral_norm=on).state_dict()) for on in (True, False)]
+    assert names[0] == names[1]

@@ -25,7 +25,7 @@ ANSWERS = "source: TALK, heldout_fraction: 0.2, max_length: 12, column: answer, 
 LSTM = "discriminator={kind: lstm, scores: SCORES, embedding: 8, hidden: 8, dropout: 0.1}"
 CONVOLUTIONAL = (
     "discriminator={kind: convolutional, embedding: 8, representations: 4, filters: {2: 3, 3: 4}, dense: 6, "
-    "dropout: 0.2}"
+    "dropout: 0.2, spectral_norm: true}"
 )
 
 
@@ -77,9 +77,22 @@ JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
             CONVOLUTIONAL,
             "generator.latent={size: 3}",
             phases(
-                "discriminator, loss: relativistic_average, regulariser: {kind: spectral_norm}",
+                "discriminator, loss: relativistic_average, regulariser: {kind: real_gradient}",
                 "adversarial, loss: relativistic_average, estimator: {kind: gumbel_softmax}",
                 "adversarial, loss: relativistic, estimator: {kind: gumbel_softmax, straight_through: true}",
+                "adversarial, loss: relativistic, estimator: {kind: gumbel_softmax, soft_for_discriminator: true}",
+            ),
+        ),
+    ),
+    "a critic of growing texts": (
+        SENTENCES,
+        (
+            f"corpus={{{ANSWERS}}}",
+            LSTM.replace("SCORES", "per_sentence"),
+            phases(
+                "discriminator, loss: wasserstein, shown: distributions, text_length: 4",
+                "adversarial, loss: wasserstein, estimator: {kind: softmax}, discriminator_updates: 2, text_length: "
+                "{start: 1, end: 12}, regulariser: {kind: token_gradient_penalty, weight: 10}",
             ),
         ),
     ),

@@ -29,6 +29,8 @@ ESTIMATORS = {
     "discounted": "{kind: score_function, credit: discounted}",
     "sentence": "{kind: score_function, credit: sentence, baseline: {kind: none}}",
     "relaxed": "{kind: gumbel_softmax}",
+    "relaxed for both": "{kind: gumbel_softmax, soft_for_discriminator: true}",
+    "distributions": "{kind: softmax}",
     "straight through": "{kind: gumbel_softmax, straight_through: true, inverse_temperature: 2}",
 }
 

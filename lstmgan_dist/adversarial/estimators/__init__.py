@@ -8,10 +8,12 @@ from lstmgan_dist.adversarial.estimators.gumbel_softmax import GumbelSoftmax
 from lstmgan_dist.adversarial.estimators.normalised_weights import NormalisedWeights
 from lstmgan_dist.adversarial.estimators.professor_forcing import ProfessorForcing
 from lstmgan_dist.adversarial.estimators.score_function import ScoreFunction
+from lstmgan_dist.adversarial.estimators.softmax import Softmax
 
 ESTIMATORS = {
     "score_function": ScoreFunction,
     "gumbel_softmax": GumbelSoftmax,
     "normalised_weights": NormalisedWeights,
+    "softmax": Softmax,
     "professor_forcing": ProfessorForcing,
 }

@@ -13,6 +13,7 @@ from lstmgan_dist.settings import Schedule, Settings
 
 if TYPE_CHECKING:
     from lstmgan_dist.adversarial.estimators.objective import GeneratorObjective
+    from lstmgan_dist.adversarial.soft_text import Soften
     from lstmgan_dist.models.generator import Generator
 
 
@@ -28,6 +29,10 @@ class EstimatorKind(Settings):
         self, generator: Generator, loss: Loss, *, max_length: int, likelihood_weight: float
     ) -> GeneratorObjective:
         """What the generator minimises."""
+
+    def shown(self) -> Soften | None:
+        """What the discriminator is shown of drawn text in its own updates; None: the drawn tokens."""
+        return None
 
     def schedules(self) -> Mapping[str, float | Schedule]:
         """Arguments of the objective that change over the phase."""

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from lstmgan_dist.adversarial.losses import Loss
 from lstmgan_dist.adversarial.objective import Objective, Outcome, Prepared, Report, Tensors
-from lstmgan_dist.adversarial.texts import draw_text, mean_nll, number_of_rows, real_text
+from lstmgan_dist.adversarial.texts import draw_text, drawn_text, mean_nll, number_of_rows, real_text
 from lstmgan_dist.models.discriminator import Discriminator
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.randomness import Noise
@@ -41,16 +40,8 @@ class GeneratorObjective(Objective):
     def _prepare_text(self, real: Batch, noise: Noise) -> Prepared:
         """Drawn text with the inputs that teacher forcing wants, and the real text where it has a weight."""
         drawn, latent_BZ = draw_text(self.generator, noise, self.max_length, real)
-        own = {
-            "tokens_BT": drawn.tokens_BT,
-            "inputs_BT": F.pad(drawn.tokens_BT, (1, -1)),  # a sentence starts with <end>, which is 0
-            "lengths_B": drawn.lengths_B,
-        }
-        if drawn.starts_B is not None:
-            own["starts_B"] = drawn.starts_B
+        own = drawn_text(drawn, latent_BZ)
         added = {"sentence_count": number_of_rows(drawn.lengths_B)}
-        if latent_BZ is not None:
-            own["latent_BZ"] = latent_BZ
         if self.likelihood_weight:
             beside = real_text(self.generator, real, noise)
             own, added = own | beside.own, added | beside.added

@@ -33,6 +33,15 @@ class ConvolutionalKind(TokenReaderKind):
     highway: bool = Field(default=True, description="A highway layer after pooling (Srivastava et al. 2015).")
     dense: int = Field(default=100, ge=0, description="Units of the dense layer before the score; 0 leaves it out.")
     dropout: Probability = Field(default=0.25, description="On the pooled features, 0 to 1.")
+    spectral_norm: bool = Field(
+        default=False,
+        description="Every layer multiplies by its weights over their largest singular value, so that none stretches "
+        "what it is given (Miyato et al. 2018); the embedding does not.",
+    )
+
+    @property
+    def is_spectrally_normalised(self) -> bool:
+        return self.spectral_norm
 
     @model_validator(mode="after")
     def _filters_fit(self) -> Self:

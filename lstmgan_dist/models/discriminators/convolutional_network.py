@@ -6,6 +6,8 @@ spans, K filters of all widths, M texts of all representations, P windows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from lstmgan_dist.models.discriminators import convolution_on_cpu
 from lstmgan_dist.models.discriminators.convolutional import ConvolutionalKind
 from lstmgan_dist.models.initialise import normal_, uniform_
 from lstmgan_dist.models.padding import valid
+from lstmgan_dist.models.spectral import of_norm_1
 from lstmgan_dist.runtime.randomness import Noise
 
 
@@ -37,6 +40,7 @@ class ConvolutionalDiscriminator(TokenReader):
         self.representations = kind.representations
         self.scores = "per_representation" if kind.representations > 1 else "per_sentence"
         self.dropout = kind.dropout
+        self.spectral_norm = kind.spectral_norm
         channels = kind.embedding // kind.representations
         by_width = sorted(kind.filters.items())
         self.widths = [width for width, _ in by_width]
@@ -66,35 +70,40 @@ class ConvolutionalDiscriminator(TokenReader):
             (seen_BTD * valid(lengths_B, positions)[..., None]).view(rows, positions, -1, channels).permute(0, 2, 3, 1)
         )
         fuses = not x_BRCT.is_cuda and not fused.is_twice_differentiable()
+        filters = [self._weight(weight) for weight in self.filters]
         if channels == 1 and fuses:
-            weights = [weight.squeeze(1) for weight in self.filters]
+            weights = [weight.squeeze(1) for weight in filters]
             features_BRK = convolution_on_cpu.max_over_time(x_BRCT.squeeze(2), lengths_B, weights, list(self.biases))
         else:
-            features_BRK = self._max_over_time(x_BRCT, lengths_B)
+            features_BRK = self._max_over_time(x_BRCT, lengths_B, filters)
         keep_BRK = None
         if noise is not None and self.dropout:
             keep_BRK = noise.keep("features", *features_BRK.shape[1:], dropout=self.dropout)
         # Both layers behind the dropout are linear: one product gives the score.
-        head_1K, bias_1 = self.output.weight, self.output.bias
+        head_1K, bias_1 = self._weight(self.output.weight), self.output.bias
         if self.dense is not None:
-            head_1K, bias_1 = head_1K @ self.dense.weight, head_1K @ self.dense.bias + bias_1
+            head_1K, bias_1 = head_1K @ self._weight(self.dense.weight), head_1K @ self.dense.bias + bias_1
         if self.highway is not None and fuses:
-            weight_KK, bias_K = self.highway.weight, self.highway.bias
+            weight_KK, bias_K = self._weight(self.highway.weight), self.highway.bias
             scores_BR = convolution_on_cpu.highway_scores(features_BRK, weight_KK, bias_K, head_1K[0], keep_BRK)
         else:
             if self.highway is not None:
-                h_BRK = self.highway(features_BRK)
+                h_BRK = F.linear(features_BRK, self._weight(self.highway.weight), self.highway.bias)
                 features_BRK = torch.lerp(features_BRK, h_BRK.relu(), h_BRK.sigmoid())
             scores_BR = (features_BRK if keep_BRK is None else features_BRK * keep_BRK) @ head_1K[0]
         scores_BR = (scores_BR + bias_1).float()
         return scores_BR if self.representations > 1 else scores_BR.squeeze(1)
 
-    def _max_over_time(self, x_BRCT: Tensor, lengths_B: Tensor) -> Tensor:
+    def _weight(self, weight: Tensor) -> Tensor:
+        """What a layer multiplies by."""
+        return of_norm_1(weight) if self.spectral_norm else weight
+
+    def _max_over_time(self, x_BRCT: Tensor, lengths_B: Tensor, filters: Sequence[Tensor]) -> Tensor:
         """Each filter's largest response in the text, (B, R, K); a text shorter than a filter counts as filled up."""
         x_MCT = F.pad(x_BRCT.flatten(0, 1), (0, max(0, self.widths[-1] - x_BRCT.shape[-1])))
         lengths_M1 = lengths_B.repeat_interleave(self.representations)[:, None]
         pooled = []
-        for width, weight, bias in zip(self.widths, self.filters, self.biases, strict=True):
+        for width, weight, bias in zip(self.widths, filters, self.biases, strict=True):
             responses_MKP = F.conv1d(x_MCT, weight, bias)
             position_P = torch.arange(responses_MKP.shape[-1], device=x_MCT.device)
             outside_MP = position_P > (lengths_M1 - width).clamp(min=0)
