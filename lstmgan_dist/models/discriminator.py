@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from lstmgan_dist.models import fused
+from lstmgan_dist.models.embedding import PartlyFixedEmbedding, embedding_layer
 from lstmgan_dist.models.generator import Generator
-from lstmgan_dist.models.initialise import embedding_layer
 from lstmgan_dist.models.padding import valid
 from lstmgan_dist.runtime.randomness import Noise
 
@@ -84,16 +84,19 @@ class Discriminator(nn.Module, ABC):
         """What its layers multiply by, one row for each output; an embedding is none."""
         for module in self.modules():
             for parameter in module.parameters(recurse=False):
-                if parameter.dim() > 1 and not isinstance(module, nn.Embedding):
+                if parameter.dim() > 1 and not isinstance(module, nn.Embedding | PartlyFixedEmbedding):
                     yield parameter.flatten(1)
 
 
 class TokenReader(Discriminator):
-    """Sees the tokens: one matrix embeds tokens and distributions over tokens alike."""
+    """Sees the tokens: one matrix embeds tokens and distributions over tokens alike.
 
-    def __init__(self, vocabulary_size: int, embedding: int) -> None:
+    trainable_dimensions: of the embedding, the last ones, which alone are learnt; None: all.
+    """
+
+    def __init__(self, vocabulary_size: int, embedding: int, trainable_dimensions: int | None = None) -> None:
         super().__init__()
-        self.embedding = embedding_layer(vocabulary_size, embedding)
+        self.embedding = embedding_layer(vocabulary_size, embedding, trainable_dimensions)
 
     def see(self, tokens_BT: Tensor, generator: Generator) -> Tensor:
         return self.embed(tokens_BT)

@@ -49,7 +49,7 @@ class Game:
     def copy_embedding_to_discriminator(self) -> None:
         """Let the discriminator start from what the generator's embedding has become."""
         assert isinstance(self.discriminator, TokenReader), "no other kind's settings can ask for it"
-        self.discriminator.embedding.weight.copy_(self.generator.embedding.weight)
+        self.discriminator.embedding.copy_(self.generator.embedding.weight)
 
     @property
     def is_synchronised(self) -> bool:

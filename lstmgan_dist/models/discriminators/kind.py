@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lstmgan_dist.models.generators.kind import GeneratorKind
 from lstmgan_dist.settings import Settings
@@ -75,6 +75,20 @@ class TokenReaderKind(DiscriminatorKind):
         default=False,
         description="Start from the generator's embedding when this player first moves; sizes must be equal.",
     )
+    trainable_dimensions: int | None = Field(
+        default=None,
+        ge=1,
+        description="The last dimensions of the embedding, which alone are learnt, as many as the generator's: the "
+        "others are pretrained vectors, taken from the generator; none: all are learnt.",
+    )
+
+    @model_validator(mode="after")
+    def _pretrained_dimensions_come_from_somewhere(self) -> Self:
+        if self.trainable_dimensions is not None and not self.embedding_from_generator:
+            raise ValueError(
+                "trainable_dimensions keeps the others as the generator has them: set embedding_from_generator: true"
+            )
+        return self
 
     @property
     def embedding_size(self) -> int:
@@ -85,6 +99,11 @@ class TokenReaderKind(DiscriminatorKind):
         return self.embedding if self.embedding_from_generator else None
 
     def objection(self, generator: GeneratorKind, max_length: int) -> str | None:
+        if self.trainable_dimensions not in (None, generator.trainable_dimensions):
+            return (
+                f"trainable_dimensions {self.trainable_dimensions} must equal generator.trainable_dimensions "
+                f"{generator.trainable_dimensions or '(none)'}, for the others are taken from the generator"
+            )
         if self.embedding_taken in (None, generator.embedding):
             return None
         return (

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lstmgan_dist.models import bidirectional, fused
 from lstmgan_dist.models.discriminator import TokenReader
 from lstmgan_dist.models.discriminators.lstm import LSTMDiscriminatorKind
-from lstmgan_dist.models.initialise import normal_, uniform_
+from lstmgan_dist.models.initialise import uniform_
 from lstmgan_dist.runtime.randomness import Noise
 
 
@@ -29,7 +29,7 @@ class LSTMDiscriminator(TokenReader):
     """
 
     def __init__(self, kind: LSTMDiscriminatorKind, *, vocabulary_size: int, seed: int) -> None:
-        super().__init__(vocabulary_size, kind.embedding)
+        super().__init__(vocabulary_size, kind.embedding, kind.trainable_dimensions)
         self.scores = kind.scores
         self.hidden_size = kind.hidden
         self.position_features = kind.position_features
@@ -46,7 +46,7 @@ class LSTMDiscriminator(TokenReader):
 
     @torch.no_grad()
     def _initialise(self, seed: int) -> None:
-        normal_(self.embedding.weight, 1.0, seed, "embedding")
+        self.embedding.initialise(1.0, seed)
         for number, directions in enumerate(self.directions()):
             for name, layer in zip(("forwards", "backwards"), directions, strict=False):
                 layer.initialise(seed, f"{name} {number}")
