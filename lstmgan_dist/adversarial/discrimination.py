@@ -133,8 +133,7 @@ class DiscriminatorObjective(Objective):
         tokens_BT = torch.cat([part["real_BT"], part["fake_BT"]])
         lengths_B = torch.cat([part["real_lengths_B"], part["fake_lengths_B"]])
         seen_BTD = self.discriminator.see(tokens_BT, opponent)
-        real, fake = self.discriminator(seen_BTD, lengths_B, noise=two_texts_a_row(noise)).chunk(2)
-        return real, fake
+        return self.discriminator.tell_apart(seen_BTD, lengths_B, noise=two_texts_a_row(noise))
 
     def total_loss(
         self, real: Tensor, fake: Tensor, real_lengths_B: Tensor, fake_lengths_B: Tensor, starts_B: Tensor | None

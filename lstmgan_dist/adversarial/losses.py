@@ -36,6 +36,11 @@ class Loss:
     compares: Literal["nothing", "pairs", "batch"] = "nothing"
     posterior: Callable[[Tensor], Tensor] | None = None
 
+    @property
+    def is_of_log_odds(self) -> bool:
+        """Whether the discriminator learns by cross-entropy, so that a score is a logarithm of odds."""
+        return self.posterior is _sigmoid
+
     def reward(self, fake: Tensor, real: Tensor | None) -> Tensor:
         """How much less each fake score costs than an undecided one: the middle, or where paired an equal score.
 
@@ -102,6 +107,8 @@ LOSSES = {
     "non_saturating": Loss(_cross_entropy, lambda fake, real: _softplus(-fake), posterior=_sigmoid),
     # 1 - 2 D(fake): minus ScratchGAN's reward (de Masson d'Autume et al. 2019, section 2.2).
     "probability": Loss(_cross_entropy, lambda fake, real: 1 - 2 * fake.sigmoid(), posterior=_sigmoid),
+    # 1 - D(fake): SentiGAN's penalty (Wang and Wan 2018, equation 4), with half the gradient of the one above.
+    "penalty": Loss(_cross_entropy, lambda fake, real: (-fake).sigmoid(), posterior=_sigmoid),
     "least_squares": Loss(
         _least_squares,
         lambda fake, real: (fake - 1).square() / 2,

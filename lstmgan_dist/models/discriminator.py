@@ -47,6 +47,11 @@ class Discriminator(nn.Module, ABC):
             float32 scores; those of tokens are zero at padded positions.
         """
 
+    def tell_apart(self, seen_BTD: Tensor, lengths_B: Tensor, *, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
+        """The scores that it learns by: of real texts and of drawn ones, which stand behind them, as many."""
+        real, fake = self(seen_BTD, lengths_B, noise=noise).chunk(2)
+        return real, fake
+
     # Below, starts_B says where each text begins behind its context, which is seen and not scored; None: at once.
 
     def total(self, values: Tensor, lengths_B: Tensor, starts_B: Tensor | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from lstmgan_dist.adversarial.work import BatchWork, Work
 from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
 from lstmgan_dist.phases.kind import DISCRIMINATOR_ACCURACY, Phase
 from lstmgan_dist.phases.optimizer import Optimizer
-from lstmgan_dist.settings import KeyOf, Settings
+from lstmgan_dist.settings import KeyOf, Settings, either
 
 if TYPE_CHECKING:
     from lstmgan_dist.corpus.stream import Batch
@@ -97,6 +97,12 @@ def discriminator_work(batch: BatchWork, regulariser: RegulariserSettings | None
 
 def objection_to_loss(loss: str, discriminator: DiscriminatorKind) -> str | None:
     """Why a loss cannot work with the scores of a discriminator; None if it can."""
+    if discriminator.tells_labels and not LOSSES[loss].is_of_log_odds:
+        of_log_odds = [name for name, one in LOSSES.items() if one.is_of_log_odds]
+        return (
+            f"loss {loss} is not of odds, as the scores of a {discriminator.kind} discriminator are: "
+            f"choose {either(of_log_odds)}"
+        )
     if LOSSES[loss].compares == "nothing" or discriminator.scores != "per_token":
         return None
     return f"loss {loss} pairs whole texts, but the discriminator scores tokens: set discriminator.scores: per_sentence"

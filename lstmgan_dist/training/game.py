@@ -113,6 +113,7 @@ def build_discriminator(job: Job, vocabulary: Vocabulary | Tokenizer) -> Discrim
     assert job.discriminator is not None
     return job.discriminator.build(
         vocabulary_size=vocabulary.vocabulary_size + len(vocabulary.labels),
+        labels=len(vocabulary.labels),
         generator_hidden=job.generator.hidden_size,
         seed=derive(job.seed, "discriminator"),
     )

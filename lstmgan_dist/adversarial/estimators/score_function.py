@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from lstmgan_dist.adversarial.baselines import BASELINES
+from lstmgan_dist.adversarial.baselines import BASELINES, Baseline, NoBaseline
 from lstmgan_dist.adversarial.credits import CREDITS
 from lstmgan_dist.adversarial.estimators.kind import EstimatorKind
 from lstmgan_dist.adversarial.losses import Loss
@@ -34,7 +34,11 @@ class BaselineSettings(Settings):
 class ScoreFunction(EstimatorKind):
     """REINFORCE (Williams 1992): the reward weighs the gradient of the log-probability."""
 
-    without_use: ClassVar[WithoutUse] = {("credit", "sentence"): ("discount",)}
+    # Of a probability the expected gradient is not zero, so what all rewards are compared with would move tokens.
+    without_use: ClassVar[WithoutUse] = {
+        ("credit", "sentence"): ("discount",),
+        ("weighs", "probability"): ("baseline",),
+    }
 
     reads_gradients = False
 
@@ -46,6 +50,11 @@ class ScoreFunction(EstimatorKind):
     )
     discount: float = Field(
         default=0.23, ge=0, le=1, description="Weight of the next token's reward, 0 to 1 (discounted)."
+    )
+    weighs: Literal["log_probability", "probability"] = Field(
+        default="log_probability",
+        description="What of a drawn token the reward weighs: its log-probability, so that the mean reward rises "
+        "(REINFORCE); or its probability itself, by which tokens that were unlikely move less (SentiGAN).",
     )
     baseline: BaselineSettings = Field(
         default_factory=BaselineSettings, description="What the reward is compared with."
@@ -62,9 +71,15 @@ class ScoreFunction(EstimatorKind):
             max_length=max_length,
             credit=CREDITS[self.credit],
             discount=self.discount,
-            baseline=BASELINES[self.baseline.kind](self.baseline.decay, max_length),
+            baseline=self._baseline(max_length),
+            weighs=self.weighs,
             likelihood_weight=likelihood_weight,
         )
+
+    def _baseline(self, max_length: int) -> Baseline:
+        if self.weighs == "probability":
+            return NoBaseline()
+        return BASELINES[self.baseline.kind](self.baseline.decay, max_length)
 
     def objection(self, discriminator: DiscriminatorKind, loss: Loss) -> str | None:
         if loss.compares == "batch":

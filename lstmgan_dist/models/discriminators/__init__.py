@@ -6,9 +6,11 @@ To add one: a file with its settings and one with its network, and a line here; 
 from lstmgan_dist.models.discriminators.convolutional import ConvolutionalKind
 from lstmgan_dist.models.discriminators.hidden_states import HiddenStatesKind
 from lstmgan_dist.models.discriminators.lstm import LSTMDiscriminatorKind
+from lstmgan_dist.models.discriminators.multi_class import MultiClassKind
 
 DISCRIMINATORS = {
     "lstm": LSTMDiscriminatorKind,
     "convolutional": ConvolutionalKind,
     "hidden_states": HiddenStatesKind,
+    "multi_class": MultiClassKind,
 }

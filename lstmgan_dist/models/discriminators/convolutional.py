@@ -51,7 +51,9 @@ class ConvolutionalKind(TokenReaderKind):
             return f"filters has width {widest}, more than corpus.max_length {max_length}: drop that width"
         return super().objection(generator, max_length)
 
-    def build(self, *, vocabulary_size: int, generator_hidden: int, seed: int) -> ConvolutionalDiscriminator:
+    def build(
+        self, *, vocabulary_size: int, labels: int = 0, generator_hidden: int, seed: int
+    ) -> ConvolutionalDiscriminator:
         from lstmgan_dist.models.discriminators.convolutional_network import ConvolutionalDiscriminator
 
         return ConvolutionalDiscriminator(self, vocabulary_size=vocabulary_size, seed=seed)

@@ -18,9 +18,11 @@ class DiscriminatorKind(Settings):
     """What a kind has to tell.
 
     reads: what it scores: tokens, and distributions over tokens likewise; or the generator's hidden states.
+    tells_labels: whether it tells the labels of texts apart, so that these must have some.
     """
 
     reads: ClassVar[Literal["tokens", "hidden_states"]]
+    tells_labels: ClassVar[bool] = False
 
     kind: Any  # each kind narrows it to its own word
     scores: Any
@@ -48,8 +50,11 @@ class DiscriminatorKind(Settings):
         return None
 
     @abstractmethod
-    def build(self, *, vocabulary_size: int, generator_hidden: int, seed: int) -> Discriminator:
-        """The network, with its initial weights, on the CPU. generator_hidden: hidden units of the opponent."""
+    def build(self, *, vocabulary_size: int, labels: int = 0, generator_hidden: int, seed: int) -> Discriminator:
+        """The network, with its initial weights, on the CPU.
+
+        vocabulary_size: all tokens, of which the last ones are labels. generator_hidden: units of the opponent.
+        """
 
     @property
     def depth(self) -> int:
