@@ -159,6 +159,29 @@ def test_an_update_is_the_same_in_any_number_of_units(name: str, units: int) -> 
         torch.testing.assert_close(others[gradient_name], gradient, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize("units", [1, 2])
+def test_a_pair_of_a_relativistic_game_is_of_one_label(units: int) -> None:
+    """So the loss is the labels' own ones, by how many texts each has: CatGAN's (Liu et al. 2020), of pairs."""
+    generator, _ = players()
+    discriminator = lstm_discriminator(V + LABELS, scores="per_sentence", embedding=6, hidden=8)
+    objective = make_objective("discriminator", "relativistic", "per_sentence", generator, discriminator)
+    numbers = [0, 2, 2, 1, 0, 0, 2, 0]
+    total = torch.zeros(())
+    of_labels = {label: torch.zeros(()) for label in range(LABELS)}
+    for part, noise in prepare(objective, labelled(labels=numbers), opponent=generator, noise=noise_of(), units=units):
+        assert torch.equal(part["real_BT"][:, :2], part["fake_BT"][:, :2])
+        total = total + objective(part, opponent=generator, noise=noise).loss
+        scores = [
+            discriminator(discriminator.embed(part[f"{kind}_BT"]), part[f"{kind}_lengths_B"])
+            for kind in ("real", "fake")
+        ]
+        for label, gap in zip(part["real_BT"][:, 0] - V, scores[0] - scores[1], strict=True):
+            of_labels[int(label)] = of_labels[int(label)] - gap.sigmoid().log()
+    shares = {label: numbers.count(label) / len(numbers) for label in of_labels}
+    expected = sum(shares[label] * of_labels[label] / numbers.count(label) for label in of_labels)
+    torch.testing.assert_close(total, expected)
+
+
 # --- probabilities instead of their logarithms ------------------------------------------------------------------------
 
 
