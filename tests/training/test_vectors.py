@@ -141,6 +141,17 @@ def test_a_run_may_start_from_one_with_vectors_and_keeps_them(scratch, text, tmp
     )
 
 
+def test_a_file_of_vectors_has_the_dimensions_that_stay_fixed(text, tmp_path):
+    (tmp_path / "five.txt").write_text("cat 1 2 3 4 5\n")
+    phase = "phases=[{kind: likelihood, steps: 2}]"
+    settings = (phase, f"generator.pretrained_vectors={tmp_path / 'five.txt'}", "generator.trainable_dimensions=3")
+    run, _ = run_job(job_of(SENTENCES, text, *settings), tmp_path / "run")
+    cat = run.checkpoints.open(2).load("generator")["embedding.vectors"][run.tokenizer().tokens.index("cat")]
+    torch.testing.assert_close(cat / cat[0], torch.tensor([1.0, 2, 3, 4, 5]))
+    with pytest.raises(UserError, match=r"generator\.embedding \(less trainable_dimensions\) says, 6 numbers"):
+        run_job(job_of(SENTENCES, text, *settings, "generator.trainable_dimensions=2"), tmp_path / "other")
+
+
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
