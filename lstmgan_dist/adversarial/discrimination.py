@@ -154,8 +154,7 @@ class DiscriminatorObjective(Objective):
     def _scores(self, seen: tuple[Tensor, Tensor], part: Tensors, noise: Noise) -> tuple[Tensor, Tensor]:
         """Those of real and of drawn text."""
         lengths_B = torch.cat([part["real_lengths_B"], part["fake_lengths_B"]])
-        real, fake = self.discriminator(torch.cat(seen), lengths_B, noise=two_texts_a_row(noise)).chunk(2)
-        return real, fake
+        return self.discriminator.tell_apart(torch.cat(seen), lengths_B, noise=two_texts_a_row(noise))
 
     def total_loss(
         self, real: Tensor, fake: Tensor, real_lengths_B: Tensor, fake_lengths_B: Tensor, starts_B: Tensor | None

@@ -44,9 +44,9 @@ class Loss:
     standing: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
 
     @property
-    def scores_are_log_ratios(self) -> bool:
-        """Whether the score of the least loss is the logarithm of p_data / p_model."""
-        return self.discriminator is _cross_entropy
+    def is_of_log_odds(self) -> bool:
+        """Whether a score is the logarithm of the odds of real text, of the best one log p_data / p_model."""
+        return self.posterior is _sigmoid
 
     def reward(self, fake: Tensor, real: Tensor | None) -> Tensor:
         """How much less each fake score costs than an undecided one: the middle, or where paired an equal score.
@@ -215,6 +215,8 @@ LOSSES = {
     "non_saturating": Loss(_cross_entropy, lambda fake, real: _softplus(-fake), posterior=_sigmoid),
     # 1 - 2 D(fake): minus ScratchGAN's reward (de Masson d'Autume et al. 2019, section 2.2).
     "probability": Loss(_cross_entropy, lambda fake, real: 1 - 2 * fake.sigmoid(), posterior=_sigmoid),
+    # 1 - D(fake): SentiGAN's penalty (Wang and Wan 2018, equation 4), with half the gradient of the one above.
+    "penalty": Loss(_cross_entropy, lambda fake, real: (-fake).sigmoid(), posterior=_sigmoid),
     "least_squares": Loss(
         _least_squares,
         lambda fake, real: (fake - 1).square() / 2,

@@ -86,6 +86,11 @@ class Job(Settings):
                 yield "generator.latent needs corpus.layout: sentences, for z belongs to one sentence."
         if self.start_from and self.generator.pretrained_vectors:
             yield "start_from brings an embedding, so generator.pretrained_vectors has no use: leave one of them out."
+        if self.generator.trainable_dimensions and not (self.generator.pretrained_vectors or self.start_from):
+            yield (
+                "generator.trainable_dimensions keeps the other dimensions as word vectors have them: set "
+                "generator.pretrained_vectors, or leave it out."
+            )
         for number, phase in enumerate(self.phases):
             if phase.plays:
                 yield from self._objections_to_game(f"phases.{number}", phase)

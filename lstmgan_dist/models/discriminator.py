@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from lstmgan_dist.models import fused
+from lstmgan_dist.models.embedding import PartlyFixedEmbedding, embedding_layer
 from lstmgan_dist.models.generator import Generator
-from lstmgan_dist.models.initialise import embedding_layer
 from lstmgan_dist.models.padding import valid
 from lstmgan_dist.runtime.randomness import Noise
 
@@ -46,6 +46,11 @@ class Discriminator(nn.Module, ABC):
         Returns:
             float32 scores; those of tokens are zero at padded positions.
         """
+
+    def tell_apart(self, seen_BTD: Tensor, lengths_B: Tensor, *, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
+        """The scores that it learns by: of real texts and of drawn ones, which stand behind them, as many."""
+        real, fake = self(seen_BTD, lengths_B, noise=noise).chunk(2)
+        return real, fake
 
     # Below, starts_B says where each text begins behind its context, which is seen and not scored; None: at once.
 
@@ -91,16 +96,19 @@ class Discriminator(nn.Module, ABC):
         """What its layers multiply by, one row for each output; an embedding is none."""
         for module in self.modules():
             for parameter in module.parameters(recurse=False):
-                if parameter.dim() > 1 and not isinstance(module, nn.Embedding):
+                if parameter.dim() > 1 and not isinstance(module, nn.Embedding | PartlyFixedEmbedding):
                     yield parameter.flatten(1)
 
 
 class TokenReader(Discriminator):
-    """Sees the tokens: one matrix embeds tokens and distributions over tokens alike."""
+    """Sees the tokens: one matrix embeds tokens and distributions over tokens alike.
 
-    def __init__(self, vocabulary_size: int, embedding: int) -> None:
+    trainable_dimensions: of the embedding, the last ones, which alone are learnt; None: all.
+    """
+
+    def __init__(self, vocabulary_size: int, embedding: int, trainable_dimensions: int | None = None) -> None:
         super().__init__()
-        self.embedding = embedding_layer(vocabulary_size, embedding)
+        self.embedding = embedding_layer(vocabulary_size, embedding, trainable_dimensions)
 
     def see(self, tokens_BT: Tensor, generator: Generator) -> Tensor:
         return self.embed(tokens_BT)

@@ -147,19 +147,20 @@ def _draw_in_slots(
     state = begin(latent_of(row_S), entered)
     # A kind may put its weights together for this, so once, unless it also takes in what slots hold just now.
     step = generator.step(None, torch.float32) if latent_BZ is None else None
+    output_VF, bias_V = generator.output_matrix, generator.output_bias
     while len(row_S):
         features_SF, state = (step or generator.step(latent_of(row_S), torch.float32))(token_S, state)
         # How much of its text a slot has written; below 0 its token is given.
         written_S = position_S - (given.lengths_B[row_S] if given else 0)
         if given is None:
             uniforms_S = uniforms_BT[row_S, written_S]
-            token_S = pick(features_SF, generator.output_matrix, generator.output_bias, uniforms_S)
+            token_S = pick(features_SF, output_VF, bias_V, uniforms_S)
         else:
             token_S = given.tokens_BP[row_S, position_S.clamp(max=given.tokens_BP.shape[1] - 1)]
             free = (written_S >= 0).nonzero().squeeze(1)
             if len(free):
                 uniforms_S = uniforms_BT[row_S[free], written_S[free]]
-                token_S[free] = pick(features_SF[free], generator.output_matrix, generator.output_bias, uniforms_S)
+                token_S[free] = pick(features_SF[free], output_VF, bias_V, uniforms_S)
         tokens_BT[row_S, position_S] = token_S
         position_S += 1
         lengths_B[row_S] = position_S

@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lstmgan_dist.models import fused
+from lstmgan_dist.models.embedding import embedding_layer
 from lstmgan_dist.models.generators.kind import GeneratorKind
-from lstmgan_dist.models.initialise import embedding_layer, normal_, uniform_
+from lstmgan_dist.models.initialise import uniform_
 from lstmgan_dist.runtime.randomness import Noise
 
 State = tuple[Tensor, ...]  # rows first, so that batches are cut by rows
@@ -46,7 +47,7 @@ class Generator(nn.Module, ABC):
         self.latent_size = kind.latent.size if kind.latent else 0
         self.feeds_every_step = kind.latent is not None and kind.latent.feed == "every_step"
         self.labels = labels
-        self.embedding = embedding_layer(vocabulary_size + labels, kind.embedding)
+        self.embedding = embedding_layer(vocabulary_size + labels, kind.embedding, kind.trainable_dimensions)
 
     def add_output(self, hidden: int, *, tied: bool) -> None:
         """Make the output layer behind so many hidden units.
@@ -62,7 +63,7 @@ class Generator(nn.Module, ABC):
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
         """Weights that follow from the seed, the same on every worker and device."""
-        normal_(self.embedding.weight, self.embedding.embedding_dim**-0.5, seed, "embedding")
+        self.embedding.initialise(self.embedding.embedding_dim**-0.5, seed)
         if self.projection is not None:
             uniform_(self.projection.weight, math.sqrt(3 / self.hidden_size), seed, "projection")
         if self.output_weight is not None:
@@ -146,7 +147,8 @@ class Generator(nn.Module, ABC):
         """What the features are multiplied by, (V, F)."""
         if self.output_weight is not None:
             return self.output_weight
-        return self.embedding.weight[: self.vocabulary_size] if self.labels else self.embedding.weight
+        weight_VE = self.embedding.weight
+        return weight_VE[: self.vocabulary_size] if self.labels else weight_VE
 
     def log_likelihoods(self, features_NF: Tensor, tokens_N: Tensor, temperature: float = 1.0) -> Tensor:
         """Log-probability in nats of each position's token, with logits divided by the temperature."""

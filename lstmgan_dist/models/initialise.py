@@ -16,14 +16,6 @@ def stream(seed: int, name: str) -> torch.Generator:
     return torch.Generator().manual_seed(derive(seed, "weights", name))
 
 
-def embedding_layer(tokens: int, size: int) -> nn.Embedding:
-    """An embedding whose weights are still to be filled.
-
-    nn.Embedding would fill them, which on the meta device imports all of PyTorch's compiler: two seconds and 150 MiB.
-    """
-    return nn.Embedding.from_pretrained(torch.empty(tokens, size), freeze=False)
-
-
 def normal_(weight: Tensor, deviation: float, seed: int, name: str) -> None:
     """Fill with N(0, deviation²)."""
     if weight.is_meta:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.storage import BY_ENVIRONMENT, Folder
@@ -37,11 +37,11 @@ class Vectors(NamedTuple):
         return self.found_V.float().mean().item()
 
     @torch.no_grad()
-    def copy_to(self, embedding: nn.Embedding) -> None:
-        """Replace the embedding of every token found, scaled so that the mean square stays what it was."""
+    def copy_to(self, weight_VE: Tensor) -> None:
+        """Replace what an embedding has of every token found, scaled so that the mean square stays what it was."""
         found = self.matrix_VE[self.found_V]
-        scale = embedding.weight.square().mean().sqrt() / found.square().mean().sqrt().to(embedding.weight)
-        of_words_VE = embedding.weight[: len(self.found_V)]  # labels may stand behind them
+        scale = weight_VE.square().mean().sqrt() / found.square().mean().sqrt().to(weight_VE)
+        of_words_VE = weight_VE[: len(self.found_V)]  # labels may stand behind them
         of_words_VE[self.found_V.to(of_words_VE.device)] = found.to(of_words_VE) * scale
 
 
@@ -86,9 +86,9 @@ def _is_header(line: bytes) -> bool:
 def _malformed(path: str, number: int, line: bytes, dimensions: int) -> UserError:
     found = sum(_is_number(part) for part in line.split()[1:])
     return UserError(
-        f"{path}, line {number}: expected a word and, as generator.embedding says, {dimensions} numbers, but found "
-        f"{found} behind {line[:40].decode(errors='replace').split(' ')[0]!r}: "
-        "set generator.embedding to the vectors' size, or mend the line."
+        f"{path}, line {number}: expected a word and, as generator.embedding (less trainable_dimensions) says, "
+        f"{dimensions} numbers, but found {found} behind {line[:40].decode(errors='replace').split(' ')[0]!r}: "
+        "set generator.embedding to the vectors' size (and trainable_dimensions more), or mend the line."
     )
 
 

@@ -15,7 +15,7 @@ from lstmgan_dist.adversarial.work import BatchWork, Work
 from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
 from lstmgan_dist.phases.kind import DISCRIMINATOR_ACCURACY, Phase
 from lstmgan_dist.phases.optimizer import Optimizer
-from lstmgan_dist.settings import KeyOf, Schedule, Settings
+from lstmgan_dist.settings import KeyOf, Schedule, Settings, either
 
 if TYPE_CHECKING:
     from lstmgan_dist.corpus.stream import Batch
@@ -144,16 +144,19 @@ def discriminator_work(batch: BatchWork, regulariser: RegulariserSettings | None
 
 def objection_to_loss(loss: str, discriminator: DiscriminatorKind) -> str | None:
     """Why a loss cannot work with the scores of a discriminator; None if it can."""
-<<<<<<< HEAD
     if discriminator.reads == "likelihoods":
         return f"loss {loss} teaches by scores, and a mediator learns by likelihood: set kind: cooperative"
-=======
     if LOSSES[loss].of_vectors and discriminator.vector_size < 2:
         return (
             f"loss {loss} compares vectors, and the discriminator gives one score a text: "
             "set discriminator.kind: convolutional with representations: 2 or more"
         )
->>>>>>> rank
+    if discriminator.tells_labels and not LOSSES[loss].is_of_log_odds:
+        of_log_odds = [name for name, one in LOSSES.items() if one.is_of_log_odds]
+        return (
+            f"loss {loss} is not of odds, as the scores of a {discriminator.kind} discriminator are: "
+            f"choose {either(of_log_odds)}"
+        )
     if LOSSES[loss].compares == "nothing" or discriminator.scores != "per_token":
         return None
     return f"loss {loss} pairs whole texts, but the discriminator scores tokens: set discriminator.scores: per_sentence"

@@ -49,7 +49,7 @@ class Game:
     def copy_embedding_to_discriminator(self) -> None:
         """Let the discriminator start from what the generator's embedding has become."""
         assert isinstance(self.discriminator, TokenReader), "no other kind's settings can ask for it"
-        self.discriminator.embedding.weight.copy_(self.generator.embedding.weight)
+        self.discriminator.embedding.copy_(self.generator.embedding.weight)
 
     @property
     def is_synchronised(self) -> bool:
@@ -113,6 +113,7 @@ def build_discriminator(job: Job, vocabulary: Vocabulary | Tokenizer) -> Discrim
     assert job.discriminator is not None
     return job.discriminator.build(
         vocabulary_size=vocabulary.vocabulary_size + len(vocabulary.labels),
+        labels=len(vocabulary.labels),
         generator_hidden=job.generator.hidden_size,
         seed=derive(job.seed, "discriminator"),
     )

@@ -318,6 +318,11 @@ def check_fit(job: Job, corpus: PreparedCorpus) -> None:
             f"evaluate.prompt {job.evaluate.prompt!r} has no use, for every text of {corpus.folder} has a label or "
             "answers another: leave it out."
         )
+    if job.discriminator and job.discriminator.tells_labels and not corpus.tokenizer.labels:
+        raise UserError(
+            f"discriminator.kind {job.discriminator.kind} tells labels of texts apart, and those of {corpus.folder} "
+            "have none: set corpus.label_column or corpus.label_by, or choose another kind."
+        )
     if job.evaluate.prompt:
         corpus.tokenizer.views.check_here()
     try:

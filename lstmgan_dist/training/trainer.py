@@ -141,7 +141,7 @@ class _Training:
     def _start_from_vectors(self) -> None:
         vocabulary = self.corpus.tokenizer.tokens
         vectors = starting_vectors(self.job, self.run.folder / START, vocabulary)
-        vectors.copy_to(self.game.generator.embedding)
+        vectors.copy_to(self.game.generator.embedding.pretrained)
         self.screen.say(f"{self.job.generator.pretrained_vectors} has {what_they_know(vectors, vocabulary)}.")
 
     def _run_phases(self, real: CountedTokens, log: Log, checkpoint: Checkpoint | None) -> Outcome:

@@ -35,7 +35,7 @@ def write_learnt(folder: Folder, job: Job, corpus: PreparedCorpus, watch: Watch)
     for block in watch(blocks, len(blocks), "word vectors"):
         (read,) = corpus.read_blocks("train", [block])
         counted.add(read.texts.tokens_T)
-    vectors = learn_vectors(counted, size, job.generator.embedding)
+    vectors = learn_vectors(counted, size, job.generator.vector_size)
     folder.write(LEARNT, safetensors.torch.save(vectors._asdict()))
 
 
@@ -53,7 +53,7 @@ def starting_vectors(job: Job, folder: Folder, vocabulary: tuple[str, ...]) -> V
     if job.generator.learns_vectors:
         return read_learnt(folder)
     assert job.generator.vectors_file, "the job names some"
-    return read_vectors(job.generator.vectors_file, vocabulary, job.generator.embedding, job.storage)
+    return read_vectors(job.generator.vectors_file, vocabulary, job.generator.vector_size, job.storage)
 
 
 def what_they_know(vectors: Vectors, vocabulary: tuple[str, ...]) -> str:

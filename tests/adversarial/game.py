@@ -192,7 +192,7 @@ GAMES = [
     if not (LOSSES[loss].compares != "nothing" and kind == "per_token")
     and not (LOSSES[loss].compares == "batch" and objective in ("score_function", "rollouts"))
     and not (objective == "rollouts" and (kind == "per_token" or loss not in ("probability", "relativistic")))
-    and not (objective == "normalised_weights" and (kind == "per_token" or not LOSSES[loss].scores_are_log_ratios))
+    and not (objective == "normalised_weights" and (kind == "per_token" or not LOSSES[loss].is_of_log_odds))
     and not (LOSSES[loss].of_vectors and kind != "convolutional")
 ] + [
     (f"discriminator with {regulariser}", "hinge", kind)

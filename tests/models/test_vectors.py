@@ -61,7 +61,7 @@ def test_copying_keeps_the_scale_and_the_tokens_without_vector(tmp_path: Path) -
     vectors = read_vectors(write(tmp_path / "v.txt", GLOVE), VOCABULARY, 3)
     embedding = torch.nn.Embedding(5, 3)
     before = embedding.weight.detach().clone()
-    vectors.copy_to(embedding)
+    vectors.copy_to(embedding.weight)
     after = embedding.weight.detach()
     assert torch.equal(after[[0, 4]], before[[0, 4]])
     torch.testing.assert_close(after[2] / after[2].norm(), torch.tensor([4.0, 5, 6]) / 77**0.5)

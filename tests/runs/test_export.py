@@ -60,6 +60,9 @@ V, ROWS, POSITIONS = 90, 40, 15
 KINDS: dict[str, GeneratorKind] = {
     "tied": LSTMGeneratorKind(embedding=16, hidden=16),
     "projected, two layers": LSTMGeneratorKind(embedding=8, hidden=24, layers=2),
+    "vectors that are fixed beside dimensions that are learnt": LSTMGeneratorKind(
+        embedding=8, hidden=24, pretrained_vectors="corpus", trainable_dimensions=3
+    ),
     "untied, latent at every step": LSTMGeneratorKind(embedding=8, hidden=24, tied=False, latent=Latent(size=3)),
     "latent as initial state, two layers": LSTMGeneratorKind(
         embedding=8, hidden=24, layers=2, latent=Latent(size=3, feed="initial_state")
@@ -84,7 +87,7 @@ def make(kind: GeneratorKind) -> Generator:
         for number, (name, weight) in enumerate(generator.named_parameters()):
             if "bias" in name:
                 weight += 0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(number))
-        generator.embedding.weight *= 2
+        generator.embedding.copy_(generator.embedding.weight * 2)
         generator.output_bias[0] = 1.5
     return generator
 

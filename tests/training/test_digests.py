@@ -66,7 +66,7 @@ def shrunken(recipe: Path, texts: Path) -> Job:
         corpus["heldout_fraction"] = 0.2
     for block in ("generator", "discriminator"):
         if block in tree:
-            tree[block] |= small_sizes(block, tree[block].get("kind", "lstm"))
+            tree[block] |= small_sizes(block, tree[block].get("kind", "lstm"), tree[block])
     for phase in tree["phases"]:
         phase.pop("epochs", None)
         phase["steps"] = 8

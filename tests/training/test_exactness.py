@@ -104,6 +104,16 @@ JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
             phases("cooperative, mediator_updates: 2, likelihood_weight: 0.1"),
         ),
     ),
+    "classes, and vectors that stay": (
+        SENTENCES,
+        (
+            f"corpus={{{ANSWERS}, label_column: mood}}",
+            "generator={embedding: 8, hidden: 12, layers: 2, pretrained_vectors: corpus, trainable_dimensions: 3}",
+            "discriminator={kind: multi_class, embedding: 8, embedding_from_generator: true, trainable_dimensions: 3, "
+            "hidden: 8, bidirectional: true, dropout: 0.1}",
+            phases("adversarial, loss: penalty, estimator: {kind: score_function, weighs: probability}"),
+        ),
+    ),
     "hidden states": (
         SENTENCES,
         (

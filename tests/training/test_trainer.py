@@ -89,7 +89,9 @@ def test_every_recipe_trains_two_steps_of_each_phase(path, text, tmp_path):
     ]
     for block, kind in ("generator", recipe.generator), ("discriminator", recipe.discriminator):
         if kind:
-            shrunken += [f"{block}.{name}={size}" for name, size in small_sizes(block, kind.kind).items()]
+            shrunken += [
+                f"{block}.{name}={size}" for name, size in small_sizes(block, kind.kind, kind.model_dump()).items()
+            ]
     for number, phase in enumerate(recipe.phases):
         shrunken += [f"phases.{number}.{key}={value}" for key, value in (("epochs", "null"), ("steps", 2))]
         if isinstance(phase, AdversarialPhase):

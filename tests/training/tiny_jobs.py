@@ -1,5 +1,7 @@
 """Jobs so small that a whole run takes a second, with every kind of phase in them."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -71,10 +73,14 @@ SIZES = {
 }
 
 
-def small_sizes(block: str, kind: str) -> dict[str, Any]:
-    """What a kind of generator or discriminator has of the settings that make any kind small."""
+def small_sizes(block: str, kind: str, given: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """What a kind of generator or discriminator has of the settings that make any kind small.
+
+    given: its settings, of which some have a size only where they are used.
+    """
     kinds = {"generator": GENERATORS, "discriminator": DISCRIMINATORS}[block]
-    return {name: size for name, size in SIZES[block].items() if name in kinds[kind].model_fields}
+    sizes = {name: size for name, size in SIZES[block].items() if name in kinds[kind].model_fields}
+    return sizes | ({"trainable_dimensions": 3} if given.get("trainable_dimensions") else {})
 
 
 def job_of(template: str, text, *overrides: str) -> Job:

@@ -47,7 +47,7 @@ class NormalisedWeights(EstimatorKind):
         return {"baseline": self.baseline}
 
     def objection(self, discriminator: DiscriminatorKind, loss: Loss) -> str | None:
-        if not loss.scores_are_log_ratios:
+        if not loss.is_of_log_odds:
             return (
                 "kind normalised_weights takes the score for log D / (1 - D), which this loss does not make it: choose "
                 "loss cross_entropy, non_saturating or probability"

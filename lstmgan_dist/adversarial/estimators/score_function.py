@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from lstmgan_dist.adversarial.baselines import BASELINES
+from lstmgan_dist.adversarial.baselines import BASELINES, Baseline, NoBaseline
 from lstmgan_dist.adversarial.credits import CREDITS
 from lstmgan_dist.adversarial.estimators.kind import EstimatorKind
 from lstmgan_dist.adversarial.losses import Loss
@@ -35,10 +35,12 @@ class BaselineSettings(Settings):
 class ScoreFunction(EstimatorKind):
     """REINFORCE (Williams 1992): the reward weighs the gradient of the log-probability."""
 
+    # Of a probability the expected gradient is not zero, so what all rewards are compared with would move tokens.
     without_use: ClassVar[WithoutUse] = {
         ("credit", "sentence"): ("discount", "rollouts", "rollout_policy_decay"),
         ("credit", "discounted"): ("rollouts", "rollout_policy_decay"),
         ("credit", "rollouts"): ("discount",),
+        ("weighs", "probability"): ("baseline",),
     }
 
     reads_gradients = False
@@ -60,6 +62,11 @@ class ScoreFunction(EstimatorKind):
         description="Weight that what draws the rollouts keeps of its own weights when it follows the generator after "
         "an update, 0 to 1; 0: the generator draws them (rollouts).",
     )
+    weighs: Literal["log_probability", "probability"] = Field(
+        default="log_probability",
+        description="What of a drawn token the reward weighs: its log-probability, so that the mean reward rises "
+        "(REINFORCE); or its probability itself, by which tokens that were unlikely move less (SentiGAN).",
+    )
     baseline: BaselineSettings = Field(
         default_factory=BaselineSettings, description="What the reward is compared with."
     )
@@ -79,10 +86,16 @@ class ScoreFunction(EstimatorKind):
             max_length=max_length,
             credit=CREDITS[self.credit],
             discount=self.discount,
-            baseline=BASELINES[self.baseline.kind](self.baseline.decay, max_length),
+            baseline=self._baseline(max_length),
             rollouts=rollouts,
+            weighs=self.weighs,
             likelihood_weight=likelihood_weight,
         )
+
+    def _baseline(self, max_length: int) -> Baseline:
+        if self.weighs == "probability":
+            return NoBaseline()
+        return BASELINES[self.baseline.kind](self.baseline.decay, max_length)
 
     def work(self, batch: BatchWork) -> Work:
         """Rollouts: from every token the rest of its text, half of a text in the mean, and its score."""

@@ -6,7 +6,7 @@ Shapes: B rows, T positions, N valid positions of all rows, F features.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +39,8 @@ class ScoreFunctionObjective(GeneratorObjective):
         discount: weight of the next token's reward, for a credit that has one.
         baseline: what the returns are compared with.
         rollouts: what tells the values of tokens, for a credit of these.
+        weighs: what of a token an advantage weighs. Of its probability the expected gradient is no reward's: it is that
+            of the sum over tokens of advantage times probability (Wang and Wan 2018, equation 3).
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class ScoreFunctionObjective(GeneratorObjective):
         discount: float,
         baseline: Baseline,
         rollouts: Rollouts | None = None,
+        weighs: Literal["log_probability", "probability"] = "log_probability",
         likelihood_weight: float = 0.0,
     ) -> None:
         super().__init__(generator, loss, max_length=max_length, likelihood_weight=likelihood_weight)
@@ -58,6 +61,7 @@ class ScoreFunctionObjective(GeneratorObjective):
         self.discount = discount
         self.baseline = baseline
         self.rollouts = rollouts
+        self.weighs = weighs
 
     @torch.no_grad()
     def prepare(
@@ -126,7 +130,8 @@ class ScoreFunctionObjective(GeneratorObjective):
         log_likelihoods_N = self.generator.log_likelihoods(
             select(features_BTF, index_N), select(part["tokens_BT"], index_N)
         )
-        loss_N = score_function(log_likelihoods_N, select(part["advantages_BT"], index_N))
+        moved_N = log_likelihoods_N.exp() if self.weighs == "probability" else log_likelihoods_N
+        loss_N = score_function(moved_N, select(part["advantages_BT"], index_N))
         report = {
             "generator/reward": opponent.total(part["rewards"], lengths_B, starts_B) / part["score_count"],
             "generator/cost": opponent.total(part["costs"], lengths_B, starts_B) / part["score_count"],
@@ -152,6 +157,9 @@ def moved(values_BT: Tensor, places_B: Tensor) -> Tensor:
     return values_BT.gather(1, at_BT.clamp(0, values_BT.shape[1] - 1)) * inside_BT
 
 
-def score_function(log_likelihoods_N: Tensor, advantages_N: Tensor) -> Tensor:
-    """REINFORCE's loss of each token: its gradient is minus advantage times the log-probability's (Williams 1992)."""
-    return -(advantages_N * log_likelihoods_N)
+def score_function(moved_N: Tensor, advantages_N: Tensor) -> Tensor:
+    """The loss of each token, whose gradient is minus advantage times that of what is moved.
+
+    Of log-probabilities, it is REINFORCE's (Williams 1992).
+    """
+    return -(advantages_N * moved_N)

@@ -7,10 +7,12 @@ from lstmgan_dist.models.discriminators.convolutional import ConvolutionalKind
 from lstmgan_dist.models.discriminators.hidden_states import HiddenStatesKind
 from lstmgan_dist.models.discriminators.lstm import LSTMDiscriminatorKind
 from lstmgan_dist.models.discriminators.mediator import MediatorKind
+from lstmgan_dist.models.discriminators.multi_class import MultiClassKind
 
 DISCRIMINATORS = {
     "lstm": LSTMDiscriminatorKind,
     "convolutional": ConvolutionalKind,
     "hidden_states": HiddenStatesKind,
     "mediator": MediatorKind,
+    "multi_class": MultiClassKind,
 }

@@ -64,7 +64,9 @@ class ConvolutionalKind(TokenReaderKind):
     def vector_size(self) -> int:
         return self.representations
 
-    def build(self, *, vocabulary_size: int, generator_hidden: int, seed: int) -> ConvolutionalDiscriminator:
+    def build(
+        self, *, vocabulary_size: int, labels: int = 0, generator_hidden: int, seed: int
+    ) -> ConvolutionalDiscriminator:
         from lstmgan_dist.models.discriminators.convolutional_network import ConvolutionalDiscriminator
 
         return ConvolutionalDiscriminator(self, vocabulary_size=vocabulary_size, seed=seed)

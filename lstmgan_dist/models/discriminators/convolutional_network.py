@@ -16,7 +16,7 @@ from lstmgan_dist.models import fused
 from lstmgan_dist.models.discriminator import TokenReader
 from lstmgan_dist.models.discriminators import convolution_on_cpu
 from lstmgan_dist.models.discriminators.convolutional import ConvolutionalKind
-from lstmgan_dist.models.initialise import normal_, uniform_
+from lstmgan_dist.models.initialise import uniform_
 from lstmgan_dist.models.padding import valid
 from lstmgan_dist.models.spectral import of_norm_1
 from lstmgan_dist.runtime.randomness import Noise
@@ -36,7 +36,7 @@ class ConvolutionalDiscriminator(TokenReader):
     """
 
     def __init__(self, kind: ConvolutionalKind, *, vocabulary_size: int, seed: int) -> None:
-        super().__init__(vocabulary_size, kind.embedding)
+        super().__init__(vocabulary_size, kind.embedding, kind.trainable_dimensions)
         self.representations = kind.representations
         self.scores = "per_representation" if kind.representations > 1 else "per_sentence"
         self.dropout = kind.dropout
@@ -54,7 +54,7 @@ class ConvolutionalDiscriminator(TokenReader):
 
     @torch.no_grad()
     def _initialise(self, seed: int) -> None:
-        normal_(self.embedding.weight, 1.0, seed, "embedding")
+        self.embedding.initialise(1.0, seed)
         for width, weight, bias in zip(self.widths, self.filters, self.biases, strict=True):
             uniform_(weight, weight[0].numel() ** -0.5, seed, f"filters of width {width}")
             bias.zero_()

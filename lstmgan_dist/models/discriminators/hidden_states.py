@@ -30,7 +30,9 @@ class HiddenStatesKind(DiscriminatorKind):
             return None
         return "kind hidden_states cannot tell which latent vector is behind real text: leave generator.latent out"
 
-    def build(self, *, vocabulary_size: int, generator_hidden: int, seed: int) -> HiddenStatesDiscriminator:
+    def build(
+        self, *, vocabulary_size: int, labels: int = 0, generator_hidden: int, seed: int
+    ) -> HiddenStatesDiscriminator:
         from lstmgan_dist.models.discriminators.hidden_states_network import HiddenStatesDiscriminator
 
         return HiddenStatesDiscriminator(self, generator_hidden=generator_hidden, seed=seed)

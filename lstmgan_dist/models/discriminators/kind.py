@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lstmgan_dist.models.generators.kind import GeneratorKind
 from lstmgan_dist.settings import Settings
@@ -18,10 +18,12 @@ class DiscriminatorKind(Settings):
     """What a kind has to tell.
 
     reads: what it scores: tokens, and distributions over tokens likewise; the generator's hidden states; or the
-    likelihood of tokens, for it is a language model itself, and does not learn by its scores.
+    likelihood of tokens, for it is a language model itself, and does not learn by its scores. tells_labels: whether it
+    tells the labels of texts apart, so that these must have some.
     """
 
     reads: ClassVar[Literal["tokens", "hidden_states", "likelihoods"]]
+    tells_labels: ClassVar[bool] = False
 
     kind: Any  # each kind narrows it to its own word
     scores: Any
@@ -58,8 +60,11 @@ class DiscriminatorKind(Settings):
         return None
 
     @abstractmethod
-    def build(self, *, vocabulary_size: int, generator_hidden: int, seed: int) -> Discriminator:
-        """The network, with its initial weights, on the CPU. generator_hidden: hidden units of the opponent."""
+    def build(self, *, vocabulary_size: int, labels: int = 0, generator_hidden: int, seed: int) -> Discriminator:
+        """The network, with its initial weights, on the CPU.
+
+        vocabulary_size: all tokens, of which the last ones are labels. generator_hidden: units of the opponent.
+        """
 
     @property
     def depth(self) -> int:
@@ -85,6 +90,20 @@ class TokenReaderKind(DiscriminatorKind):
         default=False,
         description="Start from the generator's embedding when this player first moves; sizes must be equal.",
     )
+    trainable_dimensions: int | None = Field(
+        default=None,
+        ge=1,
+        description="The last dimensions of the embedding, which alone are learnt, as many as the generator's: the "
+        "others are pretrained vectors, taken from the generator; none: all are learnt.",
+    )
+
+    @model_validator(mode="after")
+    def _pretrained_dimensions_come_from_somewhere(self) -> Self:
+        if self.trainable_dimensions is not None and not self.embedding_from_generator:
+            raise ValueError(
+                "trainable_dimensions keeps the others as the generator has them: set embedding_from_generator: true"
+            )
+        return self
 
     @property
     def embedding_size(self) -> int:
@@ -95,6 +114,11 @@ class TokenReaderKind(DiscriminatorKind):
         return self.embedding if self.embedding_from_generator else None
 
     def objection(self, generator: GeneratorKind, max_length: int) -> str | None:
+        if self.trainable_dimensions not in (None, generator.trainable_dimensions):
+            return (
+                f"trainable_dimensions {self.trainable_dimensions} must equal generator.trainable_dimensions "
+                f"{generator.trainable_dimensions or '(none)'}, for the others are taken from the generator"
+            )
         if self.embedding_taken in (None, generator.embedding):
             return None
         return (

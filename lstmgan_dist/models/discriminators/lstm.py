@@ -13,13 +13,9 @@ if TYPE_CHECKING:
     from lstmgan_dist.models.discriminators.lstm_network import LSTMDiscriminator
 
 
-class LSTMDiscriminatorKind(TokenReaderKind):
-    """An LSTM that scores text, per token or per sentence."""
+class LSTMReaderKind(TokenReaderKind):
+    """An LSTM that reads text, whatever it makes of it."""
 
-    kind: Literal["lstm"] = "lstm"
-    scores: Literal["per_token", "per_sentence"] = Field(
-        default="per_sentence", description="One score a token or a sentence."
-    )
     hidden: int = Field(default=256, ge=1, description="LSTM units in each direction.")
     layers: int = Field(default=1, ge=1, le=16, description="LSTM layers.")
     bidirectional: bool = Field(default=False, description="Read the sentence both ways.")
@@ -36,11 +32,6 @@ class LSTMDiscriminatorKind(TokenReaderKind):
     def looks_ahead(self) -> bool:
         return self.bidirectional
 
-    def build(self, *, vocabulary_size: int, generator_hidden: int, seed: int) -> LSTMDiscriminator:
-        from lstmgan_dist.models.discriminators.lstm_network import LSTMDiscriminator
-
-        return LSTMDiscriminator(self, vocabulary_size=vocabulary_size, seed=seed)
-
     @property
     def depth(self) -> int:
         return self.layers
@@ -55,3 +46,17 @@ class LSTMDiscriminatorKind(TokenReaderKind):
     def activations(self, positions: int) -> int:
         """Gates and states that a fused LSTM keeps."""
         return positions * (2 if self.bidirectional else 1) * self.layers * 7 * self.hidden
+
+
+class LSTMDiscriminatorKind(LSTMReaderKind):
+    """An LSTM that scores text, per token or per sentence."""
+
+    kind: Literal["lstm"] = "lstm"
+    scores: Literal["per_token", "per_sentence"] = Field(
+        default="per_sentence", description="One score a token or a sentence."
+    )
+
+    def build(self, *, vocabulary_size: int, labels: int = 0, generator_hidden: int, seed: int) -> LSTMDiscriminator:
+        from lstmgan_dist.models.discriminators.lstm_network import LSTMDiscriminator
+
+        return LSTMDiscriminator(self, vocabulary_size=vocabulary_size, seed=seed)

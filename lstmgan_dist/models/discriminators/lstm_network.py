@@ -1,6 +1,6 @@
 """The network of an LSTM discriminator.
 
-Shapes: B rows, T positions, E embedding, H hidden units, I inputs of a layer.
+Shapes: B rows, T positions, E embedding, H hidden units, I inputs of a layer, O outputs.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from lstmgan_dist.models import bidirectional, fused
 from lstmgan_dist.models.discriminator import TokenReader
-from lstmgan_dist.models.discriminators.lstm import LSTMDiscriminatorKind
-from lstmgan_dist.models.initialise import normal_, uniform_
+from lstmgan_dist.models.discriminators.lstm import LSTMReaderKind
+from lstmgan_dist.models.initialise import uniform_
 from lstmgan_dist.runtime.randomness import Noise
 
 
@@ -25,11 +25,12 @@ class LSTMDiscriminator(TokenReader):
     is variational, on the embedding and on the output.
 
     Args:
+        outputs: numbers that it makes of a token or a sentence; a score is one.
         seed: the weights follow from it.
     """
 
-    def __init__(self, kind: LSTMDiscriminatorKind, *, vocabulary_size: int, seed: int) -> None:
-        super().__init__(vocabulary_size, kind.embedding)
+    def __init__(self, kind: LSTMReaderKind, *, vocabulary_size: int, outputs: int = 1, seed: int) -> None:
+        super().__init__(vocabulary_size, kind.embedding, kind.trainable_dimensions)
         self.scores = kind.scores
         self.hidden_size = kind.hidden
         self.position_features = kind.position_features
@@ -41,12 +42,12 @@ class LSTMDiscriminator(TokenReader):
             nn.ModuleList(fused.LSTMLayer(size, kind.hidden) for _ in range(directions)) for size in inputs
         )
         self.norm = nn.LayerNorm(width) if kind.layer_norm else None
-        self.output = nn.Linear(width, 1)
+        self.output = nn.Linear(width, outputs)
         self._initialise(seed)
 
     @torch.no_grad()
     def _initialise(self, seed: int) -> None:
-        normal_(self.embedding.weight, 1.0, seed, "embedding")
+        self.embedding.initialise(1.0, seed)
         for number, directions in enumerate(self.directions()):
             for name, layer in zip(("forwards", "backwards"), directions, strict=False):
                 layer.initialise(seed, f"{name} {number}")
@@ -60,6 +61,14 @@ class LSTMDiscriminator(TokenReader):
             yield [direction for direction in layer if isinstance(direction, fused.LSTMLayer)]
 
     def forward(self, seen_BTD: Tensor, lengths_B: Tensor, *, noise: Noise | None = None) -> Tensor:
+        scores_BT = self.outputs(seen_BTD, lengths_B, noise=noise).squeeze(-1)
+        if self.scores == "per_sentence":
+            return scores_BT.squeeze(1)
+        position_T = torch.arange(scores_BT.shape[1], device=scores_BT.device)
+        return scores_BT.masked_fill(position_T >= lengths_B[:, None], 0.0)
+
+    def outputs(self, seen_BTD: Tensor, lengths_B: Tensor, *, noise: Noise | None) -> Tensor:
+        """What it makes of texts, float32: (B, T, O), also of what pads them; or of sentences, (B, 1, O)."""
         rows, positions, size = seen_BTD.shape
         position_T = torch.arange(positions, device=seen_BTD.device)
         x_BTI = seen_BTD
@@ -75,10 +84,7 @@ class LSTMDiscriminator(TokenReader):
             x_BTI = self.norm(x_BTI)
         if noise is not None and self.dropout:
             x_BTI = x_BTI * noise.keep("output", x_BTI.shape[-1], dropout=self.dropout)[:, None]
-        scores_BT = self.output(x_BTI).squeeze(-1).float()
-        if self.scores == "per_sentence":
-            return scores_BT.squeeze(1)
-        return scores_BT.masked_fill(position_T >= lengths_B[:, None], 0.0)
+        return self.output(x_BTI).float()
 
 
 def _sinusoids(position_T: Tensor, channels: int) -> Tensor:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from lstmgan_dist.settings import Probability, Settings
 
@@ -53,6 +53,26 @@ class GeneratorKind(Settings):
         description="Word vectors to start the embedding from: a path or URL of some in word2vec or GloVe text format, "
         "also .gz; or corpus: learnt from the training text itself, by which words are near each other.",
     )
+    trainable_dimensions: int | None = Field(
+        default=None,
+        ge=1,
+        description="The last dimensions of the embedding, which alone are learnt: the others are pretrained_vectors "
+        "and stay as they are (ScratchGAN); none: all are learnt.",
+    )
+
+    @model_validator(mode="after")
+    def _some_dimensions_are_pretrained(self) -> Self:
+        if self.trainable_dimensions is not None and self.trainable_dimensions >= self.embedding:
+            raise ValueError(
+                f"embedding {self.embedding} counts all dimensions, and {self.trainable_dimensions} that are trainable "
+                f"leave none for pretrained_vectors: try embedding {self.embedding + self.trainable_dimensions}"
+            )
+        return self
+
+    @property
+    def vector_size(self) -> int:
+        """P: dimensions of the embedding that are word vectors at first."""
+        return self.embedding - (self.trainable_dimensions or 0)
 
     @property
     def learns_vectors(self) -> bool:

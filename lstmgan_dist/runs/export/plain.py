@@ -42,7 +42,7 @@ NETWORKS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 # What matters to training alone.
-_OF_TRAINING = {"dropout", "pretrained_vectors", "forget_bias"}
+_OF_TRAINING = {"dropout", "pretrained_vectors", "trainable_dimensions", "forget_bias"}
 _OF_VIEWS = {
     "lower",
     "fold_width",
@@ -111,6 +111,9 @@ def plain_network(generator: Generator, kind: GeneratorKind, config: Mapping[str
         UserError: if it has other weights than its kind is known to have.
     """
     weights = {name: tensor.detach().cpu() for name, tensor in generator.state_dict().items()}
+    if kind.trainable_dimensions:  # what is fixed and what was learnt are one matrix to others
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith("embedding.")}
+        weights["embedding.weight"] = generator.embedding.weight.detach().cpu()
     if generator.labels:
         weights |= _with_unlikely_labels(weights, generator.labels)
     try:
