@@ -86,6 +86,9 @@ class Job(Settings):
                 yield "generator.latent needs corpus.layout: sentences, for z belongs to one sentence."
         if self.start_from and self.generator.pretrained_vectors:
             yield "start_from brings an embedding, so generator.pretrained_vectors has no use: leave one of them out."
+        objection = self.generator.objection(self.discriminator, self.corpus.layout)
+        if objection:
+            yield f"generator.{objection}."
         for number, phase in enumerate(self.phases):
             if phase.plays:
                 yield from self._objections_to_game(f"phases.{number}", phase)
@@ -100,6 +103,6 @@ class Job(Settings):
         if self.discriminator is None:
             yield f"{where} is {phase.kind}, which needs a discriminator: add a discriminator block."
             return
-        objection = phase.objection(self.discriminator)
+        objection = phase.objection(self.discriminator) or phase.objection_to_generator(self.generator)
         if objection:
             yield f"{where}.{objection}."

@@ -4,6 +4,7 @@ A kind is its settings, which any command can read, with the objective that is m
 beside it in `<kind>_objective.py`, which is opened when a phase begins.
 """
 
+from lstmgan_dist.adversarial.estimators.feudal import Feudal
 from lstmgan_dist.adversarial.estimators.gumbel_softmax import GumbelSoftmax
 from lstmgan_dist.adversarial.estimators.professor_forcing import ProfessorForcing
 from lstmgan_dist.adversarial.estimators.score_function import ScoreFunction
@@ -12,4 +13,5 @@ ESTIMATORS = {
     "score_function": ScoreFunction,
     "gumbel_softmax": GumbelSoftmax,
     "professor_forcing": ProfessorForcing,
+    "feudal": Feudal,
 }
