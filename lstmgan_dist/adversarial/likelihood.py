@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lstmgan_dist.adversarial.objective import Objective, Outcome, Prepared, Tensors
-from lstmgan_dist.adversarial.texts import mean_nll, named_state, real_text, state_named
+from lstmgan_dist.adversarial.texts import mean_nll, named_state, own_loss, real_text, state_named
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.randomness import Noise
 
@@ -47,4 +47,8 @@ class LikelihoodObjective(Objective):
         """Teacher forcing over the unit's rows."""
         nll, end = mean_nll(self.generator, part, state_named(part), noise)
         carried = named_state(tuple(tensor.detach() for tensor in end)) if self.carries_state else {}
-        return Outcome(nll, {"likelihood/nll": nll.detach()}, carried)
+        report, loss = {"likelihood/nll": nll.detach()}, nll
+        own = own_loss(self.generator, part)
+        if own is not None:
+            report["likelihood/own_loss"], loss = own.detach(), nll + own
+        return Outcome(loss, report, carried)

@@ -44,6 +44,12 @@ def mean_nll(generator: Generator, part: Tensors, state: State | None, noise: No
     return -log_likelihoods_N.sum() / part["real_token_count"], end
 
 
+def own_loss(generator: Generator, part: Tensors) -> Tensor | None:
+    """What the real text costs beside that, of a generator that learns more of it; None: nothing."""
+    total = generator.own_loss(part["real_targets_BT"], part["real_lengths_B"], part.get("real_starts_B"))
+    return None if total is None else total / part["real_token_count"]
+
+
 def real_positions(part: Tensors, positions: int) -> Tensor:
     """Where the tokens of the real text are among so many positions of every row, contexts not, for `select`."""
     valid_BT = valid(part["real_lengths_B"], positions, part.get("real_starts_B"))

@@ -91,6 +91,9 @@ class Job(Settings):
                 "generator.trainable_dimensions keeps the other dimensions as word vectors have them: set "
                 "generator.pretrained_vectors, or leave it out."
             )
+        objection = self.generator.objection(self.discriminator, self.corpus.layout)
+        if objection:
+            yield f"generator.{objection}."
         for number, phase in enumerate(self.phases):
             if phase.plays:
                 yield from self._objections_to_game(f"phases.{number}", phase)
@@ -105,6 +108,6 @@ class Job(Settings):
         if self.discriminator is None:
             yield f"{where} is {phase.kind}, which needs a discriminator: add a discriminator block."
             return
-        objection = phase.objection(self.discriminator)
+        objection = phase.objection(self.discriminator) or phase.objection_to_generator(self.generator)
         if objection:
             yield f"{where}.{objection}."

@@ -52,6 +52,13 @@ class Discriminator(nn.Module, ABC):
         real, fake = self(seen_BTD, lengths_B, noise=noise).chunk(2)
         return real, fake
 
+    def feature_extractor(self) -> list[Tensor]:
+        """The weights that make features of a text, for a generator to which they leak.
+
+        The embedding, and of each width in ascending order its filters and their biases; see the kind's `leaked`.
+        """
+        raise NotImplementedError("no other kind's settings say that its features can leak")
+
     # Below, starts_B says where each text begins behind its context, which is seen and not scored; None: at once.
 
     def total(self, values: Tensor, lengths_B: Tensor, starts_B: Tensor | None = None) -> Tensor:

@@ -10,6 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,9 @@ from lstmgan_dist.models.embedding import embedding_layer
 from lstmgan_dist.models.generators.kind import GeneratorKind
 from lstmgan_dist.models.initialise import uniform_
 from lstmgan_dist.runtime.randomness import Noise
+
+if TYPE_CHECKING:
+    from lstmgan_dist.models.discriminator import Discriminator
 
 State = tuple[Tensor, ...]  # rows first, so that batches are cut by rows
 # (token_B, state) -> features_BF of the next token, and the state behind the token.
@@ -100,6 +104,19 @@ class Generator(nn.Module, ABC):
             return features_B1F[:, 0].to(dtype), state
 
         return read_one
+
+    def look_at(self, opponent: Discriminator | None) -> None:
+        """Take over what it may know of its opponent, as that is now; it is asked to before each of its updates.
+
+        What it takes is part of its state: it does not change until it is asked again.
+        """
+
+    def own_loss(self, tokens_BT: Tensor, lengths_B: Tensor, starts_B: Tensor | None) -> Tensor | None:
+        """What real texts cost beside their likelihood, the sum over their tokens, 0-dim; None: nothing.
+
+        starts_B: where each text begins behind its context; None: at once.
+        """
+        return None
 
     def forward(
         self,

@@ -12,6 +12,7 @@ from lstmgan_dist.adversarial.estimators.kind import EstimatorKind
 from lstmgan_dist.adversarial.losses import LOSSES
 from lstmgan_dist.adversarial.work import BatchWork, Work
 from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
+from lstmgan_dist.models.generators.kind import GeneratorKind
 from lstmgan_dist.phases.discriminator import (
     TEXT_LENGTH,
     LossName,
@@ -73,6 +74,10 @@ class AdversarialPhase(Phase):
             return objection and f"estimator.{objection}"
         return objection
 
+    def objection_to_generator(self, generator: GeneratorKind) -> str | None:
+        objection = self.estimator.objection_to_generator(generator)
+        return objection and f"estimator.{objection}"
+
     def activations(self, positions: int, vocabulary_size: int) -> int:
         return self.estimator.activations(positions, vocabulary_size)
 
@@ -127,6 +132,7 @@ class AdversarialPhase(Phase):
                 next(real), opponent=sides.generator, moment=moment.at("discriminator", update)
             )
         for update in range(self.generator_updates):
+            sides.generator.look_at(sides.discriminator)
             answered = players["generator"].learn(
                 next(real), opponent=sides.discriminator, moment=moment.at("generator", update)
             )

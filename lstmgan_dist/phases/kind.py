@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from lstmgan_dist.adversarial.work import BatchWork, Work
 from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
+from lstmgan_dist.models.generators.kind import GeneratorKind
 from lstmgan_dist.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,6 +65,10 @@ class Phase(Settings):
 
     def objection(self, discriminator: DiscriminatorKind) -> str | None:
         """Why it cannot work against this discriminator, beginning with the setting in question; None if it can."""
+        return None
+
+    def objection_to_generator(self, generator: GeneratorKind) -> str | None:
+        """The same of a generator."""
         return None
 
     def activations(self, positions: int, vocabulary_size: int) -> int:

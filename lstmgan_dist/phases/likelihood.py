@@ -37,6 +37,7 @@ class LikelihoodPhase(Phase):
         self, players: Mapping[str, Player], sides: Sides, real: Iterator[Sequence[Batch]], moment: Moment
     ) -> Report:
         """The generator predicts real text."""
+        sides.generator.look_at(sides.discriminator)
         return players["generator"].learn(next(real), opponent=None, moment=moment.at("generator", 0))
 
 

@@ -198,7 +198,8 @@ class Player:
         if self._updates_alone:
             # In one order on all workers: that of a state read from a file differs between processes.
             moments = [tensor for name, tensor in sorted(self.optimizer_state().items()) if not name.endswith(".step")]
-            self._runtime.average([*self.network.parameters(), *self.objective.followers(), *moments])
+            followers = self.objective.followers()
+            self._runtime.average([*self.network.parameters(), *self.network.buffers(), *followers, *moments])
             self._updates_alone = 0
 
     @property

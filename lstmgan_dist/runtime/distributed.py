@@ -56,8 +56,12 @@ class DistributedRuntime:
     def parallel(self, objective: nn.Module, exchange: GradientExchange) -> nn.Module:
         if self.world_size == 1:
             return objective
+        # Buffers are of what every worker has already.
         parallel = DistributedDataParallel(
-            objective, find_unused_parameters=exchange.leaves_out, gradient_as_bucket_view=True
+            objective,
+            find_unused_parameters=exchange.leaves_out,
+            gradient_as_bucket_view=True,
+            broadcast_buffers=False,
         )
 
         def reduce(bucket: GradBucket) -> Tensor:

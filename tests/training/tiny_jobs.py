@@ -67,9 +67,10 @@ log: {every: 2 steps}
 
 
 # By block of a job, whatever its kind.
+_CONVOLUTIONS = {"embedding": 8, "representations": 4, "filters": {2: 3, 3: 4}}
 SIZES = {
-    "generator": {"embedding": 8, "hidden": 12, "head_size": 6},
-    "discriminator": {"embedding": 8, "hidden": 8, "representations": 4, "filters": {2: 3, 3: 4}, "dense": 6},
+    "generator": {"embedding": 8, "hidden": 12, "head_size": 6, "manager_hidden": 10, "leaked": _CONVOLUTIONS},
+    "discriminator": {"hidden": 8, "dense": 6, **_CONVOLUTIONS},
 }
 
 

@@ -4,6 +4,7 @@ A kind is its settings, which any command can read, with the objective that is m
 beside it in `<kind>_objective.py`, which is opened when a phase begins.
 """
 
+from lstmgan_dist.adversarial.estimators.feudal import Feudal
 from lstmgan_dist.adversarial.estimators.gumbel_softmax import GumbelSoftmax
 from lstmgan_dist.adversarial.estimators.normalised_weights import NormalisedWeights
 from lstmgan_dist.adversarial.estimators.professor_forcing import ProfessorForcing
@@ -16,4 +17,5 @@ ESTIMATORS = {
     "normalised_weights": NormalisedWeights,
     "softmax": Softmax,
     "professor_forcing": ProfessorForcing,
+    "feudal": Feudal,
 }

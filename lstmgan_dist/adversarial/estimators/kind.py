@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lstmgan_dist.adversarial.losses import Loss
 from lstmgan_dist.adversarial.work import BatchWork, Work
 from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
+from lstmgan_dist.models.generators.kind import GeneratorKind
 from lstmgan_dist.settings import Schedule, Settings
 
 if TYPE_CHECKING:
@@ -41,6 +42,12 @@ class EstimatorKind(Settings):
     def objection(self, discriminator: DiscriminatorKind, loss: Loss) -> str | None:
         """Why it cannot work with these, and what would do, beginning with the setting in question; None if it can."""
         return None
+
+    def objection_to_generator(self, generator: GeneratorKind) -> str | None:
+        """The same of a generator."""
+        if generator.learns_by in (None, self.kind):
+            return None
+        return f"kind {self.kind} does not move all of a {generator.kind} generator: choose {generator.learns_by}"
 
     def work(self, batch: BatchWork) -> Work:
         """What an update takes beside what every way to move a generator does."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lstmgan_dist.adversarial.losses import Loss
 from lstmgan_dist.adversarial.objective import Objective, Outcome, Prepared, Report, Tensors
-from lstmgan_dist.adversarial.texts import draw_text, drawn_text, mean_nll, number_of_rows, real_text
+from lstmgan_dist.adversarial.texts import draw_text, drawn_text, mean_nll, number_of_rows, own_loss, real_text
 from lstmgan_dist.models.discriminator import Discriminator
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.randomness import Noise
@@ -59,6 +59,7 @@ class GeneratorObjective(Objective):
         report["generator/length"] = lengths_B.sum() / part["sentence_count"]
         if self.likelihood_weight:
             nll, _ = mean_nll(self.generator, part, None, noise)
-            loss = loss + self.likelihood_weight * nll
+            own = own_loss(self.generator, part)
+            loss = loss + self.likelihood_weight * (nll if own is None else nll + own)
             report["generator/nll"] = nll.detach()
         return Outcome(loss, report)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -53,6 +53,10 @@ class ConvolutionalKind(TokenReaderKind):
                 f": try embedding {self.representations * math.ceil(self.embedding / self.representations)}"
             )
         return self
+
+    @property
+    def leaked(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("embedding", "representations", "filters")}
 
     def objection(self, generator: GeneratorKind, max_length: int) -> str | None:
         widest = max(self.filters)

@@ -63,6 +63,10 @@ class ConvolutionalDiscriminator(TokenReader):
                 uniform_(layer.weight, layer.in_features**-0.5, seed, name)
                 layer.bias.zero_()
 
+    def feature_extractor(self) -> list[Tensor]:
+        pairs = zip(self.filters, self.biases, strict=True)
+        return [self.embedding.weight, *(tensor for pair in pairs for tensor in pair)]
+
     def forward(self, seen_BTD: Tensor, lengths_B: Tensor, *, noise: Noise | None = None) -> Tensor:
         rows, positions, size = seen_BTD.shape
         channels = size // self.representations

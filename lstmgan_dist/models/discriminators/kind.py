@@ -52,6 +52,11 @@ class DiscriminatorKind(Settings):
         """Whether the score of a token depends on later tokens."""
         return False
 
+    @property
+    def leaked(self) -> dict[str, Any] | None:
+        """The settings that say what its features of a text are, by name; None where they cannot leak."""
+        return None
+
     def objection(self, generator: GeneratorKind, max_length: int) -> str | None:
         """Why it cannot play against this generator with texts of so many tokens; None if it can.
 

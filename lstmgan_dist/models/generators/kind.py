@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from lstmgan_dist.settings import Probability, Settings
 
 if TYPE_CHECKING:
+    from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
     from lstmgan_dist.models.generator import Generator
 
 
@@ -40,7 +41,12 @@ def places_of_dropout(dropout: type[Settings], *places: str) -> BeforeValidator:
 
 
 class GeneratorKind(Settings):
-    """Both ends of a generator, and what a kind has to tell of what is between them."""
+    """Both ends of a generator, and what a kind has to tell of what is between them.
+
+    learns_by: the one kind of estimator that moves all of it; None where any does.
+    """
+
+    learns_by: ClassVar[str | None] = None
 
     kind: Any  # each kind narrows it to its own word
     embedding: int = Field(default=256, ge=1, description="Dimensions of a token's embedding.")
@@ -88,6 +94,13 @@ class GeneratorKind(Settings):
     @abstractmethod
     def hidden_size(self) -> int:
         """H: units of the hidden state that a discriminator may see."""
+
+    def objection(self, discriminator: DiscriminatorKind | None, layout: str) -> str | None:
+        """Why it cannot learn beside this discriminator, or from a corpus of this layout; None if it can.
+
+        Begins with the setting in question.
+        """
+        return None
 
     @abstractmethod
     def build(self, *, vocabulary_size: int, labels: int = 0, seed: int) -> Generator:
