@@ -105,9 +105,8 @@ def make_objective(name: str, loss: str, scores: str, generator: Generator, disc
 
 
 def extra(name: str) -> dict[str, float]:
-    schedules = {"straight_through": "inverse_temperature", "relaxed": "inverse_temperature"}
-    schedules["normalised_weights"] = "baseline"
-    return {schedules[name]: 1.7} if name in schedules else {}
+    if name == "normalised_weights":
+        return {"baseline": 1.7}
     soft = ("straight_through", "relaxed", "softmax", "discriminator of")
     return {"inverse_temperature": 1.7} if name.startswith(soft) else {}
 

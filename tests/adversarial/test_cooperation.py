@@ -15,8 +15,8 @@ from torch import Tensor
 import lstmgan_dist as lstmgan
 from lstmgan_dist.adversarial import texts as drawing_of_objectives
 from lstmgan_dist.adversarial.cooperation import CooperativeObjective, MediatorObjective, divergence
-from lstmgan_dist.adversarial.estimators.gumbel_softmax_objective import gumbel_softmax
 from lstmgan_dist.adversarial.losses import LOSSES
+from lstmgan_dist.adversarial.soft_text import gumbel_softmax
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.models.discriminators.mediator import MediatorKind
 from lstmgan_dist.models.discriminators.mediator_network import Mediator
@@ -251,14 +251,8 @@ def test_the_divergence_keeps_one_number_for_each_logit_and_the_gumbel_estimator
     features_NF = torch.randn(6, 6).requires_grad_()
     weights = [features_NF, *generator.parameters(), *discriminator.parameters()]
     softened = kept(
-        lambda: gumbel_softmax(
-            generator,
-            features_NF,
-            torch.arange(6),
-            discriminator,
-            noise_N=Noise(1, torch.arange(6)),
-            inverse_temperature=torch.tensor(1.0),
-            straight_through=False,
+        lambda: discriminator.embed_distribution(
+            gumbel_softmax(generator.logits(features_NF), torch.arange(6), Noise(1, torch.arange(6)), torch.tensor(1.0))
         ),
         *weights,
     )

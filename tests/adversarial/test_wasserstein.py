@@ -179,7 +179,7 @@ def test_a_penalty_by_tokens_is_not_fooled_by_an_embedding_that_is_spread_out() 
         discriminator = make_discriminator("convolutional", dropout=0.0)
         assert isinstance(discriminator, ConvolutionalDiscriminator)
         with torch.no_grad():
-            discriminator.embedding.weight *= scale
+            discriminator.embedding.weight.mul_(scale)
             for weight in discriminator.filters:
                 weight /= scale
         generator = make_generator()

@@ -43,6 +43,7 @@ class DiscriminatorKind(Settings):
         """Scores of a text that together are a vector; 1 where there is one, or one of each token."""
         return 1
 
+    @property
     def is_spectrally_normalised(self) -> bool:
         """Whether its layers multiply by matrices whose largest singular value is 1."""
         return False

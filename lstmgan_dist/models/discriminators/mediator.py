@@ -41,7 +41,7 @@ class MediatorKind(DiscriminatorKind):
             )
         return None
 
-    def build(self, *, vocabulary_size: int, generator_hidden: int, seed: int) -> Mediator:
+    def build(self, *, vocabulary_size: int, labels: int = 0, generator_hidden: int, seed: int) -> Mediator:
         from lstmgan_dist.models.discriminators.mediator_network import Mediator
 
         return Mediator(self.language_model.build(vocabulary_size=vocabulary_size, seed=seed))
