@@ -19,6 +19,7 @@ from lstmgan_dist.adversarial.estimators.gumbel_softmax_objective import GumbelS
 from lstmgan_dist.adversarial.estimators.score_function_objective import ScoreFunctionObjective
 from lstmgan_dist.adversarial.losses import LOSSES
 from lstmgan_dist.corpus.stream import Batch
+from lstmgan_dist.models import fused
 from lstmgan_dist.models.discriminator import Discriminator
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.phases.optimizer import Optimizer
@@ -36,6 +37,9 @@ _PEER_NOTE = "the peer: 2 cores of an AMD EPYC, torch 2.15, November 2026, all t
 # Seconds of one update there: the fastest of several runs (RelGAN: 4.3 to 5.3 and 4.3 to 5.1).
 _PEER_RELGAN_GENERATOR = _PEER_RELGAN_DISCRIMINATOR = 4.3
 _ROUNDS = 8
+# RelGAN's generator, an LSTM in the place of its memory, and its discriminator.
+_EMBEDDING, _HIDDEN, _REPRESENTATIONS, _FILTERS = 32, 256, 64, {2: 300, 3: 300, 4: 300, 5: 300}
+_SIDE = 2048  # of the square matrices that are multiplied
 
 
 def rows() -> Iterator[Row]:
@@ -53,8 +57,69 @@ def rows() -> Iterator[Row]:
             peer, target = peers[name]
             yield Row(at_full, seconds, "s", peer, _PEER, peer / seconds, target, f"{note}; {_PEER_NOTE}")
         # The same update, so that a ratio within the run says what padding would cost.
+        if name in _OPERATIONS:
+            rate, (parts, total) = _product_rate(), _OPERATIONS[name]()
+            needed = ", ".join(f"{part} {operations / 1e9:.1f}" for part, operations in parts.items())
+            yield Row(
+                f"arithmetic of {name}, all texts {MAX_LENGTH} tokens",
+                total / seconds / 1e9,
+                "GFLOP/s",
+                rate / 1e9,
+                f"{_SIDE}³ matrix product, by the faster kernel",
+                total / seconds / rate,
+                0.8,
+                f"{total / 1e9:.1f} GFLOP that the method needs: {needed}",
+            )
         shorter = f"{name}, lengths of captions, 11.5 tokens in the mean"
         yield Row(shorter, captions[name], "s", seconds, "full length", seconds / captions[name], 1.0, note)
+
+
+def _of_read() -> float:
+    """Operations of reading or drawing all tokens, two for each weight of a product: the LSTM and the output layer."""
+    return 2.0 * BATCH * MAX_LENGTH * (4 * _HIDDEN * (_EMBEDDING + _HIDDEN) + VOCABULARY * _HIDDEN)
+
+
+def _of_scores(texts: int) -> tuple[float, float, float]:
+    """Operations of scoring so many texts; of the gradient by what is seen; and of that by the weights.
+
+    Both linear layers behind the highway layer are one product. Past a maximum over time a gradient goes to one window.
+    """
+    features, taps = sum(_FILTERS.values()), sum(width * count for width, count in _FILTERS.items())
+    each = 2.0 * texts * _REPRESENTATIONS
+    forward = each * (taps * MAX_LENGTH + features**2 + features)
+    backward = each * (taps + features**2 + features)
+    return forward, backward, backward
+
+
+def _generator_operations() -> tuple[dict[str, float], float]:
+    """By part, and all. The method itself needs no second pass over what is drawn, which is our way to a gradient."""
+    forward, by_seen, _ = _of_scores(BATCH)
+    parts = {
+        "drawing": _of_read(),
+        "its gradient": 2 * _of_read(),
+        "expected embedding and its gradient": 2 * 2.0 * BATCH * MAX_LENGTH * VOCABULARY * _REPRESENTATIONS,
+        "scores of real text": forward,
+        "scores of drawn text and their gradient": forward + by_seen,
+    }
+    return parts, sum(parts.values())
+
+
+def _discriminator_operations() -> tuple[dict[str, float], float]:
+    forward, by_seen, by_weights = _of_scores(2 * BATCH)
+    parts = {"drawing": _of_read(), "scores of both texts": forward, "their gradient": by_seen + by_weights}
+    return parts, sum(parts.values())
+
+
+_OPERATIONS = {
+    "RelGAN's generator update": _generator_operations,
+    "RelGAN's discriminator update": _discriminator_operations,
+}
+
+
+def _product_rate() -> float:
+    """Operations a second of a large matrix product, by whichever of torch's two kernels is faster here."""
+    left, right = torch.randn(2, _SIDE, _SIDE, device=choose_device("auto"))
+    return 2 * _SIDE**3 / min(fastest(lambda: left @ right, lambda: fused.linear(left, right), rounds=_ROUNDS))
 
 
 def _updates(length: str) -> dict[str, float]:
@@ -77,10 +142,9 @@ def relgan(
     length: str, device: torch.device
 ) -> tuple[Generator, Discriminator, GumbelSoftmaxObjective, DiscriminatorObjective]:
     """RelGAN's two networks with the LSTM in the place of its memory, and what each learns."""
-    generator = generator_for(length, embedding=32, hidden=256, tied=False).to(device)
-    filters = {2: 300, 3: 300, 4: 300, 5: 300}
+    generator = generator_for(length, embedding=_EMBEDDING, hidden=_HIDDEN, tied=False).to(device)
     discriminator = convolutional_discriminator(
-        VOCABULARY, embedding=64, representations=64, filters=filters, dropout=0.25
+        VOCABULARY, embedding=_REPRESENTATIONS, representations=_REPRESENTATIONS, filters=_FILTERS, dropout=0.25
     ).to(device)
     loss = LOSSES["relativistic"]
     return (
