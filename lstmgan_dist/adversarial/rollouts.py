@@ -19,7 +19,7 @@ from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.models.padding import valid
 from lstmgan_dist.runtime.randomness import Noise
 
-_TEXTS = 512  # scored together: what a discriminator makes of them stays small
+_TEXTS = 64  # scored together: what a discriminator makes of them stays in a CPU's cache
 _POLICY = "policy/"
 
 # (tokens_NW, lengths_N, row_N) -> the reward of each text, (N,), where text n completes row row_N[n].
@@ -77,11 +77,8 @@ class Rollouts:
         uniforms_PRT = noise.positions(row_P, position_P).uniform("rollouts", self.count, self.max_length - 1)
         drawn_NT, drawn_N, _ = complete(self.policy, begun, uniforms_PRT)
         row_N, written_N = (values_P.repeat_interleave(self.count) for values_P in (row_P, position_P + 1))
-        rewards = [
-            judge(*_whole(tokens_BT[row_N[some]], written_N[some], drawn_NT[some], drawn_N[some]), row_N[some])
-            for some in torch.arange(len(row_N), device=row_N.device).split(_TEXTS)
-        ]
-        values_BT[row_P, position_P] = torch.cat(rewards).view(-1, self.count).mean(dim=1)
+        rewards_N = score_completions(tokens_BT, row_N, written_N, drawn_NT, drawn_N, judge)
+        values_BT[row_P, position_P] = rewards_N.view(-1, self.count).mean(dim=1)
         return values_BT
 
     def start(self) -> None:
@@ -110,6 +107,17 @@ class Rollouts:
             self.start()
             assert self._delayed is not None
             self._delayed.load_state_dict(own)
+
+
+def score_completions(
+    tokens_BT: Tensor, row_N: Tensor, written_N: Tensor, drawn_NT: Tensor, drawn_N: Tensor, judge: Judge
+) -> Tensor:
+    """The rewards, (N,), of the first tokens of rows with what was drawn behind them."""
+    rewards = [
+        judge(*_whole(tokens_BT[row_N[some]], written_N[some], drawn_NT[some], drawn_N[some]), row_N[some])
+        for some in torch.arange(len(row_N), device=row_N.device).split(_TEXTS)
+    ]
+    return torch.cat(rewards)
 
 
 def _whole(prefix_NT: Tensor, written_N: Tensor, drawn_NT: Tensor, drawn_N: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lstmgan_dist.models import fused
@@ -17,6 +18,7 @@ from lstmgan_dist.models.generator import Generator, State
 from lstmgan_dist.tokens import END_ID as END
 
 _SLOTS = 512  # rows whose logits fit into a CPU's cache, and enough of them for fast matrix products
+_SLOT_STEP = 16
 
 
 class Begun(NamedTuple):
@@ -75,8 +77,8 @@ def complete(generator: Generator, begun: Begun, uniforms_PRT: Tensor) -> Drawn:
     while len(row_S):
         token_S, state, left_S, latent_SZ = slots
         features_SF, state = (step or generator.step(latent_SZ, torch.float32))(token_S, state)
-        logits_SV = fused.linear(features_SF, generator.output_matrix, generator.output_bias).float()
-        token_S = inverse_cdf(logits_SV.softmax(dim=-1), uniforms_NT[row_S, written_S])
+        weights_SV = _logits(generator, features_SF).softmax(dim=-1)
+        token_S = inverse_cdf(weights_SV, uniforms_NT[row_S, written_S])
         drawn_NT[row_S, written_S] = token_S
         written_S += 1
         slots = Begun(token_S, state, left_S, latent_SZ)
@@ -96,6 +98,13 @@ def complete(generator: Generator, begun: Begun, uniforms_PRT: Tensor) -> Drawn:
             keep = (~is_over_S).nonzero().squeeze(1)
             row_S, written_S, slots = row_S[keep], written_S[keep], slots.take(keep)
     return Drawn(drawn_NT, lengths_N)
+
+
+def _logits(generator: Generator, features_SF: Tensor) -> Tensor:
+    """Those of the next token; rows are filled up to a number that has fast kernels."""
+    slots = len(features_SF)
+    features_SF = F.pad(features_SF, (0, 0, 0, -slots % _SLOT_STEP))
+    return fused.linear(features_SF, generator.output_matrix, generator.output_bias)[:slots].float()
 
 
 def _put(slots: Begun, index: Tensor, new: Begun) -> None:

@@ -20,8 +20,10 @@ from lstmgan_dist.models.initialise import orthogonal_, uniform_
 # as long. Threads inherit this, so it comes before any product.
 torch.set_flush_denormal(True)
 
-# PyTorch hands convolutions of single images to oneDNN from this many numbers on.
-_ONEDNN_FROM = 20481
+# PyTorch hands 1×1 convolutions to oneDNN from this many images on in any number of threads; and a single image, of so
+# many numbers or more, only where there are several threads.
+_IMAGES, _ONEDNN_FROM = 16, 20481
+_WORTH_IT = 2**25  # multiplications of a product by which oneDNN gains more than its call takes
 
 
 _mode = threading.local()  # units are worked on side by side, and the others keep their kernels
@@ -132,11 +134,17 @@ def _read_step_by_step(
 def linear(inputs_I: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
     """`F.linear` over the last dimension.
 
-    On CPUs it is a 1×1 convolution over the rows, laid out as a channels-last image without a copy: PyTorch hands
+    On CPUs it is a 1×1 convolution over the rows, laid out as channels-last images without a copy: PyTorch hands
     convolutions to oneDNN but float32 matrix products to MKL, which leaves half of an AMD core idle.
     """
-    if inputs_I.is_cuda or inputs_I.numel() < _ONEDNN_FROM:
+    size = inputs_I.shape[-1]
+    rows = inputs_I.numel() // size
+    if rows % _IMAGES == 0 and rows * weight_OI.numel() >= _WORTH_IT:
+        images = _IMAGES
+    else:
+        images = 1 if inputs_I.numel() >= _ONEDNN_FROM else 0
+    if inputs_I.is_cuda or not images:
         return F.linear(inputs_I, weight_OI, bias_O)
-    image = inputs_I.reshape(1, -1, 1, inputs_I.shape[-1]).permute(0, 3, 1, 2)
+    image = inputs_I.reshape(images, rows // images, 1, size).permute(0, 3, 1, 2)
     outputs = F.conv2d(image, weight_OI[:, :, None, None], bias_O)
     return outputs.permute(0, 2, 3, 1).reshape(*inputs_I.shape[:-1], -1)

@@ -22,6 +22,7 @@ MODULES = (
     "drawing",
     "export",
     "updates",
+    "rollouts",
     "exactness",
     "gpu",
     "preparing",

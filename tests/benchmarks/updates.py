@@ -133,7 +133,7 @@ def _updates(length: str) -> dict[str, float]:
     return {
         "RelGAN's generator update": _seconds(generator, relaxed, discriminator, text, inverse_temperature=10.0),
         "RelGAN's discriminator update": _seconds(discriminator, scoring, generator, text),
-        # No peer has this: SeqGAN's 16 rollouts a position, which take TextGAN-PyTorch 90 s, are another algorithm.
+        # No peer has this: SeqGAN's 16 rollouts a position are another algorithm, in rollouts.py.
         "REINFORCE update with a reward a token, at SeqGAN's size": _seconds(small, reinforce, judge, text),
     }
 
