@@ -15,6 +15,7 @@ from lstmgan_dist.adversarial.estimators import ESTIMATORS
 from lstmgan_dist.config import Job, differences, dump_job, load_job, parse_job
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.models.generators.lstm import LSTMGeneratorKind
+from lstmgan_dist.phases import PHASES
 from lstmgan_dist.settings import Interval, Schedule, either
 
 JOBS = Path(__file__).parent.parent / "jobs"
@@ -152,7 +153,7 @@ def test_overrides_reach_into_lists_and_keep_their_order():
         ("generator.dropout=2", "generator.dropout: 2 will not do: it must be 0 or more, and below 1."),
         ("seed=-1", "seed: -1 will not do"),
         ("evaluate.every=5", "write '50 steps' or '1 epoch'"),
-        ("phases.0.kind=magic", "phases.0: kind magic is not known: choose likelihood, discriminator or adversarial."),
+        ("phases.0.kind=magic", f"phases.0: kind magic is not known: choose {either(PHASES)}."),
         ("phases.1.estimator={discount: 0.5}", f"estimator: kind is missing: choose {either(ESTIMATORS)}."),
         ("corpus={}", "corpus.source: this key is required."),
         ("colour=red", "colour: there is no such key: choose name, seed, corpus,"),

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lstmgan_dist.phases import PHASES
+from lstmgan_dist.settings import either
 from lstmgan_dist.training.lease import LEASE
 from tests.cases import cases
 from tests.command_line import in_process
@@ -127,7 +129,7 @@ SETTINGS = [
     ("discriminator.bidirectional=true", "is biased when a bidirectional discriminator"),
     ("phases=[]", "phases: it must be a list of at least 1"),
     ("phases=likelihood", "phases: 'likelihood' will not do: it must be a list, in square brackets"),
-    ("phases=[{steps: 3}]", "phases.0: kind is missing: choose likelihood, discriminator or adversarial"),
+    ("phases=[{steps: 3}]", f"phases.0: kind is missing: choose {either(PHASES)}"),
     ("phases=[{kind: mle, steps: 3}]", "phases.0: kind mle is not known: write likelihood"),
     ("phases=[{kind: likelihood}]", "steps"),
     ("phases=[{kind: likelihood, steps: 3, epochs: 1}]", "steps"),

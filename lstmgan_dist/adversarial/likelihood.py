@@ -1,6 +1,6 @@
 """Maximum likelihood.
 
-Shapes: B rows, T positions, F features.
+Shapes: B rows, T positions, N valid positions, V vocabulary, F features.
 """
 
 from __future__ import annotations
@@ -9,10 +9,21 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-from lstmgan_dist.adversarial.objective import Objective, Outcome, Prepared, Tensors
-from lstmgan_dist.adversarial.texts import mean_nll, named_state, own_loss, real_text, state_named
-from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.adversarial.criteria import Criterion
+from lstmgan_dist.adversarial.objective import Objective, Outcome, Prepared, Report, Tensors
+from lstmgan_dist.adversarial.texts import (
+    mean_nll,
+    named_state,
+    own_loss,
+    real_positions,
+    real_text,
+    select,
+    state_named,
+)
+from lstmgan_dist.models.generator import Generator, State
 from lstmgan_dist.runtime.randomness import Noise
 
 if TYPE_CHECKING:
@@ -23,13 +34,15 @@ class LikelihoodObjective(Objective):
     """The generator learns to predict the next token: mean negative log-likelihood in nats per token.
 
     Args:
+        criterion: what a token costs instead; its negative log-likelihood without.
         carries_state: rows go on where those of the batch before ended (truncated backpropagation through time).
     """
 
-    def __init__(self, generator: Generator, *, carries_state: bool) -> None:
+    def __init__(self, generator: Generator, *, carries_state: bool, criterion: Criterion | None = None) -> None:
         super().__init__()
         self.generator = generator
         self.carries_state = carries_state
+        self.criterion = criterion
 
     @torch.no_grad()
     def prepare(
@@ -45,10 +58,28 @@ class LikelihoodObjective(Objective):
 
     def forward(self, part: Tensors, *, opponent: None, noise: Noise) -> Outcome:
         """Teacher forcing over the unit's rows."""
-        nll, end = mean_nll(self.generator, part, state_named(part), noise)
+        if self.criterion is None:
+            loss, end = mean_nll(self.generator, part, state_named(part), noise)
+            report = {"likelihood/nll": loss.detach()}
+        else:
+            loss, end, report = self._judged(self.criterion, part, noise)
         carried = named_state(tuple(tensor.detach() for tensor in end)) if self.carries_state else {}
-        report, loss = {"likelihood/nll": nll.detach()}, nll
         own = own_loss(self.generator, part)
         if own is not None:
-            report["likelihood/own_loss"], loss = own.detach(), nll + own
+            report["likelihood/own_loss"], loss = own.detach(), loss + own
         return Outcome(loss, report, carried)
+
+    def _judged(self, criterion: Criterion, part: Tensors, noise: Noise) -> tuple[Tensor, State, Report]:
+        """The mean of what the tokens cost by a criterion, and beside it their negative log-likelihood."""
+        features_BTF, end = self.generator(
+            part["real_inputs_BT"],
+            state_named(part),
+            latent_BZ=part.get("real_latent_BZ"),
+            noise=noise.at("likelihood"),
+        )
+        targets_BT = part["real_targets_BT"]
+        index_N = real_positions(part, targets_BT.shape[1])
+        logits_NV = self.generator.logits(select(features_BTF, index_N))
+        loss = criterion.costs(logits_NV, targets_BT, index_N).sum() / part["real_token_count"]
+        nll = F.cross_entropy(logits_NV.detach(), select(targets_BT, index_N), reduction="sum")
+        return loss, end, {"likelihood/loss": loss.detach(), "likelihood/nll": nll / part["real_token_count"]}

@@ -22,7 +22,7 @@ from lstmgan_dist.models.padding import valid
 from lstmgan_dist.runtime.randomness import derive
 from lstmgan_dist.tokens import END_ID, UNKNOWN_ID
 
-EMBEDDING = HIDDEN = 32
+HIDDEN = 32  # of the papers' text of 20 words; that of 40 is of 64 (LeakGAN's code, which RelGAN's table quotes)
 _MARKS = (END_ID, UNKNOWN_ID)
 _CHUNK_LOGITS = 2**20  # 4 MiB: what a CPU's cache holds
 
@@ -37,16 +37,18 @@ class Entropy(NamedTuple):
 class Oracle:
     """An LSTM whose weights are all N(0, 1): embedding, gates and their biases, output layer and its biases.
 
+    hidden: dimensions of its embedding and of its state; the wider, the less entropy has its text.
+
     It writes texts of `length` tokens, out of as many words as `vocabulary` says: "0", "1" and so on, whose ids a word
     tokenizer counts from 2. `<end>`, which it reads first, and `<unk>` have probability 0. Everything follows from the
     seed, or from the weights that `generator` is given afterwards.
     """
 
-    def __init__(self, *, length: int, seed: int, vocabulary: int = 5000) -> None:
+    def __init__(self, *, length: int, seed: int, vocabulary: int = 5000, hidden: int = HIDDEN) -> None:
         self.length = length
         self.words = tuple(map(str, range(vocabulary)))
         size = vocabulary + len(_MARKS)
-        kind = LSTMGeneratorKind(embedding=EMBEDDING, hidden=HIDDEN, tied=False)
+        kind = LSTMGeneratorKind(embedding=hidden, hidden=hidden, tied=False)
         self.generator = kind.build(vocabulary_size=size, seed=seed).eval()
         self.generator.requires_grad_(False)
         for name, weight in self.generator.named_parameters():

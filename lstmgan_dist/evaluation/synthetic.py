@@ -1,7 +1,7 @@
 """Corpora of synthetic text, which keep with them where it is from, so that its likelihood stays known.
 
-`oracle:length=20,seed=1,count=10000,vocabulary=5000` is text of a random LSTM, `grammar:seed=1,count=10000` text of a
-little English grammar; `count` is the number of training texts, and that of held-out texts.
+`oracle:length=20,seed=1,count=10000,vocabulary=5000,hidden=32` is text of a random LSTM, `grammar:seed=1,count=10000`
+text of a little English grammar; `count` is the number of training texts, and that of held-out texts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lstmgan_dist.corpus.tokenizers.word import word_tokenizer
 from lstmgan_dist.corpus.views import Views
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.grammar import ENGLISH, Grammar
-from lstmgan_dist.evaluation.oracle import Oracle
+from lstmgan_dist.evaluation.oracle import HIDDEN, Oracle
 from lstmgan_dist.evaluation.texts import Texts
 from lstmgan_dist.runtime.randomness import derive
 from lstmgan_dist.storage import Folder
@@ -35,7 +35,7 @@ from lstmgan_dist.tokens import END_ID
 LONGEST = 39  # words of a grammar's sentence; longer ones, some two in a thousand, are drawn again
 
 _DEFAULTS = {
-    "oracle": {"length": 20, "seed": 1, "count": 10_000, "vocabulary": 5000},
+    "oracle": {"length": 20, "seed": 1, "count": 10_000, "vocabulary": 5000, "hidden": HIDDEN},
     "grammar": {"seed": 1, "count": 10_000},
 }
 
@@ -108,7 +108,8 @@ def read_oracle(corpus_folder: Folder) -> Oracle | Grammar | None:
         record = json.loads(corpus_folder.read(ORACLE))
         if record["kind"] == "grammar":
             return Grammar(record["rules"])
-        oracle = Oracle(length=record["length"], seed=record["seed"], vocabulary=record["vocabulary"])
+        options = {name: record[name] for name in ("length", "seed", "vocabulary", "hidden") if name in record}
+        oracle = Oracle(**options)
         oracle.generator.load_state_dict(safetensors.torch.load(corpus_folder.read(ORACLE_WEIGHTS)))
     except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError, FileNotFoundError) as error:
         raise UserError(
@@ -132,7 +133,8 @@ class _Writer:
 
 
 def _lstm(options: Mapping[str, int]) -> _Writer:
-    oracle = Oracle(length=options["length"], seed=options["seed"], vocabulary=options["vocabulary"])
+    sizes = {name: options[name] for name in ("length", "seed", "vocabulary", "hidden")}
+    oracle = Oracle(**sizes)
     files = {
         ORACLE: _json({"kind": "oracle", **options}),
         ORACLE_WEIGHTS: safetensors.torch.save(oracle.generator.state_dict()),

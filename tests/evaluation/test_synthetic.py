@@ -17,7 +17,7 @@ from lstmgan_dist.evaluation.synthetic import LONGEST, is_synthetic, prepare_syn
 from lstmgan_dist.evaluation.texts import Texts
 from lstmgan_dist.storage import Folder
 
-LSTM, ENGLISH = "oracle:length=6,seed=2,count=600,vocabulary=50", "grammar:seed=1,count=1500"
+LSTM, ENGLISH = "oracle:length=6,seed=2,count=600,vocabulary=50,hidden=8", "grammar:seed=1,count=1500"
 
 
 def made(source, folder):
@@ -54,6 +54,7 @@ def test_oracle_text_is_a_corpus_whose_nll_is_the_entropy_of_the_oracle(tmp_path
     assert {len(row) for row in rows} == {6}
     oracle = read_oracle(corpus.folder)
     assert isinstance(oracle, Oracle)
+    assert oracle.generator.hidden_size == 8
     nats_N = oracle.nll(Texts.of(rows)) / 6
     entropy = oracle.entropy(600, seed=7)
     error = np.hypot(nats_N.std() / 600**0.5, entropy.error)
@@ -160,6 +161,7 @@ def test_a_damaged_oracle_is_an_error_that_names_it(tmp_path):
         ("oracle:length=0", "length '0'"),
         ("oracle:length=twenty", "length 'twenty'"),
         ("oracle:count=-1", "count '-1'"),
+        ("oracle:hidden=0", "hidden '0'"),
         ("oracle:vocabulary", "vocabulary ''"),
         ("grammar:length=20", "length"),
         ("grammar:seed=1.5", "seed '1.5'"),
