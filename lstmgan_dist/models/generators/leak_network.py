@@ -154,7 +154,7 @@ class LeakGenerator(Generator):
         return self.leaked(with_start_BS, self.leaked.initial_state(len(tokens_BT)))[0].float()
 
     def own_loss(self, tokens_BT: Tensor, lengths_B: Tensor, starts_B: Tensor | None) -> Tensor:
-        """The manager's of real text: minus the cosine of each goal with what the features become."""
+        """The manager's, of real text (its pre-training): minus the cosine of each goal with the features' change."""
         features_BSK = self.prefixes(tokens_BT)
         goals_BTK, _ = self.goals(features_BSK[:, :-1])
         cosines_BT = cosines_of_aims(features_BSK, goals_BTK, lengths_B, self.horizon)
