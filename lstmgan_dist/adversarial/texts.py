@@ -60,10 +60,20 @@ def state_named(part: Tensors, prefix: str = "state_") -> State | None:
     return tuple(part[name] for name in sorted(part) if name.startswith(prefix)) or None
 
 
-def draw_text(generator: Generator, noise: Noise, max_length: int, real: Batch) -> tuple[Drawn, Tensor | None]:
-    """One text for each row, behind the real one's context, cut to the longest; and the latent vectors behind them."""
+def draw_text(
+    generator: Generator, noise: Noise, max_length: int, real: Batch, *, drafts: int = 1
+) -> tuple[Drawn, Tensor | None]:
+    """A text for each row, behind the real one's context, cut to the longest; and the latent vectors behind them.
+
+    drafts: texts of each row with the same context and latent vector, one after the other.
+    """
     latent_BZ = noise.normal("latent", generator.latent_size) if generator.latent_size else None
-    drawn = draw(generator, noise.uniform("tokens", max_length), latent_BZ=latent_BZ, given=given_of(real))
+    given = given_of(real)
+    if drafts > 1:
+        noise = texts_a_row(noise, drafts)
+        latent_BZ = None if latent_BZ is None else latent_BZ.repeat_interleave(drafts, dim=0)
+        given = given and Given(*(tensor.repeat_interleave(drafts, dim=0) for tensor in given))
+    drawn = draw(generator, noise.uniform("tokens", max_length), latent_BZ=latent_BZ, given=given)
     longest = int(drawn.lengths_B.max())
     return Drawn(drawn.tokens_BT[:, :longest], drawn.lengths_B, drawn.starts_B), latent_BZ
 
@@ -78,6 +88,12 @@ def given_of(real: Batch) -> Given | None:
 def two_texts_a_row(noise: Noise) -> Noise:
     """Noise for twice the rows: first each row's first text, then each row's second."""
     return Noise(noise.key, torch.cat([2 * noise.rows_B, 2 * noise.rows_B + 1]))
+
+
+def texts_a_row(noise: Noise, texts: int) -> Noise:
+    """Noise for so many times the rows: each row's texts one after the other."""
+    text_B = torch.arange(texts, device=noise.rows_B.device)
+    return Noise(noise.key, (noise.rows_B[:, None] * texts + text_B).flatten())
 
 
 def equally_long(first_BT: Tensor, second_BT: Tensor) -> tuple[Tensor, Tensor]:

@@ -42,6 +42,12 @@ class AdversarialPhase(Phase):
     likelihood_weight: float = Field(
         default=0.0, ge=0, description="Weight of the likelihood loss added to every generator update; 0: none."
     )
+    start_penalty: float = Field(
+        default=0.0,
+        ge=0,
+        description="Weight of the Kullback-Leibler divergence, in nats a token of drawn text, of the generator from "
+        "itself as it was when the phase began; 0: none.",
+    )
     regulariser: RegulariserSettings | None = Field(
         default=None, description="Added to the discriminator's loss; nothing without."
     )
@@ -69,7 +75,8 @@ class AdversarialPhase(Phase):
         return objection
 
     def activations(self, positions: int, vocabulary_size: int) -> int:
-        return self.estimator.activations(positions, vocabulary_size)
+        beside = 3 * positions * vocabulary_size if self.start_penalty else 0  # probabilities of both generators
+        return self.estimator.activations(positions, vocabulary_size) + beside
 
     def updates(self, batch: BatchWork) -> list[tuple[int, str, Work]]:
         """The generator draws, is scored, and reads what it drew with gradient."""
@@ -79,18 +86,23 @@ class AdversarialPhase(Phase):
             answer += Work(operations=batch.score.operations)
         if self.likelihood_weight:
             answer += likelihood_work(batch)
+        if self.start_penalty:
+            answer += batch.read + batch.read.trained()
         return [
             (self.discriminator_updates, "discriminator", discriminator_work(batch, self.regulariser)),
             (self.generator_updates, "generator", answer),
         ]
 
     def players(self, sides: Sides, steps: int) -> dict[str, Player]:
-        objective = self.estimator.objective(
+        from lstmgan_dist.adversarial.start_penalty import StartPenalty
+
+        game = self.estimator.objective(
             sides.generator,
             LOSSES[self.loss],
             max_length=sides.max_length,
             likelihood_weight=self.likelihood_weight,
         )
+        objective = StartPenalty(game, weight=self.start_penalty) if self.start_penalty else game
         return {
             "discriminator": discriminator_player(
                 sides, self.loss, self.regulariser, self.discriminator_optimizer, steps

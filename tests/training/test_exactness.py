@@ -63,7 +63,10 @@ JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
         (
             LSTM.replace("SCORES", "per_sentence"),
             "generator={kind: relational_memory, slots: 2, head_size: 6, embedding: 8}",
-            phases("adversarial, loss: relativistic, estimator: {kind: score_function}"),
+            phases(
+                "adversarial, loss: relativistic, start_penalty: 0.1, "
+                "estimator: {kind: score_function, baseline: {kind: group, drafts: 2}}"
+            ),
         ),
     ),
     "softened samples": (

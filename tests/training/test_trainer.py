@@ -28,6 +28,7 @@ from tests.training.tiny_jobs import CONTINUOUS, SENTENCES, best_of, job_of, run
 ESTIMATORS = {
     "discounted": "{kind: score_function, credit: discounted}",
     "sentence": "{kind: score_function, credit: sentence, baseline: {kind: none}}",
+    "drafts": "{kind: score_function, baseline: {kind: group, drafts: 2}}",
     "relaxed": "{kind: gumbel_softmax}",
     "straight through": "{kind: gumbel_softmax, straight_through: true, inverse_temperature: 2}",
 }

@@ -38,9 +38,12 @@ class GeneratorObjective(Objective):
         self.max_length = max_length
         self.likelihood_weight = likelihood_weight
 
-    def _prepare_text(self, real: Batch, noise: Noise) -> Prepared:
-        """Drawn text with the inputs that teacher forcing wants, and the real text where it has a weight."""
-        drawn, latent_BZ = draw_text(self.generator, noise, self.max_length, real)
+    def _prepare_text(self, real: Batch, noise: Noise, *, drafts: int = 1) -> Prepared:
+        """Drawn text with the inputs that teacher forcing wants, and the real text where it has a weight.
+
+        drafts: texts that are drawn of each row, one after the other.
+        """
+        drawn, latent_BZ = draw_text(self.generator, noise, self.max_length, real, drafts=drafts)
         own = {
             "tokens_BT": drawn.tokens_BT,
             "inputs_BT": F.pad(drawn.tokens_BT, (1, -1)),  # a sentence starts with <end>, which is 0

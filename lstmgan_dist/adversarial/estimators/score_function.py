@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from lstmgan_dist.adversarial.baselines import BASELINES
+from lstmgan_dist.adversarial.baselines import BASELINES, GROUP, OtherDrafts
 from lstmgan_dist.adversarial.credits import CREDITS
 from lstmgan_dist.adversarial.estimators.kind import EstimatorKind
 from lstmgan_dist.adversarial.losses import Loss
+from lstmgan_dist.adversarial.work import BatchWork, Work
 from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
 from lstmgan_dist.settings import KeyOf, Probability, Settings, WithoutUse
 
@@ -31,6 +32,30 @@ class BaselineSettings(Settings):
     )
 
 
+class DraftBaselineSettings(BaselineSettings):
+    """What a reward is compared with, where several drafts of each row may be drawn."""
+
+    without_use: ClassVar[WithoutUse] = {
+        ("kind", "none"): ("decay", "drafts"),
+        ("kind", "moving_average"): ("drafts",),
+        ("kind", "per_position"): ("drafts",),
+        ("kind", GROUP): ("decay",),
+    }
+
+    kind: Annotated[str, KeyOf({**BASELINES, GROUP: OtherDrafts})] = Field(
+        default="moving_average",
+        description="Nothing; one moving average; one moving average for each position; or group: the mean of the "
+        "other drafts of the same row.",
+    )
+    drafts: int = Field(
+        default=4,
+        ge=2,
+        le=256,
+        description="Texts drawn of each row with the same context and latent vector (group); an update draws, scores "
+        "and reads so many times the batch.",
+    )
+
+
 class ScoreFunction(EstimatorKind):
     """REINFORCE (Williams 1992): the reward weighs the gradient of the log-probability."""
 
@@ -47,9 +72,23 @@ class ScoreFunction(EstimatorKind):
     discount: float = Field(
         default=0.23, ge=0, le=1, description="Weight of the next token's reward, 0 to 1 (discounted)."
     )
-    baseline: BaselineSettings = Field(
-        default_factory=BaselineSettings, description="What the reward is compared with."
+    baseline: DraftBaselineSettings = Field(
+        default_factory=DraftBaselineSettings, description="What the reward is compared with."
     )
+
+    @property
+    def drafts(self) -> int:
+        """Texts that are drawn of each row."""
+        return self.baseline.drafts if self.baseline.kind == GROUP else 1
+
+    def work(self, batch: BatchWork) -> Work:
+        """More drafts than one are drawn, scored and read beside it."""
+        one = batch.read + batch.read.trained() + batch.score
+        return Work(operations=(self.drafts - 1) * one.operations)
+
+    def activations(self, positions: int, vocabulary_size: int) -> int:
+        """Logits of more drafts than one, and their softmax with its gradient."""
+        return 3 * (self.drafts - 1) * positions * vocabulary_size
 
     def objective(
         self, generator: Generator, loss: Loss, *, max_length: int, likelihood_weight: float
@@ -62,7 +101,10 @@ class ScoreFunction(EstimatorKind):
             max_length=max_length,
             credit=CREDITS[self.credit],
             discount=self.discount,
-            baseline=BASELINES[self.baseline.kind](self.baseline.decay, max_length),
+            baseline=OtherDrafts(drafts=self.drafts, of_tokens=CREDITS[self.credit].of_tokens)
+            if self.baseline.kind == GROUP
+            else BASELINES[self.baseline.kind](self.baseline.decay, max_length),
+            drafts=self.drafts,
             likelihood_weight=likelihood_weight,
         )
 

@@ -37,6 +37,7 @@ class ScoreFunctionObjective(GeneratorObjective):
         credit: whose token earned the reward.
         discount: weight of the next token's reward, for a credit that has one.
         baseline: what the returns are compared with.
+        drafts: texts that are drawn of each row, one after the other, with the same context and latent vector.
     """
 
     def __init__(
@@ -48,24 +49,28 @@ class ScoreFunctionObjective(GeneratorObjective):
         credit: Credit,
         discount: float,
         baseline: Baseline,
+        drafts: int = 1,
         likelihood_weight: float = 0.0,
     ) -> None:
         super().__init__(generator, loss, max_length=max_length, likelihood_weight=likelihood_weight)
         self.credit = credit
         self.discount = discount
         self.baseline = baseline
+        self.drafts = drafts
 
     @torch.no_grad()
     def prepare(
         self, real: Batch, *, opponent: Discriminator, noise: Noise, schedules: Mapping[str, float], carried: Tensors
     ) -> Prepared:
         """Draw text, reward it, and compare the rewards with the baseline."""
-        prepared = self._prepare_text(real, noise)
+        prepared = self._prepare_text(real, noise, drafts=self.drafts)
         tokens_BT, lengths_B = prepared.own["tokens_BT"], prepared.own["lengths_B"]
         starts_B = prepared.own.get("starts_B")
         valid_BT = valid(lengths_B, tokens_BT.shape[1], starts_B)
         scores = opponent(opponent.see(tokens_BT, self.generator), lengths_B)
         real_scores = self._real_scores(real, opponent, None)
+        if real_scores is not None and self.drafts > 1:  # each of a row's drafts is paired with its real text
+            real_scores = real_scores.repeat_interleave(self.drafts, dim=0)
         rewards = self.loss.reward(scores, real_scores)
         rewards_BT = rewards
         if opponent.scores != "per_token":
