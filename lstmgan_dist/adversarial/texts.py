@@ -5,6 +5,7 @@ Shapes: B rows, T positions, N valid positions of all rows, Z latent dimensions.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +19,7 @@ from lstmgan_dist.models.padding import valid
 from lstmgan_dist.runtime.randomness import Noise
 
 if TYPE_CHECKING:
+    from lstmgan_dist.adversarial.estimators.exploration_weights import Exploration
     from lstmgan_dist.corpus.stream import Batch
 
 
@@ -61,11 +63,18 @@ def state_named(part: Tensors, prefix: str = "state_") -> State | None:
 
 
 def draw_text(
-    generator: Generator, noise: Noise, max_length: int, real: Batch, *, drafts: int = 1
+    generator: Generator,
+    noise: Noise,
+    max_length: int,
+    real: Batch,
+    *,
+    drafts: int = 1,
+    exploration: Exploration | None = None,
 ) -> tuple[Drawn, Tensor | None]:
     """A text for each row, behind the real one's context, cut to the longest; and the latent vectors behind them.
 
-    drafts: texts of each row with the same context and latent vector, one after the other.
+    drafts: texts of each row with the same context and latent vector, one after the other. exploration: draws them
+    otherwise than the generator would.
     """
     latent_BZ = noise.normal("latent", generator.latent_size) if generator.latent_size else None
     given = given_of(real)
@@ -73,7 +82,8 @@ def draw_text(
         noise = texts_a_row(noise, drafts)
         latent_BZ = None if latent_BZ is None else latent_BZ.repeat_interleave(drafts, dim=0)
         given = given and Given(*(tensor.repeat_interleave(drafts, dim=0) for tensor in given))
-    drawn = draw(generator, noise.uniform("tokens", max_length), latent_BZ=latent_BZ, given=given)
+    drawing = partial(draw, generator, noise.uniform("tokens", max_length), latent_BZ=latent_BZ, given=given)
+    drawn = exploration.drawn(drawing, noise) if exploration else drawing()
     longest = int(drawn.lengths_B.max())
     return Drawn(drawn.tokens_BT[:, :longest], drawn.lengths_B, drawn.starts_B), latent_BZ
 

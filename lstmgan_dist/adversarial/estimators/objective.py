@@ -18,6 +18,7 @@ from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.randomness import Noise
 
 if TYPE_CHECKING:
+    from lstmgan_dist.adversarial.estimators.exploration_weights import Exploration
     from lstmgan_dist.corpus.stream import Batch
 
 
@@ -38,12 +39,16 @@ class GeneratorObjective(Objective):
         self.max_length = max_length
         self.likelihood_weight = likelihood_weight
 
-    def _prepare_text(self, real: Batch, noise: Noise, *, drafts: int = 1) -> Prepared:
+    def _prepare_text(
+        self, real: Batch, noise: Noise, *, drafts: int = 1, exploration: Exploration | None = None
+    ) -> Prepared:
         """Drawn text with the inputs that teacher forcing wants, and the real text where it has a weight.
 
-        drafts: texts that are drawn of each row, one after the other.
+        drafts, exploration: see `draw_text`.
         """
-        drawn, latent_BZ = draw_text(self.generator, noise, self.max_length, real, drafts=drafts)
+        drawn, latent_BZ = draw_text(
+            self.generator, noise, self.max_length, real, drafts=drafts, exploration=exploration
+        )
         own = {
             "tokens_BT": drawn.tokens_BT,
             "inputs_BT": F.pad(drawn.tokens_BT, (1, -1)),  # a sentence starts with <end>, which is 0

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from lstmgan_dist.adversarial.baselines import BASELINES, GROUP, OtherDrafts
 from lstmgan_dist.adversarial.credits import CREDITS
+from lstmgan_dist.adversarial.estimators.exploration import ExplorationSettings
 from lstmgan_dist.adversarial.estimators.kind import EstimatorKind
 from lstmgan_dist.adversarial.losses import Loss
 from lstmgan_dist.adversarial.work import BatchWork, Work
@@ -76,15 +77,20 @@ class ScoreFunction(EstimatorKind):
         default_factory=DraftBaselineSettings, description="What the reward is compared with."
     )
 
+    exploration: ExplorationSettings | None = Field(
+        default=None, description="Learn from texts drawn otherwise than the generator would; none: from its own."
+    )
+
     @property
     def drafts(self) -> int:
         """Texts that are drawn of each row."""
         return self.baseline.drafts if self.baseline.kind == GROUP else 1
 
     def work(self, batch: BatchWork) -> Work:
-        """More drafts than one are drawn, scored and read beside it."""
+        """More drafts than one are drawn, scored and read beside it; with a nucleus, two are drawn of each."""
         one = batch.read + batch.read.trained() + batch.score
-        return Work(operations=(self.drafts - 1) * one.operations)
+        more = Work(operations=(self.drafts - 1) * one.operations)
+        return more + batch.read.at_once(self.drafts) if self.exploration and self.exploration.nucleus else more
 
     def activations(self, positions: int, vocabulary_size: int) -> int:
         """Logits of more drafts than one, and their softmax with its gradient."""
@@ -105,6 +111,7 @@ class ScoreFunction(EstimatorKind):
             if self.baseline.kind == GROUP
             else BASELINES[self.baseline.kind](self.baseline.decay, max_length),
             drafts=self.drafts,
+            exploration=self.exploration and self.exploration.build(),
             likelihood_weight=likelihood_weight,
         )
 

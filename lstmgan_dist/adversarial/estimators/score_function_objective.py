@@ -24,6 +24,7 @@ from lstmgan_dist.models.padding import valid
 from lstmgan_dist.runtime.randomness import Noise
 
 if TYPE_CHECKING:
+    from lstmgan_dist.adversarial.estimators.exploration_weights import Exploration
     from lstmgan_dist.corpus.stream import Batch
 
 
@@ -38,6 +39,7 @@ class ScoreFunctionObjective(GeneratorObjective):
         discount: weight of the next token's reward, for a credit that has one.
         baseline: what the returns are compared with.
         drafts: texts that are drawn of each row, one after the other, with the same context and latent vector.
+        exploration: draws texts otherwise than the generator would, and says what each weighs.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class ScoreFunctionObjective(GeneratorObjective):
         discount: float,
         baseline: Baseline,
         drafts: int = 1,
+        exploration: Exploration | None = None,
         likelihood_weight: float = 0.0,
     ) -> None:
         super().__init__(generator, loss, max_length=max_length, likelihood_weight=likelihood_weight)
@@ -57,13 +60,14 @@ class ScoreFunctionObjective(GeneratorObjective):
         self.discount = discount
         self.baseline = baseline
         self.drafts = drafts
+        self.exploration = exploration
 
     @torch.no_grad()
     def prepare(
         self, real: Batch, *, opponent: Discriminator, noise: Noise, schedules: Mapping[str, float], carried: Tensors
     ) -> Prepared:
         """Draw text, reward it, and compare the rewards with the baseline."""
-        prepared = self._prepare_text(real, noise, drafts=self.drafts)
+        prepared = self._prepare_text(real, noise, drafts=self.drafts, exploration=self.exploration)
         tokens_BT, lengths_B = prepared.own["tokens_BT"], prepared.own["lengths_B"]
         starts_B = prepared.own.get("starts_B")
         valid_BT = valid(lengths_B, tokens_BT.shape[1], starts_B)
@@ -98,17 +102,20 @@ class ScoreFunctionObjective(GeneratorObjective):
 
     def forward(self, part: Tensors, *, opponent: Discriminator, noise: Noise) -> Outcome:
         """One teacher-forced pass over the drawn tokens."""
-        lengths_B, starts_B = part["lengths_B"], part.get("starts_B")
-        index_N = valid(lengths_B, part["tokens_BT"].shape[1], starts_B).flatten().nonzero().squeeze(1)
+        tokens_BT, lengths_B, starts_B = part["tokens_BT"], part["lengths_B"], part.get("starts_B")
+        index_N = valid(lengths_B, tokens_BT.shape[1], starts_B).flatten().nonzero().squeeze(1)
         features_BTF, _ = self.generator(part["inputs_BT"], latent_BZ=part.get("latent_BZ"))
-        log_likelihoods_N = self.generator.log_likelihoods(
-            select(features_BTF, index_N), select(part["tokens_BT"], index_N)
-        )
-        loss_N = score_function(log_likelihoods_N, select(part["advantages_BT"], index_N))
+        logits_NV, tokens_N = self.generator.logits(select(features_BTF, index_N)), select(tokens_BT, index_N)
+        advantages_N = select(part["advantages_BT"], index_N)
         report = {
             "generator/reward": opponent.total(part["rewards"], lengths_B, starts_B) / part["score_count"],
             "generator/cost": opponent.total(part["costs"], lengths_B, starts_B) / part["score_count"],
         }
+        if self.exploration:
+            weights_B = self.exploration.weights(logits_NV.detach(), tokens_N, index_N, tokens_BT.shape)
+            advantages_N = advantages_N * weights_B[index_N // tokens_BT.shape[1]]
+            report["generator/importance"] = weights_B.sum() / part["sentence_count"]
+        loss_N = score_function(-F.cross_entropy(logits_NV, tokens_N, reduction="none"), advantages_N)
         return self._with_likelihood(loss_N.sum() / part["sentence_count"], report, part, noise)
 
     def memory(self) -> Tensors:
