@@ -14,6 +14,7 @@ from lstmgan_dist.adversarial.credits import CREDITS
 from lstmgan_dist.adversarial.discrimination import DiscriminatorObjective
 from lstmgan_dist.adversarial.estimators.gumbel_softmax_objective import GumbelSoftmaxObjective
 from lstmgan_dist.adversarial.estimators.score_function_objective import ScoreFunctionObjective
+from lstmgan_dist.adversarial.estimators.taylor_objective import TaylorObjective
 from lstmgan_dist.adversarial.likelihood import LikelihoodObjective
 from lstmgan_dist.adversarial.losses import LOSSES
 from lstmgan_dist.adversarial.regularisers import REGULARISERS
@@ -79,6 +80,16 @@ def make_objective(name: str, loss: str, scores: str, generator: Generator, disc
             credit=CREDITS["discounted" if scores == "per_token" else "sentence"],
             discount=0.7,
             baseline=MovingAverage(decay=0.8, positions=MAX_LENGTH),
+            likelihood_weight=0.3,
+        )
+    if name == "taylor":
+        return TaylorObjective(
+            generator,
+            LOSSES[loss],
+            max_length=MAX_LENGTH,
+            baseline=MovingAverage(decay=0.8, positions=MAX_LENGTH),
+            bandwidth=2.0,
+            entropy_weight=0.1,
             likelihood_weight=0.3,
         )
     return GumbelSoftmaxObjective(
@@ -161,11 +172,11 @@ def gradients_of(network: torch.nn.Module) -> dict[str, Tensor]:
 
 GAMES = [
     (objective, loss, kind)
-    for objective in ("discriminator", "score_function", "straight_through", "relaxed")
+    for objective in ("discriminator", "score_function", "taylor", "straight_through", "relaxed")
     for loss in LOSSES
     for kind in ("per_token", "per_sentence", "convolutional")
     if not (LOSSES[loss].compares != "nothing" and kind == "per_token")
-    and not (LOSSES[loss].compares == "batch" and objective == "score_function")
+    and not (LOSSES[loss].compares == "batch" and objective in ("score_function", "taylor"))
 ] + [
     (f"discriminator with {regulariser}", "hinge", kind)
     for regulariser in REGULARISERS

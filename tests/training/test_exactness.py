@@ -80,6 +80,7 @@ JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
                 "discriminator, loss: relativistic_average, regulariser: {kind: spectral_norm}",
                 "adversarial, loss: relativistic_average, estimator: {kind: gumbel_softmax}",
                 "adversarial, loss: relativistic, estimator: {kind: gumbel_softmax, straight_through: true}",
+                "adversarial, loss: reverse_kl, estimator: {kind: taylor, bandwidth: 2, entropy_weight: 0.02}",
             ),
         ),
     ),

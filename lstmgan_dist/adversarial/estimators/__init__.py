@@ -7,9 +7,11 @@ beside it in `<kind>_objective.py`, which is opened when a phase begins.
 from lstmgan_dist.adversarial.estimators.gumbel_softmax import GumbelSoftmax
 from lstmgan_dist.adversarial.estimators.professor_forcing import ProfessorForcing
 from lstmgan_dist.adversarial.estimators.score_function import ScoreFunction
+from lstmgan_dist.adversarial.estimators.taylor import Taylor
 
 ESTIMATORS = {
     "score_function": ScoreFunction,
     "gumbel_softmax": GumbelSoftmax,
     "professor_forcing": ProfessorForcing,
+    "taylor": Taylor,
 }

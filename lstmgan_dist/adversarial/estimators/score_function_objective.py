@@ -71,11 +71,7 @@ class ScoreFunctionObjective(GeneratorObjective):
         tokens_BT, lengths_B = prepared.own["tokens_BT"], prepared.own["lengths_B"]
         starts_B = prepared.own.get("starts_B")
         valid_BT = valid(lengths_B, tokens_BT.shape[1], starts_B)
-        scores = opponent(opponent.see(tokens_BT, self.generator), lengths_B)
-        real_scores = self._real_scores(real, opponent, None)
-        if real_scores is not None and self.drafts > 1:  # each of a row's drafts is paired with its real text
-            real_scores = real_scores.repeat_interleave(self.drafts, dim=0)
-        rewards = self.loss.reward(scores, real_scores)
+        rewards, costs = self._judged(prepared.own, opponent.see(tokens_BT, self.generator), real, opponent)
         rewards_BT = rewards
         if opponent.scores != "per_token":
             rewards_BT = opponent.of_sentences(rewards, lengths_B, starts_B)[:, None].expand_as(tokens_BT)
@@ -89,11 +85,19 @@ class ScoreFunctionObjective(GeneratorObjective):
         own = {
             "advantages_BT": advantages_BT,
             "rewards": rewards,
-            "costs": self.loss.generator(scores, real_scores),
+            "costs": costs,
         }
         lessons = {f"{_LESSON}{name}": sums for name, sums in self.baseline.lessons(returns_BT, valid_BT).items()}
         added = {"score_count": opponent.count(lengths_B, starts_B)} | lessons
         return Prepared(prepared.own | own, prepared.added | added, {})
+
+    def _judged(self, own: Tensors, seen_BTD: Tensor, real: Batch, opponent: Discriminator) -> tuple[Tensor, Tensor]:
+        """The reward and the cost beside each score of drawn text, of which the opponent sees this."""
+        scores = opponent(seen_BTD, own["lengths_B"])
+        real_scores = self._real_scores(real, opponent, None)
+        if real_scores is not None and self.drafts > 1:  # each of a row's drafts is paired with its real text
+            real_scores = real_scores.repeat_interleave(self.drafts, dim=0)
+        return self.loss.reward(scores, real_scores), self.loss.generator(scores, real_scores)
 
     def hear(self, added: Tensors) -> None:
         """Let the baseline learn from the rewards of all units."""
