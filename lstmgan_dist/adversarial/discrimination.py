@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lstmgan_dist.adversarial.batch_scores import among_all, scores_to_join, share_of_rows
+from lstmgan_dist.adversarial.history import PastGenerators
 from lstmgan_dist.adversarial.losses import Loss
 from lstmgan_dist.adversarial.objective import Objective, Outcome, Prepared, Tensors
 from lstmgan_dist.adversarial.regularisers import Regulariser, SeenTexts
@@ -37,6 +38,7 @@ class DiscriminatorObjective(Objective):
         max_length: tokens at which drawn text is cut off.
         regulariser: what is added to the loss; nothing without.
         weight: of the regulariser.
+        past: generators that draw some of the texts instead; none without.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class DiscriminatorObjective(Objective):
         max_length: int,
         regulariser: Regulariser | None = None,
         weight: float = 0.0,
+        past: PastGenerators | None = None,
     ) -> None:
         super().__init__()
         self.discriminator = discriminator
@@ -54,6 +57,7 @@ class DiscriminatorObjective(Objective):
         self.max_length = max_length
         self.regulariser = regulariser
         self.weight = weight
+        self.past = past
 
     @torch.no_grad()
     def prepare(
@@ -61,6 +65,8 @@ class DiscriminatorObjective(Objective):
     ) -> Prepared:
         """Draw as many texts as there are real ones."""
         drawn, _ = draw_text(opponent, noise, self.max_length, real)
+        if self.past is not None:
+            drawn = self.past.mixed(drawn, noise, self.max_length, real)
         real_BT, fake_BT = equally_long(real.targets_BT, drawn.tokens_BT)
         own = {
             "real_BT": real_BT,
@@ -78,6 +84,18 @@ class DiscriminatorObjective(Objective):
             added["row_count"] = number_of_rows(real.lengths_B)
         compares_all = self.loss.compares == "batch"
         return Prepared(own, added, scores_to_join(*self._scores(own, opponent, noise)) if compares_all else {})
+
+    def hear(self, added: Tensors) -> None:
+        """All units have drawn."""
+        if self.past is not None:
+            self.past.age()
+
+    def memory(self) -> Tensors:
+        return {} if self.past is None else self.past.memory()
+
+    def load_memory(self, tensors: Tensors) -> None:
+        if self.past is not None:
+            self.past.load_memory(tensors)
 
     def forward(self, part: Tensors, *, opponent: Generator, noise: Noise) -> Outcome:
         """Score real and drawn text in one pass, with dropout."""

@@ -22,11 +22,24 @@ from lstmgan_dist.phases.discriminator import (
 from lstmgan_dist.phases.kind import Phase
 from lstmgan_dist.phases.likelihood import likelihood_work
 from lstmgan_dist.phases.optimizer import Optimizer
-from lstmgan_dist.settings import OneOf
+from lstmgan_dist.settings import OneOf, Settings
 
 if TYPE_CHECKING:
     from lstmgan_dist.corpus.stream import Batch
     from lstmgan_dist.phases.player import Moment, Player, Report, Sides
+
+
+class HistorySettings(Settings):
+    """Some of the discriminator's drawn texts are of the generator as it was."""
+
+    share: float = Field(default=0.25, gt=0, lt=1, description="Of the drawn texts, 0 to 1.")
+    every: int = Field(default=20, ge=1, description="Discriminator updates after which the weights are kept.")
+    keep: int = Field(
+        default=4,
+        ge=1,
+        le=100,
+        description="Weights that are kept, in memory and in every checkpoint: the newest ones.",
+    )
 
 
 class AdversarialPhase(Phase):
@@ -51,6 +64,9 @@ class AdversarialPhase(Phase):
     regulariser: RegulariserSettings | None = Field(
         default=None, description="Added to the discriminator's loss; nothing without."
     )
+    history: HistorySettings | None = Field(
+        default=None, description="Draw some of the discriminator's texts with past weights; none: none."
+    )
     generator_optimizer: Optimizer = Field(
         default_factory=lambda: Optimizer(learning_rate=1e-4), description="The generator's optimiser."
     )
@@ -68,6 +84,11 @@ class AdversarialPhase(Phase):
         return self.loss
 
     def objection(self, discriminator: DiscriminatorKind) -> str | None:
+        if self.history and discriminator.reads != "tokens":
+            return (
+                "history has text that the generator would no longer write, and this discriminator sees what the "
+                "generator does while it writes its own: leave it out"
+            )
         objection = objection_to_loss(self.loss, discriminator)
         if objection is None:
             objection = self.estimator.objection(discriminator, LOSSES[self.loss])
@@ -88,12 +109,14 @@ class AdversarialPhase(Phase):
             answer += likelihood_work(batch)
         if self.start_penalty:
             answer += batch.read + batch.read.trained()
+        study = discriminator_work(batch, self.regulariser)
         return [
-            (self.discriminator_updates, "discriminator", discriminator_work(batch, self.regulariser)),
+            (self.discriminator_updates, "discriminator", study + batch.read if self.history else study),
             (self.generator_updates, "generator", answer),
         ]
 
     def players(self, sides: Sides, steps: int) -> dict[str, Player]:
+        from lstmgan_dist.adversarial.history import PastGenerators
         from lstmgan_dist.adversarial.start_penalty import StartPenalty
 
         game = self.estimator.objective(
@@ -102,10 +125,13 @@ class AdversarialPhase(Phase):
             max_length=sides.max_length,
             likelihood_weight=self.likelihood_weight,
         )
+        past = self.history and PastGenerators(
+            sides.generator, every=self.history.every, keep=self.history.keep, share=self.history.share
+        )
         objective = StartPenalty(game, weight=self.start_penalty) if self.start_penalty else game
         return {
             "discriminator": discriminator_player(
-                sides, self.loss, self.regulariser, self.discriminator_optimizer, steps
+                sides, self.loss, self.regulariser, self.discriminator_optimizer, steps, past=past
             ),
             "generator": sides.player(
                 "generator",

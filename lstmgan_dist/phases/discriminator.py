@@ -16,6 +16,7 @@ from lstmgan_dist.phases.optimizer import Optimizer
 from lstmgan_dist.settings import KeyOf, Settings
 
 if TYPE_CHECKING:
+    from lstmgan_dist.adversarial.history import PastGenerators
     from lstmgan_dist.corpus.stream import Batch
     from lstmgan_dist.phases.player import Moment, Player, Report, Sides
 
@@ -70,9 +71,15 @@ class DiscriminatorPhase(Phase):
 
 
 def discriminator_player(
-    sides: Sides, loss: str, regulariser: RegulariserSettings | None, optimizer: Optimizer, steps: int
+    sides: Sides,
+    loss: str,
+    regulariser: RegulariserSettings | None,
+    optimizer: Optimizer,
+    steps: int,
+    *,
+    past: PastGenerators | None = None,
 ) -> Player:
-    """The discriminator as one that learns."""
+    """The discriminator as one that learns. past: generators that draw some of its texts."""
     from lstmgan_dist.adversarial.discrimination import DiscriminatorObjective
 
     assert sides.discriminator is not None
@@ -82,6 +89,7 @@ def discriminator_player(
         max_length=sides.max_length,
         regulariser=REGULARISERS[regulariser.kind] if regulariser else None,
         weight=regulariser.weight if regulariser else 0.0,
+        past=past,
     )
     return sides.player("discriminator", sides.discriminator, objective, optimizer, steps)
 

@@ -53,7 +53,8 @@ JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
             LSTM.replace("SCORES", "per_token"),
             phases(
                 "discriminator, loss: probability, regulariser: {kind: gradient_penalty}",
-                "adversarial, loss: probability, likelihood_weight: 0.1, discriminator_updates: 2, estimator: "
+                "adversarial, loss: probability, likelihood_weight: 0.1, discriminator_updates: 2, "
+                "history: {share: 0.5, every: 2}, estimator: "
                 "{kind: score_function, credit: discounted, discount: 0.5, baseline: {kind: per_position}, "
                 "exploration: {temperature: 0.7, nucleus: {top_p: 0.9}}}",
             ),
