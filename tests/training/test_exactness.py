@@ -67,7 +67,7 @@ JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
             "generator={kind: relational_memory, slots: 2, head_size: 6, embedding: 8}",
             phases(
                 "adversarial, loss: relativistic, start_penalty: 0.1, "
-                "estimator: {kind: score_function, baseline: {kind: group, drafts: 2}}"
+                "estimator: {kind: score_function, baseline: {kind: group, drafts: 2}, proximal: {every: 2}}"
             ),
         ),
     ),

@@ -29,6 +29,7 @@ ESTIMATORS = {
     "discounted": "{kind: score_function, credit: discounted}",
     "sentence": "{kind: score_function, credit: sentence, baseline: {kind: none}}",
     "drafts": "{kind: score_function, baseline: {kind: group, drafts: 2}}",
+    "proximal": "{kind: score_function, proximal: {every: 2}}",
     "exploring": "{kind: score_function, exploration: {nucleus: {top_p: 0.9}}}",
     "neighbours": "{kind: taylor, entropy_weight: 0.02}",
     "relaxed": "{kind: gumbel_softmax}",

@@ -40,14 +40,20 @@ class GeneratorObjective(Objective):
         self.likelihood_weight = likelihood_weight
 
     def _prepare_text(
-        self, real: Batch, noise: Noise, *, drafts: int = 1, exploration: Exploration | None = None
+        self,
+        real: Batch,
+        noise: Noise,
+        *,
+        drafts: int = 1,
+        exploration: Exploration | None = None,
+        writer: Generator | None = None,
     ) -> Prepared:
         """Drawn text with the inputs that teacher forcing wants, and the real text where it has a weight.
 
-        drafts, exploration: see `draw_text`.
+        drafts, exploration: see `draw_text`. writer: who draws; the generator itself, if it is not said.
         """
         drawn, latent_BZ = draw_text(
-            self.generator, noise, self.max_length, real, drafts=drafts, exploration=exploration
+            writer or self.generator, noise, self.max_length, real, drafts=drafts, exploration=exploration
         )
         own = {
             "tokens_BT": drawn.tokens_BT,

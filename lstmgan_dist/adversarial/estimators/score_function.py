@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lstmgan_dist.adversarial.baselines import BASELINES, GROUP, OtherDrafts
 from lstmgan_dist.adversarial.credits import CREDITS
 from lstmgan_dist.adversarial.estimators.exploration import ExplorationSettings
 from lstmgan_dist.adversarial.estimators.kind import EstimatorKind
+from lstmgan_dist.adversarial.estimators.proximal import ProximalSettings
 from lstmgan_dist.adversarial.losses import Loss
 from lstmgan_dist.adversarial.work import BatchWork, Work
 from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
@@ -80,6 +81,15 @@ class ScoreFunction(EstimatorKind):
     exploration: ExplorationSettings | None = Field(
         default=None, description="Learn from texts drawn otherwise than the generator would; none: from its own."
     )
+    proximal: ProximalSettings | None = Field(
+        default=None, description="Learn from the texts of an older generator for a while, near to it; none: never."
+    )
+
+    @model_validator(mode="after")
+    def _one_writer(self) -> Self:
+        if self.exploration and self.proximal:
+            raise ValueError("exploration and proximal both say who writes, and weigh it: leave one of them out")
+        return self
 
     @property
     def drafts(self) -> int:
@@ -87,10 +97,11 @@ class ScoreFunction(EstimatorKind):
         return self.baseline.drafts if self.baseline.kind == GROUP else 1
 
     def work(self, batch: BatchWork) -> Work:
-        """More drafts than one are drawn, scored and read beside it; with a nucleus, two are drawn of each."""
+        """More drafts than one are drawn, scored and read beside it; and some of it twice."""
         one = batch.read + batch.read.trained() + batch.score
         more = Work(operations=(self.drafts - 1) * one.operations)
-        return more + batch.read.at_once(self.drafts) if self.exploration and self.exploration.nucleus else more
+        reads_twice = self.proximal or (self.exploration and self.exploration.nucleus)
+        return more + batch.read.at_once(self.drafts) if reads_twice else more
 
     def activations(self, positions: int, vocabulary_size: int) -> int:
         """Logits of more drafts than one, and their softmax with its gradient."""
@@ -112,6 +123,7 @@ class ScoreFunction(EstimatorKind):
             else BASELINES[self.baseline.kind](self.baseline.decay, max_length),
             drafts=self.drafts,
             exploration=self.exploration and self.exploration.build(),
+            old=self.proximal and self.proximal.build(generator),
             likelihood_weight=likelihood_weight,
         )
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from lstmgan_dist.adversarial.baselines import Baseline
 from lstmgan_dist.adversarial.credits import Credit
 from lstmgan_dist.adversarial.estimators.objective import GeneratorObjective
+from lstmgan_dist.adversarial.estimators.proximal_policy import OldPolicy, clipped
 from lstmgan_dist.adversarial.losses import Loss
 from lstmgan_dist.adversarial.objective import Outcome, Prepared, Tensors
 from lstmgan_dist.adversarial.texts import select
@@ -40,6 +41,7 @@ class ScoreFunctionObjective(GeneratorObjective):
         baseline: what the returns are compared with.
         drafts: texts that are drawn of each row, one after the other, with the same context and latent vector.
         exploration: draws texts otherwise than the generator would, and says what each weighs.
+        old: an older generator that writes, to which the ratios are clipped.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class ScoreFunctionObjective(GeneratorObjective):
         baseline: Baseline,
         drafts: int = 1,
         exploration: Exploration | None = None,
+        old: OldPolicy | None = None,
         likelihood_weight: float = 0.0,
     ) -> None:
         super().__init__(generator, loss, max_length=max_length, likelihood_weight=likelihood_weight)
@@ -61,13 +64,15 @@ class ScoreFunctionObjective(GeneratorObjective):
         self.baseline = baseline
         self.drafts = drafts
         self.exploration = exploration
+        self.old = old
 
     @torch.no_grad()
     def prepare(
         self, real: Batch, *, opponent: Discriminator, noise: Noise, schedules: Mapping[str, float], carried: Tensors
     ) -> Prepared:
         """Draw text, reward it, and compare the rewards with the baseline."""
-        prepared = self._prepare_text(real, noise, drafts=self.drafts, exploration=self.exploration)
+        writer = self.old and self.old.writer
+        prepared = self._prepare_text(real, noise, drafts=self.drafts, exploration=self.exploration, writer=writer)
         tokens_BT, lengths_B = prepared.own["tokens_BT"], prepared.own["lengths_B"]
         starts_B = prepared.own.get("starts_B")
         valid_BT = valid(lengths_B, tokens_BT.shape[1], starts_B)
@@ -89,6 +94,8 @@ class ScoreFunctionObjective(GeneratorObjective):
         }
         lessons = {f"{_LESSON}{name}": sums for name, sums in self.baseline.lessons(returns_BT, valid_BT).items()}
         added = {"score_count": opponent.count(lengths_B, starts_B)} | lessons
+        if self.old:
+            added["drawn_token_count"] = valid_BT.sum().float()
         return Prepared(prepared.own | own, prepared.added | added, {})
 
     def _judged(self, own: Tensors, seen_BTD: Tensor, real: Batch, opponent: Discriminator) -> tuple[Tensor, Tensor]:
@@ -100,7 +107,9 @@ class ScoreFunctionObjective(GeneratorObjective):
         return self.loss.reward(scores, real_scores), self.loss.generator(scores, real_scores)
 
     def hear(self, added: Tensors) -> None:
-        """Let the baseline learn from the rewards of all units."""
+        """Let the baseline learn from the rewards of all units, which have drawn."""
+        if self.old:
+            self.old.age()
         names = [name for name in added if name.startswith(_LESSON)]
         self.baseline.learn({name.removeprefix(_LESSON): added[name] for name in names})
 
@@ -119,14 +128,23 @@ class ScoreFunctionObjective(GeneratorObjective):
             weights_B = self.exploration.weights(logits_NV.detach(), tokens_N, index_N, tokens_BT.shape)
             advantages_N = advantages_N * weights_B[index_N // tokens_BT.shape[1]]
             report["generator/importance"] = weights_B.sum() / part["sentence_count"]
-        loss_N = score_function(-F.cross_entropy(logits_NV, tokens_N, reduction="none"), advantages_N)
+        log_likelihoods_N = -F.cross_entropy(logits_NV, tokens_N, reduction="none")
+        if self.old:
+            old_N = self.old.log_likelihoods(part, index_N, tokens_N)
+            loss_N, ratios_N = clipped(log_likelihoods_N, old_N, advantages_N, self.old.clip)
+            is_clipped_N = ((ratios_N - 1).abs() > self.old.clip).float()
+            report["generator/clipped"] = is_clipped_N.sum() / part["drawn_token_count"]
+        else:
+            loss_N = score_function(log_likelihoods_N, advantages_N)
         return self._with_likelihood(loss_N.sum() / part["sentence_count"], report, part, noise)
 
     def memory(self) -> Tensors:
-        return self.baseline.memory()
+        return self.baseline.memory() | (self.old.memory() if self.old else {})
 
     def load_memory(self, tensors: Tensors) -> None:
-        self.baseline.load_memory(tensors)
+        tensors = self.old.load_memory(tensors) if self.old else tensors
+        if tensors:
+            self.baseline.load_memory(tensors)
 
 
 _LESSON = "baseline/"
