@@ -83,6 +83,10 @@ class AdversarialPhase(Phase):
     def discriminator_loss(self) -> str:
         return self.loss
 
+    @property
+    def keeps_weights(self) -> bool:
+        return self.history is not None or self.estimator.keeps_weights
+
     def objection(self, discriminator: DiscriminatorKind) -> str | None:
         if self.history and discriminator.reads != "tokens":
             return (

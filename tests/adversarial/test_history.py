@@ -113,6 +113,9 @@ def test_what_cannot_work_is_refused(text: Path) -> None:
     estimator = ("phases.2.loss=non_saturating", "phases.2.estimator={kind: professor_forcing}")
     with pytest.raises(UserError, match="history has text that the generator would no longer write"):
         job_of(SENTENCES, text, *states, *estimator, HISTORY)
+    for keeping in (HISTORY, "phases.2.estimator={kind: score_function, proximal: {every: 2}}"):
+        with pytest.raises(UserError, match=r"each worker has its own: set synchronisation\.every: 1"):
+            job_of(SENTENCES, text, keeping, "synchronisation={every: 4}")
 
 
 def test_a_run_stopped_every_few_steps_equals_an_uninterrupted_one(text: Path, tmp_path: Path) -> None:

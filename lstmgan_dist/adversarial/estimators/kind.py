@@ -29,6 +29,11 @@ class EstimatorKind(Settings):
     ) -> GeneratorObjective:
         """What the generator minimises."""
 
+    @property
+    def keeps_weights(self) -> bool:
+        """Whether weights that the generator has between two updates are kept for later ones."""
+        return False
+
     def schedules(self) -> Mapping[str, float | Schedule]:
         """Arguments of the objective that change over the phase."""
         return {}

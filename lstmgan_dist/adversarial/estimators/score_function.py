@@ -96,6 +96,10 @@ class ScoreFunction(EstimatorKind):
         """Texts that are drawn of each row."""
         return self.baseline.drafts if self.baseline.kind == GROUP else 1
 
+    @property
+    def keeps_weights(self) -> bool:
+        return self.proximal is not None
+
     def work(self, batch: BatchWork) -> Work:
         """More drafts than one are drawn, scored and read beside it; and some of it twice."""
         one = batch.read + batch.read.trained() + batch.score
