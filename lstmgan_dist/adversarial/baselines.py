@@ -1,7 +1,7 @@
 """What a reward is compared with, by its word in a job file.
 
 To add one: a class like those here, and a line in `BASELINES`.
-Shapes: B rows, T positions, P positions that have an average of their own.
+Shapes: B rows, T positions, P positions that have an average of their own, D drafts of a row, R rows that have drafts.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class Baseline(Protocol):
     def advantages(self, returns_BT: Tensor, valid_BT: Tensor) -> Tensor:
         """The advantages of a unit's returns.
 
-        A baseline is what it learnt from *earlier* updates, hence independent of this one, and the estimate stays
-        unbiased.
+        A baseline is what it learnt from *earlier* updates, or from other texts, hence independent of this one, and the
+        estimate stays unbiased.
         """
         ...
 
@@ -108,9 +108,50 @@ class MovingAverage:
         self.total, self.weight = tensors["total"].clone(), tensors["weight"].clone()
 
 
+class OtherDrafts:
+    """Subtracts the mean return of a row's other drafts (Kool et al. 2019, equation 8; RLOO, Ahmadian et al. 2024).
+
+    Drafts of a row share its latent vector and context, and are independent beside. So whatever the others earned says
+    nothing of this one, and the estimate stays unbiased. It learns nothing.
+
+    Args:
+        drafts: of each row, which follow each other.
+        of_tokens: whether a position's return is of what comes from there on. Then that of another draft counts where
+            this reaches the position; else a draft has one return, whatever its length.
+    """
+
+    def __init__(self, *, drafts: int, of_tokens: bool) -> None:
+        self.drafts = drafts
+        self.of_tokens = of_tokens
+
+    def advantages(self, returns_BT: Tensor, valid_BT: Tensor) -> Tensor:
+        returns_RDT = (returns_BT * valid_BT).unflatten(0, (-1, self.drafts))
+        counts_RDT = valid_BT.unflatten(0, (-1, self.drafts)).float()
+        if not self.of_tokens:  # every text has a first token
+            returns_RDT, counts_RDT = returns_RDT[..., :1], counts_RDT[..., :1]
+        others_RDT = counts_RDT.sum(dim=1, keepdim=True) - counts_RDT
+        mean_RDT = (returns_RDT.sum(dim=1, keepdim=True) - returns_RDT) / others_RDT.clamp(min=1)
+        return (returns_BT - mean_RDT.flatten(0, 1)) * valid_BT
+
+    def lessons(self, returns_BT: Tensor, valid_BT: Tensor) -> dict[str, Tensor]:
+        return {}
+
+    def learn(self, lessons: dict[str, Tensor]) -> None:
+        pass
+
+    def memory(self) -> dict[str, Tensor]:
+        return {}
+
+    def load_memory(self, tensors: dict[str, Tensor]) -> None:
+        pass
+
+
 # (decay, positions of the longest text) -> a baseline.
 BASELINES: dict[str, Callable[[float, int], Baseline]] = {
     "none": lambda decay, positions: NoBaseline(),
     "moving_average": lambda decay, positions: MovingAverage(decay=decay),
     "per_position": lambda decay, positions: MovingAverage(decay=decay, positions=positions),
 }
+
+# Beside these, where an estimator draws several drafts of each row: see `OtherDrafts`.
+GROUP = "group"

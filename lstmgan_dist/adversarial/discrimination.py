@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lstmgan_dist.adversarial.batch_scores import among_all, scores_to_join, share_of_rows
+from lstmgan_dist.adversarial.history import PastGenerators
 from lstmgan_dist.adversarial.losses import Loss
 from lstmgan_dist.adversarial.objective import Objective, Outcome, Prepared, Tensors
 from lstmgan_dist.adversarial.regularisers import Regulariser, SeenTexts
@@ -41,6 +42,7 @@ class DiscriminatorObjective(Objective):
         regulariser: what is added to the loss; nothing without.
         weight: of the regulariser.
         soften: what is shown of drawn text; without it, the drawn tokens.
+        past: generators that draw some of the texts instead; none without.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class DiscriminatorObjective(Objective):
         regulariser: Regulariser | None = None,
         weight: float = 0.0,
         soften: Soften | None = None,
+        past: PastGenerators | None = None,
     ) -> None:
         super().__init__()
         self.discriminator = discriminator
@@ -60,6 +63,7 @@ class DiscriminatorObjective(Objective):
         self.regulariser = regulariser
         self.weight = weight
         self.soften = soften
+        self.past = past
 
     @torch.no_grad()
     def prepare(
@@ -67,6 +71,8 @@ class DiscriminatorObjective(Objective):
     ) -> Prepared:
         """Draw as many texts as there are real ones."""
         drawn, latent_BZ = draw_text(opponent, noise, self.max_length, real)
+        if self.past is not None:
+            drawn = self.past.mixed(drawn, noise, self.max_length, real)
         real_BT, fake_BT = equally_long(real.targets_BT, drawn.tokens_BT)
         own = {
             "real_BT": real_BT,
@@ -89,6 +95,18 @@ class DiscriminatorObjective(Objective):
         compares_all = self.loss.compares == "batch"
         joined = scores_to_join(*self._scores(self._see(own, opponent), own, noise)) if compares_all else {}
         return Prepared(own, added, joined)
+
+    def hear(self, added: Tensors) -> None:
+        """All units have drawn."""
+        if self.past is not None:
+            self.past.age()
+
+    def memory(self) -> Tensors:
+        return {} if self.past is None else self.past.memory()
+
+    def load_memory(self, tensors: Tensors) -> None:
+        if self.past is not None:
+            self.past.load_memory(tensors)
 
     def forward(self, part: Tensors, *, opponent: Generator, noise: Noise) -> Outcome:
         """Score real and drawn text in one pass, with dropout."""

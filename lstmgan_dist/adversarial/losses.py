@@ -217,6 +217,9 @@ LOSSES = {
     "probability": Loss(_cross_entropy, lambda fake, real: 1 - 2 * fake.sigmoid(), posterior=_sigmoid),
     # 1 - D(fake): SentiGAN's penalty (Wang and Wan 2018, equation 4), with half the gradient of the one above.
     "penalty": Loss(_cross_entropy, lambda fake, real: (-fake).sigmoid(), posterior=_sigmoid),
+    # log((1 - D(fake)) / D(fake)): with the best discriminator, the divergence KL(drawn || real) (Sønderby et al. 2017,
+    # section 3.1; the cost in TaylorGAN, Lin et al. 2020).
+    "reverse_kl": Loss(_cross_entropy, lambda fake, real: -fake, posterior=_sigmoid),
     "least_squares": Loss(
         _least_squares,
         lambda fake, real: (fake - 1).square() / 2,

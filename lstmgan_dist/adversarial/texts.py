@@ -5,6 +5,7 @@ Shapes: B rows, T positions, N valid positions of all rows, Z latent dimensions.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +19,7 @@ from lstmgan_dist.models.padding import valid
 from lstmgan_dist.runtime.randomness import Noise
 
 if TYPE_CHECKING:
+    from lstmgan_dist.adversarial.estimators.exploration_weights import Exploration
     from lstmgan_dist.corpus.stream import Batch
 
 
@@ -66,15 +68,30 @@ def state_named(part: Tensors, prefix: str = "state_") -> State | None:
     return tuple(part[name] for name in sorted(part) if name.startswith(prefix)) or None
 
 
-def draw_text(generator: Generator, noise: Noise, max_length: int, real: Batch) -> tuple[Drawn, Tensor | None]:
-    """One text for each row, behind the real one's context, cut to the longest; and the latent vectors behind them.
+def draw_text(
+    generator: Generator,
+    noise: Noise,
+    max_length: int,
+    real: Batch,
+    *,
+    drafts: int = 1,
+    exploration: Exploration | None = None,
+) -> tuple[Drawn, Tensor | None]:
+    """A text for each row, behind the real one's context, cut to the longest; and the latent vectors behind them.
 
-    Where real text has been cut, drawn text ends at as many tokens.
+    Where real text has been cut, drawn text ends at as many tokens. drafts: texts of each row with the same context and
+    latent vector, one after the other. exploration: draws them otherwise than the generator would.
     """
     if real.most is not None:
         max_length = min(max_length, real.most)
     latent_BZ = noise.normal("latent", generator.latent_size) if generator.latent_size else None
-    drawn = draw(generator, noise.uniform("tokens", max_length), latent_BZ=latent_BZ, given=given_of(real))
+    given = given_of(real)
+    if drafts > 1:
+        noise = texts_a_row(noise, drafts)
+        latent_BZ = None if latent_BZ is None else latent_BZ.repeat_interleave(drafts, dim=0)
+        given = given and Given(*(tensor.repeat_interleave(drafts, dim=0) for tensor in given))
+    drawing = partial(draw, generator, noise.uniform("tokens", max_length), latent_BZ=latent_BZ, given=given)
+    drawn = exploration.drawn(drawing, noise) if exploration else drawing()
     longest = int(drawn.lengths_B.max())
     return Drawn(drawn.tokens_BT[:, :longest], drawn.lengths_B, drawn.starts_B), latent_BZ
 
@@ -103,6 +120,12 @@ def given_of(real: Batch) -> Given | None:
 def two_texts_a_row(noise: Noise) -> Noise:
     """Noise for twice the rows: first each row's first text, then each row's second."""
     return Noise(noise.key, torch.cat([2 * noise.rows_B, 2 * noise.rows_B + 1]))
+
+
+def texts_a_row(noise: Noise, texts: int) -> Noise:
+    """Noise for so many times the rows: each row's texts one after the other."""
+    text_B = torch.arange(texts, device=noise.rows_B.device)
+    return Noise(noise.key, (noise.rows_B[:, None] * texts + text_B).flatten())
 
 
 def equally_long(first_BT: Tensor, second_BT: Tensor) -> tuple[Tensor, Tensor]:

@@ -108,6 +108,11 @@ class Job(Settings):
         if self.discriminator is None:
             yield f"{where} is {phase.kind}, which needs a discriminator: add a discriminator block."
             return
+        if phase.keeps_weights and self.synchronisation.every > 1:
+            yield (
+                f"{where} keeps weights that the generator had (history or estimator.proximal), and with "
+                "synchronisation.every above 1 each worker has its own: set synchronisation.every: 1."
+            )
         objection = phase.objection(self.discriminator) or phase.objection_to_generator(self.generator)
         if objection:
             yield f"{where}.{objection}."

@@ -18,6 +18,7 @@ from lstmgan_dist.phases.optimizer import Optimizer
 from lstmgan_dist.settings import KeyOf, Schedule, Settings, either
 
 if TYPE_CHECKING:
+    from lstmgan_dist.adversarial.history import PastGenerators
     from lstmgan_dist.corpus.stream import Batch
     from lstmgan_dist.phases.player import Moment, Player, Report, Sides
 
@@ -108,8 +109,13 @@ def discriminator_player(
     steps: int,
     estimator: EstimatorKind | None,
     text_length: float | Schedule | None,
+    *,
+    past: PastGenerators | None = None,
 ) -> Player:
-    """The discriminator as one that learns from what an estimator shows of drawn text; without one, from tokens."""
+    """The discriminator as one that learns from what an estimator shows of drawn text; without one, from tokens.
+
+    past: generators that draw some of its texts.
+    """
     from lstmgan_dist.adversarial.discrimination import DiscriminatorObjective
 
     assert sides.discriminator is not None
@@ -121,6 +127,7 @@ def discriminator_player(
         regulariser=REGULARISERS[regulariser.kind] if regulariser else None,
         weight=regulariser.weight if regulariser else 0.0,
         soften=soften,
+        past=past,
     )
     return sides.player(
         "discriminator",

@@ -57,6 +57,11 @@ class Phase(Settings):
         """What the discriminator learns by, its word in `LOSSES`; None where it does not learn."""
         return None
 
+    @property
+    def keeps_weights(self) -> bool:
+        """Whether weights that the generator has between two updates are kept for later ones."""
+        return False
+
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         if (self.steps is None) == (self.epochs is None):

@@ -16,6 +16,7 @@ from lstmgan_dist.adversarial.estimators.gumbel_softmax_objective import GumbelS
 from lstmgan_dist.adversarial.estimators.normalised_weights_objective import NormalisedWeightsObjective
 from lstmgan_dist.adversarial.estimators.score_function_objective import ScoreFunctionObjective
 from lstmgan_dist.adversarial.estimators.soft_text_objective import SoftTextObjective
+from lstmgan_dist.adversarial.estimators.taylor_objective import TaylorObjective
 from lstmgan_dist.adversarial.likelihood import LikelihoodObjective
 from lstmgan_dist.adversarial.losses import LOSSES
 from lstmgan_dist.adversarial.regularisers import REGULARISERS
@@ -95,6 +96,16 @@ def make_objective(name: str, loss: str, scores: str, generator: Generator, disc
         )
     if name == "softmax":
         return SoftTextObjective(generator, LOSSES[loss], max_length=MAX_LENGTH, soften=softmax, likelihood_weight=0.3)
+    if name == "taylor":
+        return TaylorObjective(
+            generator,
+            LOSSES[loss],
+            max_length=MAX_LENGTH,
+            baseline=MovingAverage(decay=0.8, positions=MAX_LENGTH),
+            bandwidth=2.0,
+            entropy_weight=0.1,
+            likelihood_weight=0.3,
+        )
     return GumbelSoftmaxObjective(
         generator,
         LOSSES[loss],
@@ -181,6 +192,7 @@ GAMES = [
     for objective in (
         "discriminator",
         "score_function",
+        "taylor",
         "rollouts",
         "normalised_weights",
         "straight_through",
@@ -189,7 +201,7 @@ GAMES = [
     for loss in LOSSES
     for kind in ("per_token", "per_sentence", "convolutional")
     if not (LOSSES[loss].compares != "nothing" and kind == "per_token")
-    and not (LOSSES[loss].compares == "batch" and objective in ("score_function", "rollouts"))
+    and not (LOSSES[loss].compares == "batch" and objective in ("score_function", "rollouts", "taylor"))
     and not (objective == "rollouts" and (kind == "per_token" or loss not in ("probability", "relativistic")))
     and not (objective == "normalised_weights" and (kind == "per_token" or not LOSSES[loss].is_of_log_odds))
     and not (LOSSES[loss].of_vectors and kind != "convolutional")

@@ -67,6 +67,10 @@ FORMULAS = {
         lambda f, r: 1 - sigmoid(f),
     ),
     "least_squares": (lambda r, f: (0.5 * (r - 1) ** 2, 0.5 * f**2), lambda f, r: 0.5 * (f - 1) ** 2),
+    "reverse_kl": (
+        lambda r, f: (-math.log(sigmoid(r)), -math.log(1 - sigmoid(f))),
+        lambda f, r: math.log((1 - sigmoid(f)) / sigmoid(f)),
+    ),
     "hinge": (lambda r, f: (max(0.0, 1 - r), max(0.0, 1 + f)), lambda f, r: -f),
     "relativistic_average": (
         lambda r, f: (-math.log(sigmoid(r - mean(FAKE))), -math.log(1 - sigmoid(f - mean(REAL)))),

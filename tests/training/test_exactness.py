@@ -53,8 +53,10 @@ JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
             LSTM.replace("SCORES", "per_token"),
             phases(
                 "discriminator, loss: probability, regulariser: {kind: gradient_penalty}",
-                "adversarial, loss: probability, likelihood_weight: 0.1, discriminator_updates: 2, estimator: "
-                "{kind: score_function, credit: discounted, discount: 0.5, baseline: {kind: per_position}}",
+                "adversarial, loss: probability, likelihood_weight: 0.1, discriminator_updates: 2, "
+                "history: {share: 0.5, every: 2}, estimator: "
+                "{kind: score_function, credit: discounted, discount: 0.5, baseline: {kind: per_position}, "
+                "exploration: {temperature: 0.7, nucleus: {top_p: 0.9}}}",
             ),
         ),
     ),
@@ -64,9 +66,10 @@ JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
             LSTM.replace("SCORES", "per_sentence"),
             "generator={kind: relational_memory, slots: 2, head_size: 6, embedding: 8}",
             phases(
-                "adversarial, loss: relativistic, estimator: {kind: score_function}",
                 "adversarial, loss: relativistic, estimator: {kind: score_function, credit: rollouts, rollouts: 2}",
                 "adversarial, estimator: {kind: normalised_weights, baseline: {start: 0, end: 1}}",
+                "adversarial, loss: relativistic, start_penalty: 0.1, "
+                "estimator: {kind: score_function, baseline: {kind: group, drafts: 2}, proximal: {every: 2}}",
             ),
         ),
     ),
@@ -81,6 +84,7 @@ JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
                 "adversarial, loss: relativistic_average, estimator: {kind: gumbel_softmax}",
                 "adversarial, loss: relativistic, estimator: {kind: gumbel_softmax, straight_through: true}",
                 "adversarial, loss: relativistic, estimator: {kind: gumbel_softmax, soft_for_discriminator: true}",
+                "adversarial, loss: reverse_kl, estimator: {kind: taylor, bandwidth: 2, entropy_weight: 0.02}",
             ),
         ),
     ),

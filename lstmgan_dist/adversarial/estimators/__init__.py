@@ -10,6 +10,7 @@ from lstmgan_dist.adversarial.estimators.normalised_weights import NormalisedWei
 from lstmgan_dist.adversarial.estimators.professor_forcing import ProfessorForcing
 from lstmgan_dist.adversarial.estimators.score_function import ScoreFunction
 from lstmgan_dist.adversarial.estimators.softmax import Softmax
+from lstmgan_dist.adversarial.estimators.taylor import Taylor
 
 ESTIMATORS = {
     "score_function": ScoreFunction,
@@ -18,4 +19,5 @@ ESTIMATORS = {
     "softmax": Softmax,
     "professor_forcing": ProfessorForcing,
     "feudal": Feudal,
+    "taylor": Taylor,
 }

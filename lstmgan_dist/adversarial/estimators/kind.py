@@ -35,6 +35,11 @@ class EstimatorKind(Settings):
         """What the discriminator is shown of drawn text in its own updates; None: the drawn tokens."""
         return None
 
+    @property
+    def keeps_weights(self) -> bool:
+        """Whether weights that the generator has between two updates are kept for later ones."""
+        return False
+
     def schedules(self) -> Mapping[str, float | Schedule]:
         """Arguments of the objective that change over the phase."""
         return {}

@@ -17,6 +17,7 @@ from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.runtime.randomness import Noise
 
 if TYPE_CHECKING:
+    from lstmgan_dist.adversarial.estimators.exploration_weights import Exploration
     from lstmgan_dist.corpus.stream import Batch
 
 
@@ -37,9 +38,22 @@ class GeneratorObjective(Objective):
         self.max_length = max_length
         self.likelihood_weight = likelihood_weight
 
-    def _prepare_text(self, real: Batch, noise: Noise) -> Prepared:
-        """Drawn text with the inputs that teacher forcing wants, and the real text where it has a weight."""
-        drawn, latent_BZ = draw_text(self.generator, noise, self.max_length, real)
+    def _prepare_text(
+        self,
+        real: Batch,
+        noise: Noise,
+        *,
+        drafts: int = 1,
+        exploration: Exploration | None = None,
+        writer: Generator | None = None,
+    ) -> Prepared:
+        """Drawn text with the inputs that teacher forcing wants, and the real text where it has a weight.
+
+        drafts, exploration: see `draw_text`. writer: who draws; the generator itself, if it is not said.
+        """
+        drawn, latent_BZ = draw_text(
+            writer or self.generator, noise, self.max_length, real, drafts=drafts, exploration=exploration
+        )
         own = drawn_text(drawn, latent_BZ)
         added = {"sentence_count": number_of_rows(drawn.lengths_B)}
         if self.likelihood_weight:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from lstmgan_dist.adversarial.baselines import BASELINES, Baseline, NoBaseline
+from lstmgan_dist.adversarial.baselines import BASELINES, GROUP, Baseline, NoBaseline, OtherDrafts
 from lstmgan_dist.adversarial.credits import CREDITS
+from lstmgan_dist.adversarial.estimators.exploration import ExplorationSettings
 from lstmgan_dist.adversarial.estimators.kind import EstimatorKind
+from lstmgan_dist.adversarial.estimators.proximal import ProximalSettings
 from lstmgan_dist.adversarial.losses import Loss
 from lstmgan_dist.adversarial.work import BatchWork, Work
 from lstmgan_dist.models.discriminators.kind import DiscriminatorKind
@@ -32,6 +34,30 @@ class BaselineSettings(Settings):
     )
 
 
+class DraftBaselineSettings(BaselineSettings):
+    """What a reward is compared with, where several drafts of each row may be drawn."""
+
+    without_use: ClassVar[WithoutUse] = {
+        ("kind", "none"): ("decay", "drafts"),
+        ("kind", "moving_average"): ("drafts",),
+        ("kind", "per_position"): ("drafts",),
+        ("kind", GROUP): ("decay",),
+    }
+
+    kind: Annotated[str, KeyOf({**BASELINES, GROUP: OtherDrafts})] = Field(
+        default="moving_average",
+        description="Nothing; one moving average; one moving average for each position; or group: the mean of the "
+        "other drafts of the same row.",
+    )
+    drafts: int = Field(
+        default=4,
+        ge=2,
+        le=256,
+        description="Texts drawn of each row with the same context and latent vector (group); an update draws, scores "
+        "and reads so many times the batch.",
+    )
+
+
 class ScoreFunction(EstimatorKind):
     """REINFORCE (Williams 1992): the reward weighs the gradient of the log-probability."""
 
@@ -39,8 +65,8 @@ class ScoreFunction(EstimatorKind):
     without_use: ClassVar[WithoutUse] = {
         ("credit", "sentence"): ("discount", "rollouts", "rollout_policy_decay"),
         ("credit", "discounted"): ("rollouts", "rollout_policy_decay"),
-        ("credit", "rollouts"): ("discount",),
-        ("weighs", "probability"): ("baseline",),
+        ("credit", "rollouts"): ("discount", "exploration", "proximal"),
+        ("weighs", "probability"): ("baseline", "exploration", "proximal"),
     }
 
     reads_gradients = False
@@ -67,9 +93,37 @@ class ScoreFunction(EstimatorKind):
         description="What of a drawn token the reward weighs: its log-probability, so that the mean reward rises "
         "(REINFORCE); or its probability itself, by which tokens that were unlikely move less (SentiGAN).",
     )
-    baseline: BaselineSettings = Field(
-        default_factory=BaselineSettings, description="What the reward is compared with."
+    baseline: DraftBaselineSettings = Field(
+        default_factory=DraftBaselineSettings, description="What the reward is compared with."
     )
+
+    exploration: ExplorationSettings | None = Field(
+        default=None, description="Learn from texts drawn otherwise than the generator would; none: from its own."
+    )
+    proximal: ProximalSettings | None = Field(
+        default=None, description="Learn from the texts of an older generator for a while, near to it; none: never."
+    )
+
+    @model_validator(mode="after")
+    def _one_writer(self) -> Self:
+        if self.exploration and self.proximal:
+            raise ValueError("exploration and proximal both say who writes, and weigh it: leave one of them out")
+        if CREDITS[self.credit].of_rollouts and self.drafts > 1:
+            raise ValueError("credit rollouts draws from every token of one text: set baseline.kind: per_position")
+        return self
+
+    @property
+    def drafts(self) -> int:
+        """Texts that are drawn of each row."""
+        return self.baseline.drafts if self.baseline.kind == GROUP else 1
+
+    @property
+    def keeps_weights(self) -> bool:
+        return self.proximal is not None
+
+    def activations(self, positions: int, vocabulary_size: int) -> int:
+        """Logits of more drafts than one, and their softmax with its gradient."""
+        return 3 * (self.drafts - 1) * positions * vocabulary_size
 
     def objective(
         self, generator: Generator, loss: Loss, *, max_length: int, likelihood_weight: float
@@ -89,20 +143,31 @@ class ScoreFunction(EstimatorKind):
             baseline=self._baseline(max_length),
             rollouts=rollouts,
             weighs=self.weighs,
+            drafts=self.drafts,
+            exploration=self.exploration and self.exploration.build(),
+            old=self.proximal and self.proximal.build(generator),
             likelihood_weight=likelihood_weight,
         )
 
     def _baseline(self, max_length: int) -> Baseline:
         if self.weighs == "probability":
             return NoBaseline()
+        if self.baseline.kind == GROUP:
+            return OtherDrafts(drafts=self.drafts, of_tokens=CREDITS[self.credit].of_tokens)
         return BASELINES[self.baseline.kind](self.baseline.decay, max_length)
 
     def work(self, batch: BatchWork) -> Work:
-        """Rollouts: from every token the rest of its text, half of a text in the mean, and its score."""
-        if not CREDITS[self.credit].of_rollouts:
-            return Work()
-        texts = self.rollouts * batch.tokens / batch.rows
-        return batch.read.at_once(texts / 2) + batch.score.at_once(texts)
+        """What more there is to draw, to score and to read: rollouts, drafts, texts that are read twice.
+
+        Rollouts: from every token the rest of its text, half of a text in the mean, and its score.
+        """
+        if CREDITS[self.credit].of_rollouts:
+            texts = self.rollouts * batch.tokens / batch.rows
+            return batch.read.at_once(texts / 2) + batch.score.at_once(texts)
+        one = batch.read + batch.read.trained() + batch.score
+        more = Work(operations=(self.drafts - 1) * one.operations)
+        reads_twice = self.proximal or (self.exploration and self.exploration.nucleus)
+        return more + batch.read.at_once(self.drafts) if reads_twice else more
 
     def objection(self, discriminator: DiscriminatorKind, loss: Loss) -> str | None:
         if loss.compares == "batch":
