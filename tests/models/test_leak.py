@@ -168,7 +168,7 @@ def test_drawing_equals_the_naive_loop(start: Any, monkeypatch: pytest.MonkeyPat
     generator.embedding.weight.mul_(2)
     generator.output_bias[0] = 2
     given = Given.of([[5, 6, 7][: 1 + row % 3] for row in range(rows)]) if start == "given" else None
-    prompt: tuple[int, ...] = (0,) if given else start
+    prompt = (0,) if isinstance(start, str) else start
     drawn = draw(generator, uniforms(rows), prompt=prompt, given=given)
     for row, uniforms_T in enumerate(uniforms(rows)):
         written = given.tokens_BP[row, : given.lengths_B[row]].tolist() if given else []
