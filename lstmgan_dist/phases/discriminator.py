@@ -78,7 +78,10 @@ class DiscriminatorPhase(Phase):
 
     def objection(self, discriminator: DiscriminatorKind) -> str | None:
         if self.shown == "distributions" and discriminator.reads != "tokens":
-            return f"shown distributions needs a discriminator that reads tokens, and {discriminator.kind} does not"
+            return (
+                f"shown distributions needs a discriminator that reads tokens, and {discriminator.kind} does not: "
+                "set discriminator.kind: lstm or convolutional"
+            )
         return objection_to_loss(self.loss, discriminator) or objection_to_regulariser(self.regulariser, discriminator)
 
     def updates(self, batch: BatchWork) -> list[tuple[int, str, Work]]:

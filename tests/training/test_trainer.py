@@ -11,12 +11,10 @@ import math
 import pytest
 import torch
 
-from lstmgan_dist.adversarial.losses import LOSSES
 from lstmgan_dist.config import load_job
 from lstmgan_dist.corpus.made import MADE
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.phases.adversarial import AdversarialPhase
-from lstmgan_dist.settings import Interval
 from lstmgan_dist.training import trainer
 from lstmgan_dist.training.run import prepared_corpus
 from lstmgan_dist.training.run_log import read_metrics
@@ -24,56 +22,6 @@ from tests.cases import cases
 from tests.test_config import JOBS
 from tests.toy_text import toy_sentences
 from tests.training.tiny_jobs import CONTINUOUS, SENTENCES, best_of, job_of, run_job, small_sizes
-
-ESTIMATORS = {
-    "discounted": "{kind: score_function, credit: discounted}",
-    "sentence": "{kind: score_function, credit: sentence, baseline: {kind: none}}",
-    "drafts": "{kind: score_function, baseline: {kind: group, drafts: 2}}",
-    "proximal": "{kind: score_function, proximal: {every: 2}}",
-    "exploring": "{kind: score_function, exploration: {nucleus: {top_p: 0.9}}}",
-    "neighbours": "{kind: taylor, entropy_weight: 0.02}",
-    "relaxed": "{kind: gumbel_softmax}",
-    "relaxed for both": "{kind: gumbel_softmax, soft_for_discriminator: true}",
-    "distributions": "{kind: softmax}",
-    "straight through": "{kind: gumbel_softmax, straight_through: true, inverse_temperature: 2}",
-}
-
-
-DISCRIMINATORS = {
-    "per_token": "{kind: lstm, scores: per_token, embedding: 8, hidden: 8}",
-    "per_sentence": "{kind: lstm, scores: per_sentence, embedding: 8, hidden: 8}",
-    "per_representation": "{kind: convolutional, embedding: 8, representations: 4, filters: {2: 3, 3: 4}, dense: 6}",
-}
-
-
-@pytest.mark.parametrize("scores", DISCRIMINATORS)
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize("loss", cases(LOSSES, quick=["cross_entropy", "relativistic"]))
-def test_every_loss_with_every_estimator_trains_or_is_refused_with_a_reason(loss, estimator, scores, text, tmp_path):
-    phase = f"{{kind: adversarial, steps: 2, loss: {loss}, estimator: {ESTIMATORS[estimator]}}}"
-    overrides = (f"phases=[{phase}]", f"discriminator={DISCRIMINATORS[scores]}")
-    of_tokens = scores == "per_token"
-    refused = LOSSES[loss].compares != "nothing" if of_tokens else estimator == "discounted"
-    refused |= LOSSES[loss].of_vectors and scores != "per_representation"
-    if refused or (LOSSES[loss].compares == "batch" and "gumbel_softmax" not in ESTIMATORS[estimator]):
-        with pytest.raises(UserError, match=r"phases\.0"):
-            job_of(SENTENCES, text, *overrides)
-        return
-    before, after = two_states(job_of(SENTENCES, text, *overrides), tmp_path)
-    assert before.keys() == after.keys()
-    for network in ("generator", "discriminator"):
-        assert any(not torch.equal(before[network][name], after[network][name]) for name in before[network]), network
-
-
-def two_states(job, tmp_path):
-    """Both networks after one step and after two."""
-    run, _ = run_job(
-        job.model_copy(
-            update={"checkpoint": job.checkpoint.model_copy(update={"every": Interval(count=1, unit="steps")})}
-        ),
-        tmp_path,
-    )
-    return [{name: run.checkpoints.open(step).load(name) for name in ("generator", "discriminator")} for step in (1, 2)]
 
 
 @pytest.mark.parametrize(

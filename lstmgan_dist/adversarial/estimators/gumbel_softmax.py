@@ -92,4 +92,7 @@ def objection_to_soft_text(kind: str, discriminator: DiscriminatorKind) -> str |
     """Why a discriminator cannot see distributions over tokens; None if it can."""
     if discriminator.reads == "tokens":
         return None
-    return f"kind {kind} needs a discriminator that reads tokens, and {discriminator.kind} does not"
+    return (
+        f"kind {kind} needs a discriminator that reads tokens, and {discriminator.kind} does not: "
+        "set discriminator.kind: lstm or convolutional"
+    )

@@ -56,7 +56,12 @@ class Taylor(EstimatorKind):
         if discriminator.reads != "tokens":
             return (
                 "kind taylor needs a discriminator that reads tokens, for their neighbours are near in its embedding, "
-                f"and {discriminator.kind} does not"
+                f"and {discriminator.kind} does not: set discriminator.kind: lstm or convolutional"
+            )
+        if discriminator.tells_labels:
+            return (
+                "kind taylor takes what the discriminator sees for an embedding alone, and beside it "
+                f"{discriminator.kind} has the label: set discriminator.kind: lstm or convolutional"
             )
         if loss.compares == "batch":
             return (
