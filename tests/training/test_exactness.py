@@ -46,6 +46,10 @@ def phases(*settings: str) -> str:
 # texts or compare each with all; labels, and what texts answer.
 JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
     "likelihood, one long text": (CONTINUOUS, (f"phases=[{{kind: likelihood, steps: {UPDATES}}}]",)),
+    "criteria, one long text": (
+        CONTINUOUS,
+        (phases("likelihood, criterion: {kind: unlikelihood}", "likelihood, criterion: {kind: mixce}"),),
+    ),
     "rewards of tokens": (
         SENTENCES,
         (
