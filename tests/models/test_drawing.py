@@ -17,7 +17,7 @@ V = 150  # more than one block, and no multiple of it
 def make(**settings: Any) -> Generator:
     generator = lstm_generator(V, **{"embedding": 8, "hidden": 16, **settings})
     with torch.no_grad():
-        generator.embedding.weight *= 3
+        generator.embedding.weight.mul_(3)
         generator.output_bias[0] = 2
     return generator
 

@@ -180,7 +180,7 @@ def uniforms(rows: int) -> Tensor:
 def ending(generator: RelationalMemoryGenerator) -> RelationalMemoryGenerator:
     """The generator, with some certainty in what it writes and texts that end."""
     with torch.no_grad():
-        generator.embedding.weight *= 1.5
+        generator.embedding.weight.mul_(1.5)
         generator.output_bias[0] = 2
     return generator
 
