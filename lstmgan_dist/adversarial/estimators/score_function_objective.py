@@ -38,7 +38,7 @@ class ScoreFunctionObjective(GeneratorObjective):
         discount: weight of the next token's reward, for a credit that has one.
         baseline: what the returns are compared with.
         weighs: what of a token an advantage weighs. Of its probability the expected gradient is no reward's: it is that
-            of the sum over tokens of advantage times probability (Wang and Wan 2018, equation 3).
+            of the sum over tokens of advantage times probability (Wang and Wan 2018).
     """
 
     def __init__(
