@@ -215,7 +215,7 @@ LOSSES = {
     "non_saturating": Loss(_cross_entropy, lambda fake, real: _softplus(-fake), posterior=_sigmoid),
     # 1 - 2 D(fake): minus ScratchGAN's reward (de Masson d'Autume et al. 2019, section 2.2).
     "probability": Loss(_cross_entropy, lambda fake, real: 1 - 2 * fake.sigmoid(), posterior=_sigmoid),
-    # 1 - D(fake): SentiGAN's penalty (Wang and Wan 2018, equation 4), with half the gradient of the one above.
+    # 1 - D(fake): SentiGAN's penalty (Wang and Wan 2018), with half the gradient of the one above.
     "penalty": Loss(_cross_entropy, lambda fake, real: (-fake).sigmoid(), posterior=_sigmoid),
     # log((1 - D(fake)) / D(fake)): with the best discriminator, the divergence KL(drawn || real) (Sønderby et al. 2017,
     # section 3.1; the cost in TaylorGAN, Lin et al. 2020).

@@ -32,7 +32,7 @@ class Embedding(nn.Embedding):
 class PartlyFixedEmbedding(nn.Module):
     """Vectors of tokens whose first dimensions never move, beside others that are learnt.
 
-    ScratchGAN's (de Masson d'Autume et al. 2019, section 4): GloVe's vectors, and 64 dimensions of its own beside them.
+    ScratchGAN's (de Masson d'Autume et al. 2019): GloVe's vectors, and 64 dimensions of its own beside them.
     """
 
     vectors: Tensor

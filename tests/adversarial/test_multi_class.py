@@ -71,7 +71,7 @@ def posteriors(discriminator: MultiClassDiscriminator, tokens_BT: Tensor, length
 
 
 def test_the_discriminators_loss_is_the_papers() -> None:
-    """Minus log D_i of real texts of label i, and minus log D_(k+1) of drawn ones (equation 5)."""
+    """Minus log D_i of real texts of label i, and minus log D_(k+1) of drawn ones."""
     generator, discriminator = players()
     objective = make_objective("discriminator", "penalty", "per_sentence", generator, discriminator)
     real = labelled()
@@ -86,7 +86,7 @@ def test_the_discriminators_loss_is_the_papers() -> None:
 
 
 def test_the_generators_penalty_is_the_papers() -> None:
-    """1 - D_i of a text drawn behind label i (equation 4); its reward is how much less than an undecided one's."""
+    """1 - D_i of a text drawn behind label i; its reward is how much less than an undecided one's."""
     generator, discriminator = players()
     ((part, _),) = prepare(
         ScoreFunctionObjective(
@@ -216,7 +216,7 @@ def estimate(weighs: Any, discriminator: Discriminator, monkeypatch: pytest.Monk
 def test_weighing_probabilities_equals_enumeration_and_varies_less(
     monkeypatch: pytest.MonkeyPatch, record_property: Any
 ) -> None:
-    """The mean over texts is the gradient of the sum over tokens of penalty times G(token | before) (equation 3)."""
+    """The mean over texts is the gradient of the sum over tokens of penalty times G(token | before)."""
     discriminator = lstm_discriminator(V, scores="per_sentence", embedding=6, hidden=8)
     variances = {}
     for weighs in ("log_probability", "probability"):

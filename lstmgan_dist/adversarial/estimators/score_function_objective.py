@@ -42,7 +42,7 @@ class ScoreFunctionObjective(GeneratorObjective):
         baseline: what the returns are compared with.
         rollouts: what tells the values of tokens, for a credit of these.
         weighs: what of a token an advantage weighs. Of its probability the expected gradient is no reward's: it is that
-            of the sum over tokens of advantage times probability (Wang and Wan 2018, equation 3).
+            of the sum over tokens of advantage times probability (Wang and Wan 2018).
         drafts: texts that are drawn of each row, one after the other, with the same context and latent vector.
         exploration: draws texts otherwise than the generator would, and says what each weighs.
         old: an older generator that writes, to which the ratios are clipped.

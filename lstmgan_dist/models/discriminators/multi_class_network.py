@@ -45,7 +45,7 @@ class MultiClassDiscriminator(LSTMDiscriminator):
     def tell_apart(self, seen_BTD: Tensor, lengths_B: Tensor, *, noise: Noise | None = None) -> tuple[Tensor, Tensor]:
         """Of real texts the log-odds of their label, and of drawn ones those of all labels together.
 
-        Their cross-entropies are -log D_label and -log D_drawn (Wang and Wan 2018, equation 5). Figures of held-out
+        Their cross-entropies are -log D_label and -log D_drawn (Wang and Wan 2018). Figures of held-out
         text are of the scores that `forward` gives: the label against all else.
         """
         real_BC, fake_BC = self.classes(seen_BTD, lengths_B, noise=noise).chunk(2)
