@@ -28,6 +28,8 @@ from tests.training.tiny_jobs import CONTINUOUS, SENTENCES, best_of, job_of, run
 ESTIMATORS = {
     "discounted": "{kind: score_function, credit: discounted}",
     "sentence": "{kind: score_function, credit: sentence, baseline: {kind: none}}",
+    "rollouts": "{kind: score_function, credit: rollouts, rollouts: 2}",
+    "normalised weights": "{kind: normalised_weights}",
     "relaxed": "{kind: gumbel_softmax}",
     "straight through": "{kind: gumbel_softmax, straight_through: true, inverse_temperature: 2}",
 }
@@ -41,6 +43,8 @@ def test_every_loss_with_every_estimator_trains_or_is_refused_with_a_reason(loss
     overrides = (f"phases=[{phase}]", f"discriminator.scores={scores}")
     of_tokens = scores == "per_token"
     refused = LOSSES[loss].compares != "nothing" if of_tokens else estimator == "discounted"
+    refused |= of_tokens and estimator in ("rollouts", "normalised weights")
+    refused |= estimator == "normalised weights" and not LOSSES[loss].scores_are_log_ratios
     if refused or (LOSSES[loss].compares == "batch" and "score_function" in ESTIMATORS[estimator]):
         with pytest.raises(UserError, match=r"phases\.0"):
             job_of(SENTENCES, text, *overrides)
