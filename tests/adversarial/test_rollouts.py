@@ -310,7 +310,7 @@ def test_the_policy_follows_the_generator_with_delay(decay: float) -> None:
         with torch.no_grad():
             for parameter in generator.parameters():
                 parameter -= 0.1 * parameter.grad if parameter.grad is not None else 0.0
-        objective.moved()
+        objective.stepped()
         expected = [decay * own + (1 - decay) * its for own, its in zip(expected, generator.parameters(), strict=True)]
         torch.testing.assert_close(list(objective.rollouts.policy.parameters()), expected, atol=1e-6, rtol=1e-5)
     assert (objective.rollouts.policy is generator) == (decay == 0)
