@@ -54,7 +54,7 @@ class Objective(nn.Module, ABC):
 
     Whoever remembers something from update to update says so in `memory`, the same on every worker, or as `carried`, of
     rows: a checkpoint holds both, and a run goes on with other workers from it. Units are worked on side by side, so
-    neither half changes the objective: `hear` and `moved` do.
+    neither half changes the objective: `hear` and `stepped` do.
 
     leaves_out: whether the loss does not depend on some of the parameters.
     """
@@ -78,8 +78,8 @@ class Objective(nn.Module, ABC):
     def hear(self, added: Tensors) -> None:
         """Learn from what was added up over all units."""
 
-    def moved(self) -> None:
-        """The update is made: what follows the network's weights goes after them."""
+    def stepped(self) -> None:
+        """The optimiser has made its step: what follows the network's weights goes after them."""
 
     def followers(self) -> list[Tensor]:
         """Those weights, which workers that synchronise seldom average with the network's."""

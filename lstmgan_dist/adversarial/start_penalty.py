@@ -56,8 +56,8 @@ class StartPenalty(Objective):
     def hear(self, added: Tensors) -> None:
         self.game.hear(added)
 
-    def moved(self) -> None:
-        self.game.moved()
+    def stepped(self) -> None:
+        self.game.stepped()
 
     def followers(self) -> list[Tensor]:
         return self.game.followers()

@@ -19,6 +19,7 @@ from lstmgan_dist.tokens import END_ID as END
 
 _SLOTS = 512  # rows whose logits fit into a CPU's cache, and enough of them for fast matrix products
 _SLOT_STEP = 16
+_ON_CUDA = 2**28  # logits of all slots: 1 GiB
 
 
 class Begun(NamedTuple):
@@ -44,12 +45,15 @@ class Begun(NamedTuple):
 @torch.no_grad()
 def states_along(generator: Generator, inputs_BT: Tensor, latent_BZ: Tensor | None = None) -> tuple[Tensor, ...]:
     """The states before each position of texts is read, by one pass: the state's tensors, each (T, B, ...)."""
-    step = generator.step(latent_BZ, torch.float32)
+    dtype = _number_of(inputs_BT.device)
     state = generator.initial_state(len(inputs_BT), latent_BZ)
+    state = tuple(tensor.to(dtype) for tensor in state)
     states = [state]
-    for token_B in inputs_BT[:, :-1].unbind(1):
-        _, state = step(token_B, state)
-        states.append(state)
+    with torch.autocast(inputs_BT.device.type, enabled=False):  # a step computes in the type that it is told
+        step = generator.step(latent_BZ, dtype)
+        for token_B in inputs_BT[:, :-1].unbind(1):
+            _, state = step(token_B, state)
+            states.append(state)
     return tuple(torch.stack(tensors) for tensors in zip(*states, strict=True))
 
 
@@ -63,21 +67,30 @@ def complete(generator: Generator, begun: Begun, uniforms_PRT: Tensor) -> Drawn:
     Returns:
         What follows the texts, N rows: all completions of the first, all of the second, ...
     """
+    dtype = _number_of(uniforms_PRT.device)
+    with torch.autocast(uniforms_PRT.device.type, enabled=False):
+        return _complete(generator, begun, uniforms_PRT, dtype)
+
+
+def _complete(generator: Generator, begun: Begun, uniforms_PRT: Tensor, dtype: torch.dtype) -> Drawn:
     texts, completions, positions = uniforms_PRT.shape
     rows, device = texts * completions, uniforms_PRT.device
     uniforms_NT = uniforms_PRT.flatten(0, 1)
     drawn_NT = torch.zeros(rows, positions, dtype=torch.int64, device=device)
     lengths_N = torch.zeros(rows, dtype=torch.int64, device=device)
-    entered = min(rows, rows if uniforms_NT.is_cuda else _SLOTS)
+    entered = min(rows, _ON_CUDA // generator.vocabulary_size if uniforms_PRT.is_cuda else _SLOTS)
     row_S = torch.arange(entered, device=device)
     written_S = torch.zeros_like(row_S)
     slots = begun.take(row_S // completions)
+    output_VF, bias_V = generator.output_matrix.to(dtype), generator.output_bias.to(dtype)
     # A kind may put its weights together for this, so once, unless it also takes in what slots hold just now.
-    step = generator.step(None, torch.float32) if begun.latent_PZ is None else None
+    step = generator.step(None, dtype) if begun.latent_PZ is None else None
     while len(row_S):
         token_S, state, left_S, latent_SZ = slots
-        features_SF, state = (step or generator.step(latent_SZ, torch.float32))(token_S, state)
-        weights_SV = _logits(generator, features_SF).softmax(dim=-1)
+        features_SF, state = (step or generator.step(latent_SZ, dtype))(token_S, state)
+        # Rows are filled up to a number that has fast kernels.
+        features_SF = F.pad(features_SF, (0, 0, 0, -len(row_S) % _SLOT_STEP))
+        weights_SV = fused.linear(features_SF, output_VF, bias_V)[: len(row_S)].float().softmax(dim=-1)
         token_S = inverse_cdf(weights_SV, uniforms_NT[row_S, written_S])
         drawn_NT[row_S, written_S] = token_S
         written_S += 1
@@ -100,16 +113,16 @@ def complete(generator: Generator, begun: Begun, uniforms_PRT: Tensor) -> Drawn:
     return Drawn(drawn_NT, lengths_N)
 
 
-def _logits(generator: Generator, features_SF: Tensor) -> Tensor:
-    """Those of the next token; rows are filled up to a number that has fast kernels."""
-    slots = len(features_SF)
-    features_SF = F.pad(features_SF, (0, 0, 0, -slots % _SLOT_STEP))
-    return fused.linear(features_SF, generator.output_matrix, generator.output_bias)[:slots].float()
+def _number_of(device: torch.device) -> torch.dtype:
+    """The type of number in which steps compute: on CPUs float32 always, as when drawing."""
+    if device.type == "cuda" and torch.is_autocast_enabled("cuda"):
+        return torch.get_autocast_dtype("cuda")
+    return torch.float32
 
 
 def _put(slots: Begun, index: Tensor, new: Begun) -> None:
     slots.tokens_P[index], slots.left_P[index] = new.tokens_P, new.left_P
     for old, of_new in zip(slots.state, new.state, strict=True):
-        old[index] = of_new
+        old[index] = of_new.to(old.dtype)
     if slots.latent_PZ is not None and new.latent_PZ is not None:
         slots.latent_PZ[index] = new.latent_PZ

@@ -119,7 +119,7 @@ class Player:
                     parameter.grad *= self._units.count / len(self._units.own)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self._settings.clip or float("inf"))
         self.optimizer.step()
-        self.objective.moved()
+        self.objective.stepped()
         if self._every > 1:
             self._updates_alone += 1
             if self._updates_alone == self._every:

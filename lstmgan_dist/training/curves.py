@@ -67,6 +67,8 @@ _DESCRIPTIONS = {
     "generator/nll": "Nats per token of real text, where the game adds a likelihood loss.",
     "generator/cost": "What the generator minimises against the discriminator.",
     "generator/reward": "Mean reward of what was drawn, before the baseline.",
+    "generator/effective_rows": "So many drawn texts of equal weight estimate the gradient as well; where few are "
+    "left, a handful of texts decides.",
     "generator/grad_norm": "Norm of the gradient before clipping.",
     "discriminator/grad_norm": "Norm of the gradient before clipping.",
     "generator/length": "Mean tokens of what was drawn, end marks included.",

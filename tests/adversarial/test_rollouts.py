@@ -139,6 +139,29 @@ def test_rollouts_are_those_of_the_loop_that_reads_every_prefix_anew(
         assert not part["advantages_BT"][row, : starts[row]].any()
 
 
+def test_rollouts_on_a_cpu_are_the_same_where_products_are_in_bf16() -> None:
+    """Tokens are drawn in float32 whatever the precision of the rest."""
+    drawn = []
+    for enabled in (False, True):
+        generator = make_generator()
+        part = {
+            "tokens_BT": torch.ones(B, MAX_LENGTH, dtype=torch.int64),
+            "inputs_BT": F.pad(torch.ones(B, MAX_LENGTH - 1, dtype=torch.int64), (1, 0)),
+            "lengths_B": torch.full((B,), MAX_LENGTH),
+        }
+        texts: list[Tensor] = []
+
+        def judge(tokens_NW: Tensor, lengths_N: Tensor, row_N: Tensor, texts: list[Tensor] = texts) -> Tensor:
+            texts.append(F.pad(tokens_NW, (0, MAX_LENGTH - tokens_NW.shape[1])))
+            return torch.zeros(len(row_N))
+
+        rollouts = Rollouts(generator, count=2, decay=0.0, max_length=MAX_LENGTH)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            rollouts.action_values(part, torch.zeros(B), judge, noise_of())
+        drawn.append(torch.cat(texts))
+    assert torch.equal(*drawn)
+
+
 class Tiny:
     """Every text of a tiny generator with its reward, and what enumeration says of every beginning."""
 
@@ -287,7 +310,7 @@ def test_the_policy_follows_the_generator_with_delay(decay: float) -> None:
         with torch.no_grad():
             for parameter in generator.parameters():
                 parameter -= 0.1 * parameter.grad if parameter.grad is not None else 0.0
-        objective.moved()
+        objective.stepped()
         expected = [decay * own + (1 - decay) * its for own, its in zip(expected, generator.parameters(), strict=True)]
         torch.testing.assert_close(list(objective.rollouts.policy.parameters()), expected, atol=1e-6, rtol=1e-5)
     assert (objective.rollouts.policy is generator) == (decay == 0)

@@ -44,6 +44,13 @@ SETTINGS = {
     "every 4, units": ("synchronisation.every=4", "batch.units=4"),
 }
 TRAINING = "synchronisation.every=3"  # divides neither the checkpoints' interval (3 of 2 updates), nor the phases
+GAMES = {
+    "with a baseline": (),
+    "with a policy that follows the generator": (
+        "discriminator.scores=per_sentence",
+        "phases.2.estimator={kind: score_function, credit: rollouts, rollouts: 2}",
+    ),
+}
 
 
 def learn(runtime, rows_B, overrides):
@@ -131,10 +138,11 @@ def worker(rank, folder, text):
         rows_B = torch.arange(ROWS) + (0 if "twins" in name else ROWS * rank)
         histories[name] = learn(runtime, rows_B, overrides)
     torch.save(histories, f"{folder}/histories-{rank}.pt")
-    job = job_of(SENTENCES, text, TRAINING)
-    assert train_here(job, f"{folder}/whole", runtime)
-    while not train_here(job, f"{folder}/stopped", StoppingDistributedRuntime(7)):
-        pass
+    for game, overrides in GAMES.items():
+        job = job_of(SENTENCES, text, TRAINING, *overrides)
+        assert train_here(job, f"{folder}/whole {game}", runtime)
+        while not train_here(job, f"{folder}/stopped {game}", StoppingDistributedRuntime(7)):
+            pass
     runtime.barrier()
     dist.destroy_process_group()
 
@@ -230,8 +238,9 @@ def test_one_process_has_nothing_to_synchronise(alone):
 
 
 @pytest.mark.slow
-def test_a_run_of_workers_that_meet_seldom_is_resumed_bit_for_bit(folder):
-    assert final_state(folder / "stopped") == final_state(folder / "whole")
+@pytest.mark.parametrize("game", GAMES)
+def test_a_run_of_workers_that_meet_seldom_is_resumed_bit_for_bit(game, folder):
+    assert final_state(folder / f"stopped {game}") == final_state(folder / f"whole {game}")
 
 
 def test_compression_and_rare_synchronisation_exclude_each_other():

@@ -138,7 +138,7 @@ class ScoreFunctionObjective(GeneratorObjective):
         if self.rollouts is not None:
             self.rollouts.start()
 
-    def moved(self) -> None:
+    def stepped(self) -> None:
         if self.rollouts is not None:
             self.rollouts.follow()
 
