@@ -85,7 +85,7 @@ class AdversarialPhase(Phase):
         if self.likelihood_weight:
             answer += likelihood_work(batch)
         return [
-            (self.discriminator_updates, "discriminator", discriminator_work(batch, self.regulariser)),
+            (self.discriminator_updates, "discriminator", discriminator_work(batch, self.regulariser, self.estimator)),
             (self.generator_updates, "generator", answer),
         ]
 

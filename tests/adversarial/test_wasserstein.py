@@ -110,12 +110,9 @@ def test_its_gradient_varies_less_than_reinforces_and_points_elsewhere(monkeypat
     texts = all_texts()
     rows = len(texts.lengths_B)
     monkeypatch.setattr(drawing_of_objectives, "draw", lambda *arguments, **settings: texts)
-    real = some_rows(sentences(), slice(1, 2)).cut(TINY_T)
-    real = Batch(
-        *(tokens.clamp(max=TINY_V - 1).repeat(rows, 1) for tokens in (real.inputs_BT, real.targets_BT)),
-        real.lengths_B.repeat(rows),
-        fresh=True,
-    )  # the same beside every drawn text
+    one = some_rows(sentences(), slice(1, 2)).cut(TINY_T)
+    inputs_BT, targets_BT = (tokens.clamp(max=TINY_V - 1).repeat(rows, 1) for tokens in (one.inputs_BT, one.targets_BT))
+    real = Batch(inputs_BT, targets_BT, one.lengths_B.repeat(rows), fresh=True)  # the same beside every drawn text
     weights, noise = list(generator.parameters()), Noise(1, torch.arange(rows))
     total_B = log_probabilities(generator, texts).sum(1).exp()
     scores_B = critic(critic.embed(texts.tokens_BT), texts.lengths_B)
