@@ -55,10 +55,17 @@ class Text:
 # As `lstmgan prepare` counts them with the recipes' settings.
 TEXTS = {
     "builtin:python-docs": Text(5000, 15.06, 10_156),
+    "builtin:python-docs, characters": Text(83, 31.72, 10_972),  # the first 32 of each sentence
     "oracle:length=20,seed=1": Text(5002, 21.0),
     "train.txt": Text(2585, 12.56, 10_000),  # COCO captions, 10,000 of them
     "input.txt": Text(67, None),  # tinyshakespeare
 }
+
+
+def text_of(job: Job) -> Text:
+    """What a recipe's text is like."""
+    source, kind = job.corpus.sources[0], job.corpus.tokenizer.kind
+    return TEXTS.get(f"{source}, {kind}s", TEXTS[source])
 
 
 @dataclass(frozen=True)
@@ -168,7 +175,7 @@ def paper_sizes(path: Path) -> tuple[str, ...]:
 
 def phases(job: Job) -> Iterator[tuple[str, list[tuple[int, str, Update]]]]:
     """Each kind of phase, and its updates: how many in a step, of which player, and what one takes."""
-    text = TEXTS[job.corpus.sources[0]]
+    text = text_of(job)
     rows = job.batch.size
     length = text.length or job.corpus.max_length
     longest = min(job.corpus.max_length, 2 * length) if text.length else job.corpus.max_length
@@ -249,7 +256,7 @@ def checkpoint_table() -> str:
     """What a checkpoint weighs: both networks, and Adam's two moments of each that moves."""
     rows = []
     for name, job in recipes():
-        text = TEXTS[job.corpus.sources[0]]
+        text = text_of(job)
         generator = size(build_generator(job, Vocabulary(text.vocabulary)))
         discriminator = size(build_discriminator(job, Vocabulary(text.vocabulary))) if job.discriminator else 0
         likelihood = (1 + _MOMENTS) * generator + discriminator
@@ -335,7 +342,7 @@ def sweep_table() -> str:
         job = load_job(JOBS / f"{name}.yaml")
         steps, alone, busy = 0, 0.0, 0.0
         for phase, (_, updates) in zip(job.phases, phases(job), strict=True):
-            batches = TEXTS[job.corpus.sources[0]].sequences / job.batch.size
+            batches = text_of(job).sequences / job.batch.size
             taken = phase.steps or round((phase.epochs or 0) * batches)
             steps += taken
             alone += taken * sum(count * update.seconds for count, _, update in updates)

@@ -128,7 +128,7 @@ class AdversarialPhase(Phase):
             answer += likelihood_work(batch)
         if self.start_penalty:
             answer += batch.read + batch.read.trained()
-        study = discriminator_work(batch, self.regulariser)
+        study = discriminator_work(batch, self.regulariser, self.estimator)
         return [
             (self.discriminator_updates, "discriminator", study + batch.read if self.history else study),
             (self.generator_updates, "generator", answer),

@@ -84,14 +84,18 @@ class DiscriminatorPhase(Phase):
             )
         return objection_to_loss(self.loss, discriminator) or objection_to_regulariser(self.regulariser, discriminator)
 
+    @property
+    def _estimator(self) -> EstimatorKind | None:
+        """Of a game in which the discriminator would see drawn text likewise; None: one where it sees tokens."""
+        return Softmax(kind="softmax") if self.shown == "distributions" else None
+
     def updates(self, batch: BatchWork) -> list[tuple[int, str, Work]]:
-        return [(1, "discriminator", discriminator_work(batch, self.regulariser))]
+        return [(1, "discriminator", discriminator_work(batch, self.regulariser, self._estimator))]
 
     def players(self, sides: Sides, steps: int) -> dict[str, Player]:
-        estimator = Softmax(kind="softmax") if self.shown == "distributions" else None
         return {
             "discriminator": discriminator_player(
-                sides, self.loss, self.regulariser, self.optimizer, steps, estimator, self.text_length
+                sides, self.loss, self.regulariser, self.optimizer, steps, self._estimator, self.text_length
             )
         }
 
@@ -143,12 +147,17 @@ def discriminator_player(
     )
 
 
-def discriminator_work(batch: BatchWork, regulariser: RegulariserSettings | None) -> Work:
+def discriminator_work(
+    batch: BatchWork, regulariser: RegulariserSettings | None, estimator: EstimatorKind | None
+) -> Work:
     """What it takes to draw a batch and to learn from it and from the real one.
 
-    A regulariser may score once more and differentiate that twice.
+    Soft text takes another pass over it, and its expected embedding. A regulariser may score once more and
+    differentiate that twice.
     """
     work = batch.read + batch.score.at_once(2).trained()
+    if estimator and estimator.shows_soft_text:
+        work += batch.read + estimator.work(batch)
     return work + batch.score.trained().trained() if regulariser else work
 
 

@@ -175,7 +175,9 @@ def test_the_discriminator_is_told_the_context_and_judges_the_text() -> None:
     assert found.item() == pytest.approx((total / (count / 2)).item(), rel=1e-5)
 
 
-@pytest.mark.parametrize(("name", "loss", "kind"), [game for game in GAMES if game[1] in ("cross_entropy", "hinge")])
+@pytest.mark.parametrize(
+    ("name", "loss", "kind"), [game for game in GAMES if game[1] in ("cross_entropy", "hinge", "wasserstein")]
+)
 def test_an_update_behind_contexts_is_the_same_in_any_number_of_units(name: str, loss: str, kind: str) -> None:
     generator, discriminator = make_generator(), make_discriminator(kind)
     player, opponent = (discriminator, generator) if name.startswith("discriminator") else (generator, discriminator)
@@ -200,3 +202,30 @@ def test_softened_text_stands_behind_its_context_as_that_is(name: str) -> None:
     scores = objective._fake_scores(part, discriminator, noise)  # so cold that soft tokens are the hard ones
     hard = discriminator(discriminator.embed(part["tokens_BT"]), part["lengths_B"])
     torch.testing.assert_close(scores, hard, atol=1e-4, rtol=1e-3)
+
+
+def test_a_discriminators_own_update_sees_softened_text_behind_its_context_as_that_is() -> None:
+    generator, discriminator = make_generator(), make_discriminator("per_sentence", dropout=0.0)
+    found = []
+    for name in ("discriminator", "discriminator of samples"):
+        objective = make_objective(name, "hinge", "per_sentence", generator, discriminator)
+        schedules = {"inverse_temperature": 1e6}  # so cold that soft tokens are the hard ones
+        ((part, noise),) = prepare(objective, answers(), opponent=generator, noise=noise_of(), schedules=schedules)
+        found.append(objective(part, opponent=generator, noise=noise).report)
+    torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=1e-3)
+
+
+def test_texts_are_cut_behind_their_contexts_which_are_whole() -> None:
+    real, generator, discriminator = answers(), make_generator(), make_discriminator("per_sentence")
+    cut = real.cut(2)
+    assert real.starts_B is not None
+    assert cut.lengths_B.tolist() == real.lengths_B.minimum(real.starts_B + 2).tolist()
+    for row, length in enumerate(cut.lengths_B.tolist()):
+        assert cut.targets_BT[row, :length].tolist() == real.targets_BT[row, :length].tolist()
+        assert cut.inputs_BT[row, :length].tolist() == real.inputs_BT[row, :length].tolist()
+        assert not cut.targets_BT[row, length:].any()
+    objective = make_objective("relaxed", "hinge", "per_sentence", generator, discriminator)
+    ((part, _),) = prepare(objective, cut, opponent=discriminator, noise=noise_of(), schedules=extra("relaxed"))
+    written_B = part["lengths_B"] - part["starts_B"]
+    assert written_B.max().item() == 2
+    assert torch.equal(part["starts_B"], real.starts_B)

@@ -12,18 +12,35 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lstmgan_dist.adversarial import texts as drawing_of_objectives
+from lstmgan_dist.adversarial.baselines import NoBaseline
 from lstmgan_dist.adversarial.regularisers import REGULARISERS
+from lstmgan_dist.corpus.stream import Batch
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.models import fused
 from lstmgan_dist.models.discriminators.convolutional_network import ConvolutionalDiscriminator
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.models.padding import valid
+from lstmgan_dist.runtime.randomness import Noise
 from lstmgan_dist.settings import Schedule
 from lstmgan_dist.training.run_log import read_metrics
+from tests.networks import convolutional_discriminator, lstm_generator
 from tests.training.comparison import final_state
 from tests.training.tiny_jobs import SENTENCES, job_of, run_in_pieces, run_job
 
-from .game import V, extra, make_discriminator, make_generator, make_objective, noise_of, prepare, sentences, update
+from .game import (
+    V,
+    extra,
+    make_discriminator,
+    make_generator,
+    make_objective,
+    noise_of,
+    prepare,
+    sentences,
+    some_rows,
+    update,
+)
+from .test_estimators import TINY_T, TINY_V, all_texts, log_probabilities
 
 CRITIC = "discriminator of distributions with token_gradient_penalty"
 
@@ -83,6 +100,44 @@ def test_the_generator_moves_by_the_score_of_its_own_softmax() -> None:
     score = discriminator(soft_BTV @ discriminator.embedding.weight, part["lengths_B"]).mean()
     expected = torch.autograd.grad(-score, list(generator.parameters()))
     torch.testing.assert_close(found, list(expected), atol=1e-7, rtol=1e-4)
+
+
+def test_its_gradient_varies_less_than_reinforces_and_points_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over every text, each as often as it is probable. Only REINFORCE's mean is the gradient of the expected score."""
+    generator = lstm_generator(TINY_V, embedding=5, hidden=6, seed=4)
+    critic = convolutional_discriminator(TINY_V, embedding=4, filters={2: 3, 3: 4}, dense=5, dropout=0)
+    critic.requires_grad_(False)
+    texts = all_texts()
+    rows = len(texts.lengths_B)
+    monkeypatch.setattr(drawing_of_objectives, "draw", lambda *arguments, **settings: texts)
+    one = some_rows(sentences(), slice(1, 2)).cut(TINY_T)
+    inputs_BT, targets_BT = (tokens.clamp(max=TINY_V - 1).repeat(rows, 1) for tokens in (one.inputs_BT, one.targets_BT))
+    real = Batch(inputs_BT, targets_BT, one.lengths_B.repeat(rows), fresh=True)  # the same beside every drawn text
+    weights, noise = list(generator.parameters()), Noise(1, torch.arange(rows))
+    total_B = log_probabilities(generator, texts).sum(1).exp()
+    scores_B = critic(critic.embed(texts.tokens_BT), texts.lengths_B)
+    exact = torch.cat([part.flatten() for part in torch.autograd.grad(-(total_B * scores_B).sum(), weights)])
+    moments = {}
+    for name in ("softmax", "score_function"):
+        objective = make_objective(name, "wasserstein", "per_sentence", generator, critic)
+        objective.likelihood_weight, objective.max_length, objective.baseline = 0.0, TINY_T, NoBaseline()
+        ((prepared, _),) = prepare(
+            objective, real, opponent=critic, noise=noise, schedules={"inverse_temperature": 1.0}
+        )
+        gradients = []
+        for row in range(rows):
+            part = {name: value[row : row + 1] if value.dim() else value for name, value in prepared.items()}
+            part |= {"sentence_count": torch.tensor(1.0), "score_count": torch.tensor(1.0)}
+            loss = objective(part, opponent=critic, noise=noise.part(slice(row, row + 1))).loss
+            gradients.append(torch.cat([one.flatten() for one in torch.autograd.grad(loss, weights)]))
+        gradients, probability_B1 = torch.stack(gradients), total_B.detach()[:, None]
+        mean = (probability_B1 * gradients).sum(0)
+        moments[name] = mean, (probability_B1 * (gradients - mean).square()).sum().item()
+    torch.testing.assert_close(moments["score_function"][0], exact, atol=1e-6, rtol=1e-4)
+    assert F.cosine_similarity(moments["softmax"][0], exact, dim=0) < 0.9
+    ratio = moments["softmax"][1] / moments["score_function"][1]
+    print(f"variance of the softmax's gradient over REINFORCE's: {ratio:.3f}")
+    assert 0 < ratio < 0.2
 
 
 def test_a_critics_update_gives_the_generator_no_gradient() -> None:

@@ -68,6 +68,10 @@ class GumbelSoftmax(EstimatorKind):
             likelihood_weight=likelihood_weight,
         )
 
+    @property
+    def shows_soft_text(self) -> bool:
+        return self.soft_for_discriminator
+
     def shown(self) -> Soften | None:
         from lstmgan_dist.adversarial.soft_text import gumbel_softmax
 

@@ -31,6 +31,11 @@ class EstimatorKind(Settings):
     ) -> GeneratorObjective:
         """What the generator minimises."""
 
+    @property
+    def shows_soft_text(self) -> bool:
+        """Whether `shown` tells of anything but the drawn tokens."""
+        return False
+
     def shown(self) -> Soften | None:
         """What the discriminator is shown of drawn text in its own updates; None: the drawn tokens."""
         return None

@@ -35,6 +35,10 @@ class Softmax(EstimatorKind):
             generator, loss, max_length=max_length, soften=softmax, likelihood_weight=likelihood_weight
         )
 
+    @property
+    def shows_soft_text(self) -> bool:
+        return True
+
     def shown(self) -> Soften | None:
         from lstmgan_dist.adversarial.soft_text import softmax
 
