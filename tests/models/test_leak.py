@@ -230,7 +230,8 @@ def cosine(one: Tensor, other: Tensor) -> float:
 @pytest.mark.parametrize("horizon", [1, 4])
 def test_cosines_of_aims_and_intrinsic_rewards_are_those_of_the_paper(horizon: int) -> None:
     random = torch.Generator().manual_seed(3)
-    features_BSK, goals_BTK = torch.randn(3, 8, 5, generator=random), torch.randn(3, 7, 5, generator=random)
+    features_BSK = torch.randn(3, 8, 5, generator=random)
+    goals_BTK = F.normalize(torch.randn(3, 7, 5, generator=random), dim=-1)
     lengths_B, starts_B = torch.tensor([7, 2, 5]), torch.tensor([0, 1, 2])
     aims_BT = cosines_of_aims(features_BSK, goals_BTK, lengths_B, horizon)
     rewards_BT = intrinsic_rewards(features_BSK, goals_BTK, horizon)
