@@ -60,9 +60,12 @@ _DESCRIPTIONS = {
     "heldout/discriminator_accuracy": "Share of held-out and drawn texts that the discriminator tells right; one half "
     "is chance.",
     "likelihood/nll": "Nats per token of the training batch, with dropout.",
+    "likelihood/own_loss": "What a generator learns of it beside its likelihood, per token: of a leak generator minus the "
+    "cosine of goals with what they aim at.",
     "generator/nll": "Nats per token of real text, where the game adds a likelihood loss.",
     "generator/cost": "What the generator minimises against the discriminator.",
     "generator/reward": "Mean reward of what was drawn, before the baseline.",
+    "generator/intrinsic_reward": "Mean cosine of the features' changes with the goals that held, -1 to 1.",
     "generator/grad_norm": "Norm of the gradient before clipping.",
     "discriminator/grad_norm": "Norm of the gradient before clipping.",
     "generator/length": "Mean tokens of what was drawn, end marks included.",
