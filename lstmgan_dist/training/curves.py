@@ -60,8 +60,8 @@ _DESCRIPTIONS = {
     "heldout/discriminator_accuracy": "Share of held-out and drawn texts that the discriminator tells right; one half "
     "is chance.",
     "likelihood/nll": "Nats per token of the training batch, with dropout.",
-    "likelihood/own_loss": "What a generator learns of it beside its likelihood, per token: of a leak generator minus the "
-    "cosine of goals with what they aim at.",
+    "likelihood/own_loss": "What a generator learns of it beside its likelihood, per token: a leak generator minus the "
+    "cosine of its goals with what they aim at.",
     "generator/nll": "Nats per token of real text, where the game adds a likelihood loss.",
     "generator/cost": "What the generator minimises against the discriminator.",
     "generator/reward": "Mean reward of what was drawn, before the baseline.",
