@@ -64,11 +64,14 @@ _DESCRIPTIONS = {
     "is chance.",
     "likelihood/loss": "What the generator minimises, where a likelihood phase has a criterion of its own.",
     "likelihood/nll": "Nats per token of the training batch, with dropout.",
+    "likelihood/own_loss": "What a generator learns of it beside its likelihood, per token: a leak generator minus the "
+    "cosine of its goals with what they aim at.",
     "generator/nll": "Nats per token of real text, where the game adds a likelihood loss.",
     "generator/cost": "What the generator minimises against the discriminator.",
     "generator/reward": "Mean reward of what was drawn, before the baseline.",
     "generator/effective_rows": "So many drawn texts of equal weight estimate the gradient as well; where few are "
     "left, a handful of texts decides.",
+    "generator/intrinsic_reward": "Mean cosine of the features' changes with the goals that held, -1 to 1.",
     "generator/grad_norm": "Norm of the gradient before clipping.",
     "discriminator/grad_norm": "Norm of the gradient before clipping.",
     "generator/length": "Mean tokens of what was drawn, end marks included.",

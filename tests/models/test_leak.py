@@ -158,17 +158,20 @@ def uniforms(rows: int) -> Tensor:
     return Noise(6, torch.arange(rows)).uniform("tokens", 12)
 
 
-@pytest.mark.parametrize("start", [(0,), (0, 7, 3), "given"], ids=str)
+@pytest.mark.parametrize(
+    ("prompt", "is_given"), [((0,), False), ((0, 7, 3), False), ((0,), True)], ids=["sentence", "prompt", "given"]
+)
 @torch.no_grad()
-def test_drawing_equals_the_naive_loop(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drawing_equals_the_naive_loop(
+    prompt: tuple[int, ...], is_given: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In slots that rows wait for and that run out of rows, and in one step as a CUDA graph has it."""
     monkeypatch.setattr(drawing, "_SLOTS", 6)
     monkeypatch.setattr(drawing, "_SLOT_STEP", 2)
     generator, rows = make(), 21
     generator.embedding.weight.mul_(2)
     generator.output_bias[0] = 2
-    given = Given.of([[5, 6, 7][: 1 + row % 3] for row in range(rows)]) if start == "given" else None
-    prompt = (0,) if isinstance(start, str) else start
+    given = Given.of([[5, 6, 7][: 1 + row % 3] for row in range(rows)]) if is_given else None
     drawn = draw(generator, uniforms(rows), prompt=prompt, given=given)
     for row, uniforms_T in enumerate(uniforms(rows)):
         written = given.tokens_BP[row, : given.lengths_B[row]].tolist() if given else []
@@ -230,7 +233,8 @@ def cosine(one: Tensor, other: Tensor) -> float:
 @pytest.mark.parametrize("horizon", [1, 4])
 def test_cosines_of_aims_and_intrinsic_rewards_are_those_of_the_paper(horizon: int) -> None:
     random = torch.Generator().manual_seed(3)
-    features_BSK, goals_BTK = torch.randn(3, 8, 5, generator=random), torch.randn(3, 7, 5, generator=random)
+    features_BSK = torch.randn(3, 8, 5, generator=random)
+    goals_BTK = F.normalize(torch.randn(3, 7, 5, generator=random), dim=-1)
     lengths_B, starts_B = torch.tensor([7, 2, 5]), torch.tensor([0, 1, 2])
     aims_BT = cosines_of_aims(features_BSK, goals_BTK, lengths_B, horizon)
     rewards_BT = intrinsic_rewards(features_BSK, goals_BTK, horizon)

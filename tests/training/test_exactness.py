@@ -122,6 +122,19 @@ JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
             phases("adversarial, loss: penalty, estimator: {kind: score_function, weighs: probability}"),
         ),
     ),
+    "manager and worker": (
+        SENTENCES,
+        (
+            f"corpus={{{ANSWERS}}}",
+            CONVOLUTIONAL,
+            "generator={kind: leak, embedding: 8, hidden: 6, manager_hidden: 5, goal_size: 3, horizon: 2, "
+            "dropout: 0.1, leaked: {embedding: 8, representations: 4, filters: {2: 3, 3: 4}}}",
+            phases(
+                "adversarial, loss: probability, likelihood_weight: 0.1, estimator: {kind: feudal}",
+                "adversarial, loss: relativistic, estimator: {kind: feudal, worker_reward: intrinsic, steepness: null}",
+            ),
+        ),
+    ),
     "hidden states": (
         SENTENCES,
         (

@@ -61,7 +61,8 @@ class LeakGenerator(Generator):
         self.worker.initialise(seed, "worker")
         for name, layer in (("goal", self.goal), ("goal embedding", self.goal_embedding)):
             uniform_(layer.weight, math.sqrt(3 / layer.in_features), seed, name)
-        self.goal.bias.zero_()
+        # Where there are no features yet the manager's state is zero, and a goal of length 1 still has a direction.
+        uniform_(self.goal.bias, self.goal.in_features**-0.5, seed, "goal bias")
 
     def look_at(self, opponent: Discriminator | None) -> None:
         """Take a copy of the discriminator's feature extractor as it is now."""
