@@ -45,13 +45,16 @@ def rows() -> Iterator[Row]:
     for name, filters in FILTERS.items():
         update = _update(filters)
         (seconds,) = fastest(update, rounds=_ROUNDS)
+        start = time.process_time()
+        update()
+        cores = time.process_time() - start
         what = f"SeqGAN's generator update, {_ROLLOUTS} rollouts, all texts {MAX_LENGTH} tokens, {name}"
-        note = f"batch {BATCH}, vocabulary {VOCABULARY:,}, {sum(filters.values()):,} filters; {_PEER_NOTE}"
+        note = f"batch {BATCH}, vocabulary {VOCABULARY:,}, {sum(filters.values()):,} filters; {cores:.1f} core-seconds"
         quoted = "TextGAN-PyTorch, quoted"
-        yield Row(what, seconds, "s", _PEER_SECONDS, quoted, _PEER_SECONDS / seconds, _TARGET, note)
+        yield Row(what, seconds, "s", _PEER_SECONDS, quoted, _PEER_SECONDS / seconds, _TARGET, f"{note}; {_PEER_NOTE}")
         for part, share in _shares(update).items():
-            note = "its share of the update, the clocks of both threads together"
-            yield Row(f"{name}: {part}", share * seconds, "s", seconds, "the update", share, 1.0, note)
+            in_it = "its share of the update, the clocks of both threads together"
+            yield Row(f"{name}: {part}", share * seconds, "s", seconds, "the update", share, 1.0, in_it)
 
 
 def _update(filters: dict[int, int]) -> Callable[[], None]:
