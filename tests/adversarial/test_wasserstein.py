@@ -1,6 +1,6 @@
 """WGAN-GP on text: the critic sees distributions, is held to slope 1 by tokens, and texts grow longer.
 
-For adversarial/soft_text.py, adversarial/estimators/softmax.py, soft_text_objective.py and, thin as it is,
+For adversarial/soft_text.py, adversarial/estimators/softmax.py, adversarial/estimators/soft_text_objective.py and
 adversarial/estimators/gumbel_softmax_objective.py.
 """
 
