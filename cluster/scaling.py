@@ -156,15 +156,16 @@ def efficiency(updates: list[tuple[int, Update]], workers: int, bits: float, rem
 
 
 def recipes() -> Iterator[tuple[str, Job]]:
-    """Every recipe, and where its header names sizes for a GPU, these too; but for those of texts that are made."""
+    """Every recipe, in the sizes for a GPU where its header names some; but for those of texts that are made."""
     for path in sorted(JOBS.glob("*.yaml")):
         job = load_job(path)
         if job.corpus.sources[0] not in TEXTS:
             continue
-        yield path.stem, job
         sizes = paper_sizes(path)
         if any(name.startswith(("batch", "generator", "discriminator")) for name in sizes):
             yield f"{path.stem}, paper's sizes", load_job(path, sizes)
+        else:
+            yield path.stem, job
 
 
 def paper_sizes(path: Path) -> tuple[str, ...]:
