@@ -30,6 +30,8 @@ class Loss:
         which then takes part as a whole.
     posterior: what share of the texts with a score are real, if the discriminator is as good as it can be and there
         are as many real as fake ones; None where the least loss does not tell.
+    costs_apart: of a loss that compares with all, whether a fake score's cost depends on no other fake score, so that a
+        text's reward is its own.
     of_vectors: whether the scores of a text's representations are compared as one vector, and take several of them.
     standing: (real scores, fake scores) of a batch -> how real each text looks beside the others, once for each of its
         scores, for a loss to which a score by itself says nothing; None where the score says it.
@@ -40,6 +42,7 @@ class Loss:
     middle: float | None = 0.0
     compares: Literal["nothing", "pairs", "batch"] = "nothing"
     posterior: Callable[[Tensor], Tensor] | None = None
+    costs_apart: bool = False
     of_vectors: bool = False
     standing: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
 
@@ -54,8 +57,11 @@ class Loss:
         So a discriminator that sees no difference rewards nothing. Minus the cost itself is the same for every sentence
         then, but it is earned once a token: to write longer, or shorter, would pay.
         """
-        undecided = fake.new_full(fake.shape, self.middle or 0.0)
-        return self.generator(undecided, undecided) - self.generator(fake, real)
+        undecided, undecided_real = (
+            None if scores is None else scores.new_full(scores.shape, self.middle or 0.0) for scores in (fake, real)
+        )
+        assert undecided is not None
+        return self.generator(undecided, undecided_real) - self.generator(fake, real)
 
 
 def _softplus(score: Tensor) -> Tensor:
@@ -237,6 +243,7 @@ LOSSES = {
         _ranking_cost,
         middle=None,
         compares="batch",
+        costs_apart=True,
         of_vectors=True,
         standing=_standing,
     ),

@@ -201,7 +201,7 @@ GAMES = [
     for loss in LOSSES
     for kind in ("per_token", "per_sentence", "convolutional")
     if not (LOSSES[loss].compares != "nothing" and kind == "per_token")
-    and not (LOSSES[loss].compares == "batch" and objective in ("score_function", "rollouts", "taylor"))
+    and not (LOSSES[loss].compares == "batch" and objective in ("score_function", "rollouts", "taylor"))  # or by units
     and not (objective == "rollouts" and (kind == "per_token" or loss not in ("probability", "relativistic")))
     and not (objective == "normalised_weights" and (kind == "per_token" or not LOSSES[loss].is_of_log_odds))
     and not (LOSSES[loss].of_vectors and kind != "convolutional")

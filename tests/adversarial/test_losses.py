@@ -154,6 +154,19 @@ def test_a_text_like_real_ones_ranks_above_others() -> None:
     assert of_real.min() > of_fake[1:].max()
 
 
+def test_a_ranked_texts_reward_is_by_the_real_texts_alone_and_nothing_where_all_are_alike() -> None:
+    """As many drawn texts as there may be: rollouts are ranked among the same real ones."""
+    loss = LOSSES["ranking"]
+    real, fake = (torch.tensor(rows, dtype=torch.float64) for rows in VECTORS)
+    many = torch.cat([fake, fake.flip(0), 2 * fake[:1]])
+    rewards = loss.reward(many, real)
+    for number, text in enumerate(many.tolist()):
+        expected = math.log(rank(text, VECTORS[0], VECTORS[0])) - math.log(1 / len(real))
+        assert rewards[number].tolist() == pytest.approx([expected] * 3)
+    alike = torch.ones(4, 3, dtype=torch.float64)
+    assert loss.reward(alike, alike[:2]).abs().max() < 1e-12
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_stay_finite_far_out(name: str) -> None:
     scores = torch.tensor([-1e4, 1e4]).requires_grad_()

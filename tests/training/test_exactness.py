@@ -88,6 +88,8 @@ JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
                 "adversarial, loss: relativistic_average, estimator: {kind: gumbel_softmax}",
                 "adversarial, loss: relativistic, estimator: {kind: gumbel_softmax, straight_through: true}",
                 "adversarial, loss: relativistic, estimator: {kind: gumbel_softmax, soft_for_discriminator: true}",
+                "adversarial, loss: ranking, estimator: {kind: score_function, credit: rollouts, rollouts: 2}",
+                "adversarial, loss: feature_matching, estimator: {kind: gumbel_softmax}",
                 "adversarial, loss: reverse_kl, estimator: {kind: taylor, bandwidth: 2, entropy_weight: 0.02}",
             ),
         ),

@@ -170,7 +170,7 @@ class ScoreFunction(EstimatorKind):
         return more + batch.read.at_once(self.drafts) if reads_twice else more
 
     def objection(self, discriminator: DiscriminatorKind, loss: Loss) -> str | None:
-        if loss.compares == "batch":
+        if loss.compares == "batch" and not loss.costs_apart:
             return (
                 "kind score_function gives every text a reward of its own, and this loss compares texts with the whole "
                 "batch: choose gumbel_softmax, or loss relativistic"

@@ -34,7 +34,8 @@ class ScoreFunctionObjective(GeneratorObjective):
     """The score function estimator: rewards weigh the gradient of log-probabilities (Williams 1992).
 
     The expected gradient is that of the mean reward of a sentence: of the sum over its tokens where these earn their
-    own rewards. The discriminator gives rewards without dropout.
+    own rewards. The discriminator gives rewards without dropout. Under a loss that compares texts with all, a text's
+    reward is by the real ones of its unit.
 
     Args:
         credit: whose token earned the reward.
@@ -114,18 +115,19 @@ class ScoreFunctionObjective(GeneratorObjective):
         """The reward and the cost beside each score of drawn text, of which the opponent sees this."""
         scores = opponent(seen_BTD, own["lengths_B"])
         real_scores = self._real_scores(real, opponent, None)
-        if real_scores is not None and self.drafts > 1:  # each of a row's drafts is paired with its real text
+        if real_scores is not None and self.loss.compares == "pairs" and self.drafts > 1:
+            # Each of a row's drafts is paired with its real text.
             real_scores = real_scores.repeat_interleave(self.drafts, dim=0)
         return self.loss.reward(scores, real_scores), self.loss.generator(scores, real_scores)
 
     def _judge(self, real: Batch, opponent: Discriminator) -> Judge:
-        """Rewards of whole texts that complete rows; a loss that compares has those rows' real scores."""
+        """Rewards of whole texts that complete rows; a loss that pairs texts has those rows' real scores."""
         real_scores = self._real_scores(real, opponent, None)
 
         def judge(tokens_NW: Tensor, lengths_N: Tensor, row_N: Tensor) -> Tensor:
             scores = opponent(opponent.see(tokens_NW, self.generator), lengths_N)
-            rewards = self.loss.reward(scores, None if real_scores is None else real_scores[row_N])
-            return opponent.of_sentences(rewards, lengths_N)
+            of_rows = real_scores[row_N] if real_scores is not None and self.loss.compares == "pairs" else real_scores
+            return opponent.of_sentences(self.loss.reward(scores, of_rows), lengths_N)
 
         return judge
 
