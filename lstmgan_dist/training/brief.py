@@ -166,7 +166,9 @@ def _scores(
     """
     discriminator = objective.discriminator
     totals = torch.zeros(3, device=drawn.lengths_B.device)  # loss, real scores, fake scores
-    scores: tuple[list[Tensor], list[Tensor]] = ([totals[:0]], [totals[:0]])
+    shape = (0, discriminator.representations) if objective.loss.of_vectors else (0,)
+    none = totals.new_empty(shape)  # what a unit has whose rows are all beyond the first ones
+    scores: tuple[list[Tensor], list[Tensor]] = ([none], [none])
     for batch in (batch.to(totals.device) for batch in batches):
         here = slice(batch.first_row, min(batch.first_row + len(batch.lengths_B), count))
         rows = max(0, here.stop - here.start)
