@@ -63,7 +63,7 @@ _DESCRIPTIONS = {
     "heldout/discriminator_accuracy": "Share of held-out and drawn texts that the discriminator tells right; one half "
     "is chance.",
     "likelihood/loss": "What the generator minimises, where a likelihood phase has a criterion of its own.",
-    "likelihood/nll": "Nats per token of the training batch, with dropout.",
+    "likelihood/nll": "Nats per token of the training batch, with dropout; behind own samples where these are read.",
     "generator/nll": "Nats per token of real text, where the game adds a likelihood loss.",
     "generator/cost": "What the generator minimises against the discriminator.",
     "generator/reward": "Mean reward of what was drawn, before the baseline.",
