@@ -58,10 +58,11 @@ def dynamic_likelihood(
     trained = [weight.detach() for weight in generator.parameters()]
     mean = torch.cat([size.flatten() for size in sizes]).mean().clamp(min=torch.finfo(torch.float32).tiny)
     pulls = [(settings.decay * size / mean).clamp(max=1) for size in sizes]
-    total, state = Likelihood.of_nothing(0), None
+    nats, tokens, state = torch.zeros((), dtype=torch.float64, device=mean.device), 0, None
     for segment in _segments(batches, settings.segment):
         nll, state = _mean_nll(learner, segment, state)
-        total += Likelihood(nll.item() * segment.targets_BT.numel(), segment.targets_BT.numel())
+        nats += nll.detach().double() * segment.targets_BT.numel()
+        tokens += segment.targets_BT.numel()
         gradients = _gradients(nll, learner)
         with torch.no_grad():
             for weight, gradient, start, size, pull in zip(
@@ -69,7 +70,7 @@ def dynamic_likelihood(
             ):
                 back = (start - weight) * pull
                 weight.sub_(gradient / (size + settings.epsilon), alpha=settings.rate).add_(back)
-    return total
+    return Likelihood(nats.item(), tokens)
 
 
 def _segments(batches: Iterable[Batch], length: int) -> Iterator[Batch]:
