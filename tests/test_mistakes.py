@@ -107,7 +107,10 @@ SETTINGS = [
     ("generator.hidden_size=5", "did you mean hidden?"),
     ("generator.hidden=400000", "make the networks smaller"),
     ("generator.kind=rnn", "generator: kind rnn is not known: write lstm"),
-    ("generator.kind=transformer", "generator: kind transformer is not known: choose lstm, relational_memory or leak"),
+    (
+        "generator.kind=transformer",
+        "generator: kind transformer is not known: choose lstm, relational_memory, leak or mogrifier",
+    ),
     ("generator.dropout=1", "generator.dropout"),
     ("generator.dropout=lots", "generator.dropout"),
     ("generator.bidirectional=true", "write it as discriminator.bidirectional"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from lstmgan_dist.settings import Settings
+from lstmgan_dist.settings import Probability, Settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +25,24 @@ class Criterion(Settings):
     @abstractmethod
     def costs(self, logits_NV: Tensor, targets_BT: Tensor, index_N: Tensor) -> Tensor:
         """What each position costs, (N,). index_N: which of all rows' positions, one row after the other, they are."""
+
+
+class LabelSmoothing(Criterion):
+    """Part of each target's probability is spread evenly over the vocabulary (Szegedy et al. 2016, section 7).
+
+    The cross-entropy against (1 - ε) δ + ε / V, so a model that is sure of itself pays for it.
+    """
+
+    kind: Literal["label_smoothing"]
+    smoothing: Probability = Field(
+        default=0.1, description="ε, 0 to 1: how much of the probability is spread; the token itself has the rest."
+    )
+
+    def costs(self, logits_NV: Tensor, targets_BT: Tensor, index_N: Tensor) -> Tensor:
+        import torch.nn.functional as F
+
+        targets_N = targets_BT.flatten()[index_N]
+        return F.cross_entropy(logits_NV, targets_N, reduction="none", label_smoothing=self.smoothing)
 
 
 class MixCE(Criterion):
@@ -68,7 +86,7 @@ class Unlikelihood(Criterion):
         return nll_N - self.weight * (others_NT.log() * said_NT).sum(1)
 
 
-CRITERIA = {"mixce": MixCE, "unlikelihood": Unlikelihood}
+CRITERIA = {"label_smoothing": LabelSmoothing, "mixce": MixCE, "unlikelihood": Unlikelihood}
 
 _LEAST = 1e-5  # of 1 - p, as in the authors' code: its logarithm has no end
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lstmgan_dist.adversarial.criteria import Criterion
 from lstmgan_dist.adversarial.objective import Objective, Outcome, Prepared, Report, Tensors
+from lstmgan_dist.adversarial.scheduled_sampling import with_own_samples
 from lstmgan_dist.adversarial.texts import (
     mean_nll,
     named_state,
@@ -30,30 +31,50 @@ if TYPE_CHECKING:
     from lstmgan_dist.corpus.stream import Batch
 
 
+OWN_PROBABILITY = "own_probability"  # what the schedule of scheduled sampling is handed over as
+
+
 class LikelihoodObjective(Objective):
     """The generator learns to predict the next token: mean negative log-likelihood in nats per token.
 
     Args:
         criterion: what a token costs instead; its negative log-likelihood without.
         carries_state: rows go on where those of the batch before ended (truncated backpropagation through time).
+        sampling_passes: readings in which it draws what it reads in the place of some real tokens; 0: it reads these.
     """
 
-    def __init__(self, generator: Generator, *, carries_state: bool, criterion: Criterion | None = None) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        *,
+        carries_state: bool,
+        criterion: Criterion | None = None,
+        sampling_passes: int = 0,
+    ) -> None:
         super().__init__()
         self.generator = generator
         self.carries_state = carries_state
         self.criterion = criterion
+        self.sampling_passes = sampling_passes
 
     @torch.no_grad()
     def prepare(
         self, real: Batch, *, opponent: None, noise: Noise, schedules: Mapping[str, float], carried: Tensors
     ) -> Prepared:
-        """Count the tokens, and find the state that the rows start from."""
+        """Count the tokens, find the state that the rows start from, and put own samples into what is read."""
         prepared = real_text(self.generator, real, noise)
         if self.carries_state:
             fresh = real.fresh or not carried
             start = named_state(self.generator.initial_state(len(real.inputs_BT))) if fresh else carried
             prepared.own.update(start)
+        if self.sampling_passes and schedules[OWN_PROBABILITY]:
+            prepared.own["real_inputs_BT"] = with_own_samples(
+                self.generator,
+                prepared.own,
+                probability=schedules[OWN_PROBABILITY],
+                passes=self.sampling_passes,
+                noise=noise.at("scheduled sampling"),
+            )
         return prepared
 
     def forward(self, part: Tensors, *, opponent: None, noise: Noise) -> Outcome:

@@ -48,6 +48,13 @@ def evaluate(
         bool,
         typer.Option("--brief", help="Only held-out likelihood and n-grams of one run: under a minute, and no judges."),
     ] = False,
+    dynamic: Annotated[
+        bool,
+        typer.Option(
+            "--dynamic",
+            help="With --brief: also the likelihood of one long text while it is learnt. Minutes.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     device: Device = _DEFAULT.device,
     workers: Processes = 0,
@@ -74,11 +81,13 @@ def evaluate(
         raise UserError("--brief takes one run: leave it out to compare several.")
     if brief and heldout:
         raise UserError("--brief scores the corpus's own held-out text: leave out --heldout.")
+    if dynamic and not brief:
+        raise UserError("--dynamic is beside the held-out likelihood of --brief: add --brief.")
     size = wanted_size(workers, cpus=cpus_per_worker, gpus=gpus_per_worker, address=address)
     pool = pool_of(size, device, address, say=warn)
     if brief:
         opened = open(runs[0], checkpoint, device="cpu" if size.most else device, say=warn)
-        figures = opened.evaluate(samples, workers=pool, watch=watch).to_json()
+        figures = opened.evaluate(samples, workers=pool, watch=watch, dynamic=dynamic).to_json()
         if as_json:
             typer.echo(json.dumps(figures))
         else:

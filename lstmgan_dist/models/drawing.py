@@ -303,7 +303,7 @@ def inverse_cdf(weights_SV: Tensor, uniforms_S: Tensor) -> Tensor:
     """
     slots, vocabulary = weights_SV.shape
     whole = vocabulary // _BLOCK * _BLOCK
-    sums_SJ = weights_SV[:, :whole].view(slots, -1, _BLOCK).sum(dim=-1)
+    sums_SJ = weights_SV[:, :whole].view(slots, whole // _BLOCK, _BLOCK).sum(dim=-1)
     if whole < vocabulary:
         sums_SJ = torch.cat([sums_SJ, weights_SV[:, whole:].sum(dim=-1, keepdim=True)], dim=-1)
     cumulative_SJ = sums_SJ.cumsum(dim=-1)

@@ -34,6 +34,14 @@ class Optimizer(Settings):
     betas: tuple[Probability, Probability] = Field(default=(0.9, 0.999), description="Adam's moment decays, 0 to 1.")
     momentum: Probability = Field(default=0.0, description="SGD's momentum, 0 to 1.")
     weight_decay: float = Field(default=0.0, ge=0, description="L2 penalty (adam, sgd) or decoupled decay (adamw).")
+    average_decay: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Decay of an exponential moving average of the weights over the phase's updates, above 0, below 1; "
+        "none: no average. The averages are evaluated, saved for all commands, kept as best and handed to the next "
+        "phase; updates go on from the weights that move, which the opponent meets meanwhile.",
+    )
     clip: float | None = Field(default=5.0, gt=0, description="Largest norm of the whole gradient; none does not clip.")
 
     def learning_rate_at(self, step: int, steps: int) -> float:

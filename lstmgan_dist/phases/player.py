@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
@@ -19,6 +19,7 @@ from lstmgan_dist.corpus.stream import Batch
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.models.discriminator import Discriminator
 from lstmgan_dist.models.generator import Generator
+from lstmgan_dist.phases.averaging import AveragedWeights
 from lstmgan_dist.phases.optimizer import Optimizer, Synchronisation
 from lstmgan_dist.runtime.gradients import GradientSum, Loss
 from lstmgan_dist.runtime.randomness import Noise
@@ -87,6 +88,7 @@ class Player:
         )
         self._carried: list[Tensors] = [{} for _ in units.own]
         self.optimizer = settings.build(self.network.parameters())
+        self._averages = AveragedWeights(network, settings.average_decay) if settings.average_decay else None
 
     def learn(self, real: Sequence[Batch], *, opponent: nn.Module | None, moment: Moment) -> Report:
         """One update. Only this player has gradients meanwhile.
@@ -120,6 +122,8 @@ class Player:
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), self._settings.clip or float("inf"))
         self.optimizer.step()
         self.objective.stepped()
+        if self._averages:
+            self._averages.follow()
         if self._every > 1:
             self._updates_alone += 1
             if self._updates_alone == self._every:
@@ -198,9 +202,23 @@ class Player:
         if self._updates_alone:
             # In one order on all workers: that of a state read from a file differs between processes.
             moments = [tensor for name, tensor in sorted(self.optimizer_state().items()) if not name.endswith(".step")]
-            followers = self.objective.followers()
+            followers = self.objective.followers() + (self._averages.averages if self._averages else [])
             self._runtime.average([*self.network.parameters(), *self.network.buffers(), *followers, *moments])
             self._updates_alone = 0
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Meanwhile the network has the averages of its weights, where it keeps some."""
+        return self._averages.shown() if self._averages else nullcontext()
+
+    def averages(self) -> Tensors:
+        """Those, by the network's names; nothing where it keeps none."""
+        return self._averages.named() if self._averages else {}
+
+    def settle(self) -> None:
+        """Learning is over: the network has the averages from now on."""
+        if self._averages:
+            self.network.load_state_dict(self._averages.named(), strict=False)
+            self._averages = None
 
     @property
     def learning_rate(self) -> float:
@@ -228,15 +246,17 @@ class Player:
             )
             for name, tensor in self._carried[0].items()
         }
-        return self.objective.memory() | of_rows
+        return self.objective.memory() | of_rows | (self._averages.memory() if self._averages else {})
 
     def load_memory(self, tensors: Tensors) -> None:
-        """The inverse of `memory`."""
+        """The inverse of `memory`; the network is as it was saved."""
         here = {name: tensor.to(self._runtime.device) for name, tensor in tensors.items()}
         of_rows = {name.removeprefix(_OF_ROWS): here.pop(name) for name in [*here] if name.startswith(_OF_ROWS)}
         # Whole tensors of each unit: a view of some rows may lie in memory as no other does.
         parts = {name: tensor.chunk(self._units.count) for name, tensor in of_rows.items()}
         self._carried = [{name: part[unit].clone() for name, part in parts.items()} for unit in self._units.own]
+        if self._averages:
+            self._averages.take_memory(here)
         if here:
             self.objective.load_memory(here)
 

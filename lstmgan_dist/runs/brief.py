@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import islice
 from typing import Any
 
-from lstmgan_dist.corpus.stream import heldout_batches, read_batches, read_sentences
+from torch import Tensor
+
+from lstmgan_dist.corpus.stream import Batch, Stream, heldout_batches, read_batches, read_sentences
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.evaluation.dynamic import DynamicSettings, dynamic_likelihood, gradient_sizes
 from lstmgan_dist.evaluation.likelihood import Likelihood, heldout_likelihood
 from lstmgan_dist.evaluation.metrics import brief_figures
 from lstmgan_dist.evaluation.sampling import Sampling, blocks_of, given_to, join, sample
@@ -26,6 +30,8 @@ _SENTENCE_ROWS, _SHARE_SENTENCES = 128, 2048
 _TEXYGEN_SENTENCES = _MOST_REFERENCES = 10_000
 # Parallel rows in which a continuous held-out text is read: few, for each starts without knowing what came before.
 _CONTINUOUS_ROWS, _SHARE_TOKENS = 8, 2**18
+# Windows of training text that tell how large gradients are.
+_SIZED_WINDOWS = 50
 
 
 @dataclass(frozen=True)
@@ -36,8 +42,9 @@ class BriefFigures:
     unpadded, end marks included. bits_per_character: None where some tokens are `<unk>`, stems or marks of numbers,
     which do not tell all characters. nll_gen_texygen: what Texygen and its heirs call NLL-gen: of *training* text (at
     most 10,000 sentences), averaged over all positions of texts padded to max_length, padding counted as free. It
-    stands here for comparison with papers only. ngrams: see `brief_figures`. labels: nats per token of held-out text
-    of each label.
+    stands here for comparison with papers only. dynamic_nll_per_token, dynamic_bits_per_character: of a generator that
+    learns the held-out text while it reads it, see `evaluation/dynamic.py`; None unless it was asked for. ngrams: see
+    `brief_figures`. labels: nats per token of held-out text of each label.
     """
 
     run: str
@@ -49,6 +56,8 @@ class BriefFigures:
     bits_per_character: float | None
     samples: int
     nll_gen_texygen: float | None = None
+    dynamic_nll_per_token: float | None = None
+    dynamic_bits_per_character: float | None = None
     ngrams: Mapping[str, float] = field(default_factory=dict)
     labels: Mapping[str, float] = field(default_factory=dict)
 
@@ -61,18 +70,25 @@ class BriefFigures:
 
 
 def evaluate_briefly(
-    result: Result, *, samples: int, seed: int, watch: Watch, workers: Workers = IN_PROCESS
+    result: Result, *, samples: int, seed: int, watch: Watch, workers: Workers = IN_PROCESS, dynamic: bool = False
 ) -> BriefFigures:
     """Score all held-out text of the run's corpus, unpadded, and count n-grams of `samples` texts.
+
+    dynamic: score it once more by a generator that goes on learning from it.
 
     The figures are the same for any number of workers, if these have as many threads each, on like machines.
 
     Raises:
-        UserError: if the corpus holds no held-out text.
+        UserError: if the corpus holds no held-out text, or is not one long text that could be learnt on the way.
     """
     job, corpus = result.run.job, result.corpus
     continuous = job.corpus.layout == "continuous"
     split = corpus.splits["heldout"]
+    if dynamic and not continuous:
+        raise UserError(
+            f"--dynamic learns one long text while it reads it, and {result.run.folder} has corpus.layout: sentences, "
+            "which have no order: leave it out."
+        )
     if not split.tokens:
         raise UserError(f"{corpus.folder} holds no held-out text to evaluate on: prepare one that does.")
     unknown = corpus.made["unknown_tokens"]["heldout"]
@@ -82,6 +98,13 @@ def evaluate_briefly(
     likelihood, labels = Likelihood.of_nothing(result.generator.labels), corpus.tokenizer.labels
     for part in watch(scored, shares, "held-out text"):
         likelihood += part
+    learnt = None
+    if dynamic:
+        sizes = _sizes(result)
+        followed = workers.map_in_order(partial(_follow, result, shares, sizes), range(shares))
+        learnt = Likelihood.of_nothing(0)
+        for part in watch(followed, shares, "held-out text, learnt on the way"):
+            learnt += part
     texygen, ngrams = None, {}
     if not continuous:
         rows = min(corpus.splits["train"].rows, _TEXYGEN_SENTENCES)
@@ -100,6 +123,10 @@ def evaluate_briefly(
         nll_per_token=likelihood.nll,
         perplexity=likelihood.perplexity,
         bits_per_character=None if is_hidden else likelihood.bits_per_character(split.characters / split.tokens),
+        dynamic_nll_per_token=learnt and learnt.nll,
+        dynamic_bits_per_character=(
+            learnt.bits_per_character(split.characters / split.tokens) if learnt and not is_hidden else None
+        ),
         samples=0 if continuous else samples,
         nll_gen_texygen=texygen,
         ngrams=ngrams,
@@ -107,18 +134,47 @@ def evaluate_briefly(
     )
 
 
-def _score(result: Result, shares: int, share: int) -> Likelihood:
-    """The likelihood of one share of the held-out text."""
+def _heldout_share(result: Result, shares: int, share: int) -> Iterator[Batch]:
     continuous = result.corpus.layout == "continuous"
-    batches = heldout_batches(
+    return heldout_batches(
         result.corpus,
         batch_size=_CONTINUOUS_ROWS * shares if continuous else _SENTENCE_ROWS,
         most_sequences=sys.maxsize,
         share=share,
         shares=shares,
     )
+
+
+def _score(result: Result, shares: int, share: int) -> Likelihood:
+    """The likelihood of one share of the held-out text."""
     with two_threads_or_more():
-        return heldout_likelihood(result.generator, batches, result.device)
+        return heldout_likelihood(result.generator, _heldout_share(result, shares, share), result.device)
+
+
+def _sizes(result: Result) -> list[Tensor]:
+    """How large the gradients of each weight are on training text, on the CPU."""
+    job, corpus = result.run.job, result.corpus
+    lanes = job.batch.lanes
+    stream = Stream(
+        corpus,
+        "train",
+        batch_size=job.batch.size,
+        lanes=[range(lanes)],
+        total_lanes=lanes,
+        seed=job.seed,
+        shuffle_window=job.corpus.shuffle_window,
+    )
+    with two_threads_or_more(), stream:
+        batches = (batch.to(result.device) for (batch,) in islice(stream, min(_SIZED_WINDOWS, stream.steps_per_epoch)))
+        return [size.cpu() for size in gradient_sizes(result.generator, batches, DynamicSettings())]
+
+
+def _follow(result: Result, shares: int, sizes: list[Tensor], share: int) -> Likelihood:
+    """The likelihood of one share of the held-out text by a generator that learns it."""
+    batches = (batch.to(result.device) for batch in _heldout_share(result, shares, share))
+    sizes = [size.to(result.device) for size in sizes]
+    with two_threads_or_more():
+        return dynamic_likelihood(result.generator, batches, sizes, DynamicSettings())
 
 
 def _score_training(result: Result, rows: range) -> Likelihood:

@@ -410,7 +410,12 @@ class OpenedRun:
     # --- measuring ---
 
     def evaluate(
-        self, samples: int = SAMPLES, *, workers: Sharing | None = None, watch: Watch = unwatched
+        self,
+        samples: int = SAMPLES,
+        *,
+        workers: Sharing | None = None,
+        watch: Watch = unwatched,
+        dynamic: bool = False,
     ) -> BriefFigures:
         """The figures of `lstmgan evaluate --brief`: held-out likelihood, and n-grams of samples.
 
@@ -418,9 +423,10 @@ class OpenedRun:
             samples: texts to draw.
             workers: who shares the work: see `lstmgan.workers`; this process without.
             watch: shows progress: passes items on.
+            dynamic: also say how likely held-out text is while it is learnt (Krause et al. 2018): of one long text.
 
         Raises:
-            UserError: if the corpus has been moved, or holds no held-out text.
+            UserError: if the corpus has been moved, holds no held-out text, or has no order to learn it in.
 
         >>> figures = lstmgan.open("runs/tiny").evaluate(samples=100)
         >>> figures.samples, 0 < figures.ngrams["distinct_2"] <= 1
@@ -430,7 +436,7 @@ class OpenedRun:
 
         with self._shared(workers) as pool:
             result = self._result_for(pool)
-            return evaluate_briefly(result, samples=samples, seed=1, watch=watch, workers=pool.workers)
+            return evaluate_briefly(result, samples=samples, seed=1, watch=watch, workers=pool.workers, dynamic=dynamic)
 
 
 def _listed(texts: Iterable[str]) -> Sequence[str]:

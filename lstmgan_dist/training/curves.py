@@ -63,7 +63,7 @@ _DESCRIPTIONS = {
     "heldout/discriminator_accuracy": "Share of held-out and drawn texts that the discriminator tells right; one half "
     "is chance.",
     "likelihood/loss": "What the generator minimises, where a likelihood phase has a criterion of its own.",
-    "likelihood/nll": "Nats per token of the training batch, with dropout.",
+    "likelihood/nll": "Nats per token of the training batch, with dropout; behind own samples where these are read.",
     "likelihood/own_loss": "What a generator learns of it beside its likelihood, per token: a leak generator minus the "
     "cosine of its goals with what they aim at.",
     "generator/nll": "Nats per token of real text, where the game adds a likelihood loss.",

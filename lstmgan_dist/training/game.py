@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Literal, NamedTuple
 
 import safetensors.torch
@@ -61,10 +62,24 @@ class Game:
         for player in self.players.values():
             player.synchronise()
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Meanwhile players that average their weights have the averages, as who is judged or saved."""
+        with ExitStack() as stack:
+            for player in self.players.values():
+                stack.enter_context(player.averaged())
+            yield
+
+    def end_phase(self) -> None:
+        """Its players learn no more: who averaged has the averages for good."""
+        for player in self.players.values():
+            player.settle()
+
     def state(self) -> dict[str, dict[str, Tensor]]:
         """Every tensor that a resumed run needs, by section; the same on every worker."""
         sections = {name: dict(network.state_dict()) for name, network in self.networks().items()}
         for name, player in self.players.items():
+            sections[name] |= player.averages()
             sections[f"{name}-optimizer"] = player.optimizer_state()
             sections[f"{name}-memory"] = player.memory()
         return sections

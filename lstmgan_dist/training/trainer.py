@@ -237,7 +237,8 @@ class _Training:
         self.screen.show(losses=shown, tokens_per_second=rate)
 
     def _evaluate(self, log: Log) -> None:
-        result = self.last_evaluation = evaluate_players(self.game, self.corpus, self.job, self.units)
+        with self.game.averaged():
+            result = self.last_evaluation = evaluate_players(self.game, self.corpus, self.job, self.units)
         step = self.progress.step
         log.scalars(step, result.scalars, phase=self.progress.phase)
         log.histograms(step, result.histograms)
@@ -291,6 +292,7 @@ class _Training:
     def _finish_phase(self, log: Log) -> None:
         progress, phase = self.progress, self.job.phases[self.progress.phase]
         best = progress.best
+        self.game.end_phase()
         if phase.finish_with == "best" and best and best.step != progress.step:
             self.game.load_networks(self._committed(best.step))
             self.screen.say(f"The {phase.kind} phase ends with its best weights, those of step {best.step}: {best}.")

@@ -16,7 +16,7 @@ from tests.training.tiny_jobs import CONTINUOUS, job_of, run_in_pieces, run_job
 from .game import V, make_generator, noise_of, sentences, update
 from .test_contexts import answers
 
-KINDS = {"mixce": {"forward_weight": 0.3}, "unlikelihood": {"weight": 0.7}}
+KINDS = {"label_smoothing": {"smoothing": 0.3}, "mixce": {"forward_weight": 0.3}, "unlikelihood": {"weight": 0.7}}
 
 
 def criterion(kind: str) -> Criterion:
@@ -31,6 +31,10 @@ def repetitive(real: Batch) -> Batch:
 
 def cost_of_one(kind: str, logs_V: torch.Tensor, target: int, before: list[int]) -> torch.Tensor:
     """The papers' loss of one token, written out."""
+    if kind == "label_smoothing":  # the cross-entropy against 0.7 δ + 0.3 / V
+        smoothed_V = torch.full((V,), 0.3 / V)
+        smoothed_V[target] += 0.7
+        return -(smoothed_V * logs_V).sum()
     if kind == "mixce":  # -η log Q - (1 - η) Q
         return -0.3 * logs_V[target] - 0.7 * logs_V[target].exp()
     unlikelihood = [torch.log(1 - logs_V[token].exp()) for token in {*before} - {target}]
@@ -95,7 +99,8 @@ def test_a_run_of_one_long_text_stopped_every_few_steps_equals_an_uninterrupted_
         ("{kind: mixce, forward_weight: 1.5}", "forward_weight: 1.5 will not do"),
         ("{kind: unlikelihood, weight: 0}", "weight: 0 will not do"),
         ("{kind: mixce, weight: 1}", "a mixce criterion has no weight .an unlikelihood one has."),
-        ("{kind: likely}", "kind likely is not known: choose mixce or unlikelihood"),
+        ("{kind: label_smoothing, smoothing: 1}", "smoothing: 1 will not do"),
+        ("{kind: likely}", "kind likely is not known: choose label_smoothing, mixce or unlikelihood"),
     ],
 )
 def test_what_cannot_work_is_refused(setting, words, text):

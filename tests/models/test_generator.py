@@ -19,6 +19,7 @@ from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.models.generators.kind import GeneratorKind, Latent
 from lstmgan_dist.models.generators.lstm import LSTMGeneratorKind
 from lstmgan_dist.models.generators.lstm_network import LSTMGenerator
+from lstmgan_dist.models.generators.mogrifier import MogrifierKind
 from lstmgan_dist.models.generators.relational_memory import RelationalMemoryKind
 from lstmgan_dist.runtime.randomness import Noise
 from tests.networks import lstm_generator
@@ -57,16 +58,18 @@ def latent_of(generator: Generator, rows: int = B) -> Tensor | None:
     [
         LSTMGeneratorKind(embedding=8, hidden=12, layers=2, latent=Latent(size=3)),
         LSTMGeneratorKind(embedding=8, hidden=12, tied=False, latent=Latent(size=3, feed="initial_state")),
+        MogrifierKind(kind="mogrifier", embedding=8, hidden=12, layers=2, rounds=3),
+        MogrifierKind(kind="mogrifier", embedding=8, hidden=12, rank=3),
         RelationalMemoryKind(kind="relational_memory", embedding=8, head_size=4),
         RelationalMemoryKind(kind="relational_memory", embedding=7, slots=3, head_size=5, blocks=2, mlp_layers=3),
     ],
-    ids=["lstm", "untied lstm", "one slot", "slots and blocks"],
+    ids=["lstm", "untied lstm", "mogrifier", "mogrifier of low rank", "one slot", "slots and blocks"],
 )
 def test_operations_are_those_that_torch_counts(kind: GeneratorKind) -> None:
     generator = kind.build(vocabulary_size=V, seed=0)
     latent_BZ = latent_of(generator, rows=1)
     # The fused kernel of an LSTM is not counted.
-    make_step = generator.step_by_cells if isinstance(generator, LSTMGenerator) else generator.step
+    make_step = generator.step_by_cells if type(generator) is LSTMGenerator else generator.step
     step, state = make_step(latent_BZ, torch.float32), generator.initial_state(1, latent_BZ)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         features_BF, _ = step(torch.zeros(1, dtype=torch.int64), state)

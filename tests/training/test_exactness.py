@@ -42,10 +42,12 @@ def phases(*settings: str) -> str:
     return f"phases=[{', '.join(['{kind: likelihood, steps: 5}', *long])}]"
 
 
+LIKELIHOOD = "scheduled_sampling: {probability: 0.5, passes: 2}, optimizer: {average_decay: 0.9}"
+
 # Every kind of phase, estimator, discriminator and generator; dropout, baselines, regularisers, and losses that pair
 # texts or compare each with all; labels, and what texts answer.
 JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "likelihood, one long text": (CONTINUOUS, (f"phases=[{{kind: likelihood, steps: {UPDATES}}}]",)),
+    "likelihood, one long text": (CONTINUOUS, (f"phases=[{{kind: likelihood, steps: {UPDATES}, {LIKELIHOOD}}}]",)),
     "criteria, one long text": (
         CONTINUOUS,
         (phases("likelihood, criterion: {kind: unlikelihood}", "likelihood, criterion: {kind: mixce}"),),
@@ -111,7 +113,9 @@ JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
         (
             f"corpus={{{ANSWERS}, label_column: mood}}",
             "discriminator={kind: mediator, language_model: {embedding: 8, hidden: 10, dropout: 0.2}}",
-            phases("cooperative, mediator_updates: 2, likelihood_weight: 0.1"),
+            phases(
+                "cooperative, mediator_updates: 2, likelihood_weight: 0.1, generator_optimizer: {average_decay: 0.9}"
+            ),
         ),
     ),
     "classes, and vectors that stay": (

@@ -6,10 +6,12 @@ computes stands beside it in `<kind>_network.py`, which is opened when a network
 
 from lstmgan_dist.models.generators.leak import LeakKind
 from lstmgan_dist.models.generators.lstm import LSTMGeneratorKind
+from lstmgan_dist.models.generators.mogrifier import MogrifierKind
 from lstmgan_dist.models.generators.relational_memory import RelationalMemoryKind
 
 GENERATORS = {
     "lstm": LSTMGeneratorKind,
     "relational_memory": RelationalMemoryKind,
     "leak": LeakKind,
+    "mogrifier": MogrifierKind,
 }

@@ -22,10 +22,9 @@ class GeneratorDropout(Settings):
     weight: Probability = Field(default=0.0, description="On the recurrent weights (Merity et al. 2018), 0 to 1.")
 
 
-class LSTMGeneratorKind(GeneratorKind):
-    """The LSTM language model that writes."""
+class LSTMLayersKind(GeneratorKind):
+    """What kinds that are made of LSTM layers have."""
 
-    kind: Literal["lstm"] = "lstm"
     hidden: int = Field(default=512, ge=1, description="Units of each LSTM layer.")
     layers: int = Field(default=1, ge=1, le=16, description="LSTM layers.")
     dropout: Annotated[GeneratorDropout, places_of_dropout(GeneratorDropout, "embedding", "between", "output")] = Field(
@@ -37,18 +36,29 @@ class LSTMGeneratorKind(GeneratorKind):
     def hidden_size(self) -> int:
         return self.hidden
 
-    def build(self, *, vocabulary_size: int, labels: int = 0, seed: int) -> LSTMGenerator:
-        from lstmgan_dist.models.generators.lstm_network import LSTMGenerator
-
-        return LSTMGenerator(self, vocabulary_size=vocabulary_size, labels=labels, seed=seed)
-
     @property
     def depth(self) -> int:
         return self.layers
 
+    @property
+    def layer_inputs(self) -> list[int]:
+        """Dimensions of what each layer reads at a position, from the input upwards."""
+        return [self.input_size] + [self.hidden] * (self.layers - 1)
+
     def multiplications(self) -> int:
-        return 4 * self.hidden * (self.input_size + self.hidden + (self.layers - 1) * 2 * self.hidden)
+        return sum(4 * self.hidden * (inputs + self.hidden) for inputs in self.layer_inputs)
 
     def activations(self) -> int:
         """Gates and states that a fused LSTM keeps."""
         return self.embedding + self.layers * 7 * self.hidden
+
+
+class LSTMGeneratorKind(LSTMLayersKind):
+    """The LSTM language model that writes."""
+
+    kind: Literal["lstm"] = "lstm"
+
+    def build(self, *, vocabulary_size: int, labels: int = 0, seed: int) -> LSTMGenerator:
+        from lstmgan_dist.models.generators.lstm_network import LSTMGenerator
+
+        return LSTMGenerator(self, vocabulary_size=vocabulary_size, labels=labels, seed=seed)

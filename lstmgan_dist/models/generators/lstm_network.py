@@ -6,7 +6,7 @@ I inputs of a layer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lstmgan_dist.models import fused
 from lstmgan_dist.models.generator import Generator, State, Step
-from lstmgan_dist.models.generators.lstm import LSTMGeneratorKind
+from lstmgan_dist.models.generators.lstm import LSTMLayersKind
 from lstmgan_dist.models.initialise import normal_
 from lstmgan_dist.runtime.randomness import Noise
 
@@ -27,9 +27,18 @@ class LSTMGenerator(Generator):
 
     Args:
         seed: the weights follow from it.
+        layers: from the input upwards; plain ones without.
     """
 
-    def __init__(self, kind: LSTMGeneratorKind, *, vocabulary_size: int, labels: int, seed: int) -> None:
+    def __init__(
+        self,
+        kind: LSTMLayersKind,
+        *,
+        vocabulary_size: int,
+        labels: int,
+        seed: int,
+        layers: Sequence[fused.LSTMLayer] | None = None,
+    ) -> None:
         super().__init__(
             kind,
             vocabulary_size,
@@ -39,8 +48,7 @@ class LSTMGenerator(Generator):
         )
         self.between_dropout = kind.dropout.between
         self.weight_dropout = kind.dropout.weight
-        inputs = [kind.input_size] + [kind.hidden] * (kind.layers - 1)
-        self.layers = nn.ModuleList(fused.LSTMLayer(size, kind.hidden) for size in inputs)
+        self.layers = nn.ModuleList(layers or (fused.LSTMLayer(size, kind.hidden) for size in kind.layer_inputs))
         starts_state = self.latent_size > 0 and not self.feeds_every_step
         self.latent_to_state = nn.Linear(self.latent_size, 2 * kind.layers * kind.hidden) if starts_state else None
         self.add_output(kind.hidden, tied=kind.tied)

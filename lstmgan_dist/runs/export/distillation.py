@@ -143,6 +143,7 @@ def distil(result: Result, wanted: Smaller, *, watch: Watch) -> Student:
         with stream:
             for step in watch(range(steps), steps, "distilling"):
                 player.learn(next(stream), opponent=teacher, moment=Moment(step, 1.0, noise.at("step", step)))
+        player.settle()
     return Student(
         student,
         kind,
