@@ -26,6 +26,7 @@ from tests.training.tiny_jobs import SENTENCES, job_of, run_job
 BY_PLACE = {
     "generator": {
         "lstm": "{kind: lstm, embedding: 8, hidden: 12}",
+        "mogrifier": "{kind: mogrifier, embedding: 8, hidden: 12}",
         "latent": "{kind: lstm, embedding: 8, hidden: 12, latent: {size: 3}}",
         "relational_memory": "{kind: relational_memory, embedding: 8, slots: 2, head_size: 6}",
         "leak": "{kind: leak, embedding: 8, hidden: 6, manager_hidden: 6, goal_size: 3, "
