@@ -1,4 +1,7 @@
-"""For models/generators/mogrifier.py and mogrifier_network.py: the equations, an LSTM inside, drawing, whole runs."""
+"""The Mogrifier LSTM: its equations and gradients, an LSTM inside, drawing, and whole runs.
+
+For models/generators/mogrifier.py, mogrifier_network.py and mogrifier_sequence.py.
+"""
 
 from typing import Any
 
@@ -7,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.models import fused
 from lstmgan_dist.models.drawing import draw
 from lstmgan_dist.models.generators.mogrifier import MogrifierKind
 from lstmgan_dist.models.generators.mogrifier_network import MogrifierGenerator, MogrifierLayer
@@ -76,6 +80,26 @@ def test_reading_equals_the_equations(generator: MogrifierGenerator) -> None:
                 x = h[number]
             torch.testing.assert_close(hidden[row, t], x, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close((end[0][row], end[1][row]), (torch.stack(h), torch.stack(c)), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("rank", [None, 3])
+def test_gradients_are_those_of_autograd(rank: int | None) -> None:
+    layer = MogrifierLayer(6, 8, 5, rank)
+    layer.initialise(1, "layer")
+    noise = Noise(2, torch.arange(4))
+    inputs, h, c = noise.normal("x", T, 6), noise.normal("h", 8), noise.normal("c", 8)
+    for tensor in (inputs, h, c):
+        tensor.requires_grad_()
+    asked = [inputs, h, c, *layer.parameters()]
+
+    def gradients() -> list[Tensor]:
+        outputs, (end_h, end_c) = layer.read(inputs, (h, c))
+        return list(torch.autograd.grad(outputs.sin().sum() + 2 * end_h.sum() + end_c.square().sum(), asked))
+
+    found = gradients()
+    with fused.twice_differentiable():
+        expected = gradients()
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
 @torch.no_grad()

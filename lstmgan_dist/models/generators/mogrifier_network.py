@@ -5,8 +5,6 @@ Shapes: B rows, T positions, H hidden units, I inputs of a layer, L layers, R = 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -15,6 +13,7 @@ from lstmgan_dist.models import fused
 from lstmgan_dist.models.generator import State, Step
 from lstmgan_dist.models.generators.lstm_network import LSTMGenerator
 from lstmgan_dist.models.generators.mogrifier import MogrifierKind
+from lstmgan_dist.models.generators.mogrifier_sequence import Gates, ReadSequence, position
 from lstmgan_dist.models.initialise import uniform_
 
 
@@ -43,8 +42,8 @@ class MogrifierGenerator(LSTMGenerator):
             ends: list[State] = []
             for number, weights in enumerate(layers):
                 h_BLH, c_BLH = state
-                ends.append(_step(x_BI, h_BLH[:, number], c_BLH[:, number], *weights))
-                x_BI = ends[-1][0]
+                x_BI, c_BH, _ = position(x_BI, h_BLH[:, number], c_BLH[:, number], *weights)
+                ends.append((x_BI, c_BH))
             h, c = zip(*ends, strict=True)
             features_BF = x_BI if projection is None else fused.linear(x_BI, projection)
             return features_BF, (torch.stack(h, dim=1), torch.stack(c, dim=1))
@@ -55,7 +54,8 @@ class MogrifierGenerator(LSTMGenerator):
 class MogrifierLayer(fused.LSTMLayer):
     """One LSTM layer behind rounds of gating (Melis et al. 2020, equations 1 and 2).
 
-    No kernel reads whole sequences of it, for the input of a position waits for the state before it.
+    No kernel reads whole sequences of it, for the input of a position waits for the state before it. Where autograd has
+    to see each operation, for mixed precision or second derivatives, it does.
 
     gates: of each round, the matrix that a gate is made by, or the two of which it is the product.
     """
@@ -86,37 +86,23 @@ class MogrifierLayer(fused.LSTMLayer):
         if state is None:
             zeros_BH = inputs_BTI.new_zeros(len(inputs_BTI), self.hidden_size)
             state = zeros_BH, zeros_BH
-        (h_BH, c_BH), weights, outputs = state, self.prepared(None, recurrent_keep), []
+        (h_BH, c_BH), (gates, weight, bias), outputs = state, self.prepared(None, recurrent_keep), []
+        is_mixed = torch.is_autocast_enabled(inputs_BTI.device.type)
+        if torch.is_grad_enabled() and not is_mixed and not fused.is_twice_differentiable():
+            flat = [matrix for matrices in gates for matrix in matrices]
+            outputs_BTH, *end = ReadSequence.apply(inputs_BTI, h_BH, c_BH, len(gates[0]), weight, bias, *flat)
+            return outputs_BTH, (end[0], end[1])
         for x_BI in inputs_BTI.unbind(1):
-            h_BH, c_BH = _step(x_BI, h_BH, c_BH, *weights)
+            h_BH, c_BH, _ = position(x_BI, h_BH, c_BH, gates, weight, bias)
             outputs.append(h_BH)
         return torch.stack(outputs, dim=1), (h_BH.float(), c_BH.float())
 
-    def prepared(
-        self, dtype: torch.dtype | None, recurrent_keep: Tensor | None = None
-    ) -> tuple[list[list[Tensor]], Tensor, Tensor]:
-        """What `_step` wants: matrices of the gates, weights of input and state in one, (4H, R), and their bias."""
+    def prepared(self, dtype: torch.dtype | None, recurrent_keep: Tensor | None = None) -> tuple[Gates, Tensor, Tensor]:
+        """What `position` wants: matrices of the gates, weights of input and state in one, (4H, R), and their bias."""
         recurrent_weight = self.weight_hh_l0 if recurrent_keep is None else self.weight_hh_l0 * recurrent_keep
         weight = torch.cat([self.weight_ih_l0, recurrent_weight], dim=1)
         gates = [[matrix.to(dtype) for matrix in matrices] for matrices in self._gate_weights()]
         return gates, weight.to(dtype), (self.bias_ih_l0 + self.bias_hh_l0).to(dtype)
 
-    def _gate_weights(self) -> list[list[Tensor]]:
+    def _gate_weights(self) -> Gates:
         return [[weight for weight in matrices.parameters()] for matrices in self.gates]
-
-
-def _step(
-    x_BI: Tensor, h_BH: Tensor, c_BH: Tensor, gates: Sequence[Sequence[Tensor]], weight: Tensor, bias: Tensor
-) -> tuple[Tensor, Tensor]:
-    """One position: the state behind it. An odd round is x = 2σ(Q h) ⊙ x, an even one h = 2σ(R x) ⊙ h."""
-    for number, matrices in enumerate(gates):
-        told = h_BH if number % 2 == 0 else x_BI
-        for matrix in matrices:
-            told = fused.linear(told, matrix)
-        if number % 2 == 0:
-            x_BI = 2 * told.sigmoid() * x_BI
-        else:
-            h_BH = 2 * told.sigmoid() * h_BH
-    take_BH, keep_BH, new_BH, show_BH = fused.linear(torch.cat([x_BI, h_BH], dim=1), weight, bias).chunk(4, dim=1)
-    c_BH = keep_BH.sigmoid() * c_BH + take_BH.sigmoid() * new_BH.tanh()
-    return show_BH.sigmoid() * c_BH.tanh(), c_BH
