@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lstmgan_dist.models import fused
 from lstmgan_dist.models.drawing import Drawn, inverse_cdf
 from lstmgan_dist.models.generator import Generator, State
 from lstmgan_dist.tokens import END_ID as END
@@ -104,7 +103,7 @@ def _logits(generator: Generator, features_SF: Tensor) -> Tensor:
     """Those of the next token; rows are filled up to a number that has fast kernels."""
     slots = len(features_SF)
     features_SF = F.pad(features_SF, (0, 0, 0, -slots % _SLOT_STEP))
-    return fused.linear(features_SF, generator.output_matrix, generator.output_bias)[:slots].float()
+    return generator.logits(features_SF)[:slots]
 
 
 def _put(slots: Begun, index: Tensor, new: Begun) -> None:
