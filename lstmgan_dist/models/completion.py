@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lstmgan_dist.models import fused
 from lstmgan_dist.models.drawing import Drawn, inverse_cdf
 from lstmgan_dist.models.generator import Generator, State
 from lstmgan_dist.tokens import END_ID as END
@@ -82,7 +81,7 @@ def _complete(generator: Generator, begun: Begun, uniforms_PRT: Tensor, dtype: t
     row_S = torch.arange(entered, device=device)
     written_S = torch.zeros_like(row_S)
     slots = begun.take(row_S // completions)
-    output_VF, bias_V = generator.output_matrix.to(dtype), generator.output_bias.to(dtype)
+    logits = generator.logits_reader(dtype)
     # A kind may put its weights together for this, so once, unless it also takes in what slots hold just now.
     step = generator.step(None, dtype) if begun.latent_PZ is None else None
     while len(row_S):
@@ -90,7 +89,7 @@ def _complete(generator: Generator, begun: Begun, uniforms_PRT: Tensor, dtype: t
         features_SF, state = (step or generator.step(latent_SZ, dtype))(token_S, state)
         # Rows are filled up to a number that has fast kernels.
         features_SF = F.pad(features_SF, (0, 0, 0, -len(row_S) % _SLOT_STEP))
-        weights_SV = fused.linear(features_SF, output_VF, bias_V)[: len(row_S)].float().softmax(dim=-1)
+        weights_SV = logits(features_SF)[: len(row_S)].softmax(dim=-1)
         token_S = inverse_cdf(weights_SV, uniforms_NT[row_S, written_S])
         drawn_NT[row_S, written_S] = token_S
         written_S += 1

@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lstmgan_dist.models import fused
 from lstmgan_dist.models.generator import Generator, State
 from lstmgan_dist.models.padding import valid
 from lstmgan_dist.tokens import END_ID as END
@@ -96,25 +95,30 @@ def draw(
         _, state = generator(inputs_SP, latent_BZ=latent_SZ)
         return tuple(tensor.expand(slots, *tensor.shape[1:]) for tensor in state)
 
-    def pick(features_SF: Tensor, output_VF: Tensor, bias_V: Tensor, uniforms_S: Tensor) -> Tensor:
-        """The next token of every slot."""
-        scale = 1 / temperature if temperature else 1.0
-        logits_SV = fused.linear(features_SF * scale, output_VF, (bias_V + allowed_V) * scale).float()
-        if temperature == 0:
-            return logits_SV.argmax(dim=-1)
-        if top_k is not None or top_p is not None:
-            return _among_the_most_probable(logits_SV, uniforms_S, top_k, top_p)
-        return inverse_cdf(logits_SV.softmax(dim=-1), uniforms_S)
+    def picker(dtype: torch.dtype) -> Pick:
+        """How the next token of every slot is picked, in a type of number."""
+        logits_of = generator.logits_reader(dtype, scale=1 / temperature if temperature else 1.0, allowed_V=allowed_V)
+
+        def pick(features_SF: Tensor, uniforms_S: Tensor) -> Tensor:
+            logits_SV = logits_of(features_SF)
+            if temperature == 0:
+                return logits_SV.argmax(dim=-1)
+            if top_k is not None or top_p is not None:
+                return _among_the_most_probable(logits_SV, uniforms_S, top_k, top_p)
+            return inverse_cdf(logits_SV.softmax(dim=-1), uniforms_S)
+
+        return pick
 
     if not uniforms_BT.is_cuda:
-        return _draw_in_slots(generator, uniforms_BT, latent_BZ, prompt[-1], given, begin, pick)
+        return _draw_in_slots(generator, uniforms_BT, latent_BZ, prompt[-1], given, begin, picker)
     settings = (temperature, top_k, top_p, tuple(suppress))
     state = begin(latent_BZ, len(uniforms_BT))
-    return _replay(generator, uniforms_BT, latent_BZ, state, prompt[-1], given, pick, settings)
+    return _replay(generator, uniforms_BT, latent_BZ, state, prompt[-1], given, picker, settings)
 
 
 Begin = Callable[[Tensor | None, int], State]
-Pick = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+Pick = Callable[[Tensor, Tensor], Tensor]  # features_SF, uniforms_S -> tokens_S
+Picker = Callable[[torch.dtype], Pick]
 
 
 def _draw_in_slots(
@@ -124,7 +128,7 @@ def _draw_in_slots(
     first_token: int,
     given: Given | None,
     begin: Begin,
-    pick: Pick,
+    picker: Picker,
 ) -> Drawn:
     """Draw in a fixed number of slots: a text that ends makes room for the next, so none is worked on in vain."""
     rows, positions = uniforms_BT.shape
@@ -147,20 +151,20 @@ def _draw_in_slots(
     state = begin(latent_of(row_S), entered)
     # A kind may put its weights together for this, so once, unless it also takes in what slots hold just now.
     step = generator.step(None, torch.float32) if latent_BZ is None else None
-    output_VF, bias_V = generator.output_matrix, generator.output_bias
+    pick = picker(torch.float32)
     while len(row_S):
         features_SF, state = (step or generator.step(latent_of(row_S), torch.float32))(token_S, state)
         # How much of its text a slot has written; below 0 its token is given.
         written_S = position_S - (given.lengths_B[row_S] if given else 0)
         if given is None:
             uniforms_S = uniforms_BT[row_S, written_S]
-            token_S = pick(features_SF, output_VF, bias_V, uniforms_S)
+            token_S = pick(features_SF, uniforms_S)
         else:
             token_S = given.tokens_BP[row_S, position_S.clamp(max=given.tokens_BP.shape[1] - 1)]
             free = (written_S >= 0).nonzero().squeeze(1)
             if len(free):
                 uniforms_S = uniforms_BT[row_S[free], written_S[free]]
-                token_S[free] = pick(features_SF[free], output_VF, bias_V, uniforms_S)
+                token_S[free] = pick(features_SF[free], uniforms_S)
         tokens_BT[row_S, position_S] = token_S
         position_S += 1
         lengths_B[row_S] = position_S
@@ -190,7 +194,7 @@ def _draw_in_step(
     state: State,
     first_token: int,
     given: Given | None,
-    pick: Pick,
+    picker: Picker,
     dtype: torch.dtype,
 ) -> Drawn:
     """Draw all rows to the last position, without ever asking the device for a value: what a CUDA graph can hold."""
@@ -200,7 +204,7 @@ def _draw_in_step(
         uniforms_BT, tokens_BT = _behind(given, uniforms_BT)
     step = generator.step(latent_BZ, dtype)
     state = tuple(tensor.to(dtype) for tensor in state)
-    output_VF, bias_V = generator.output_matrix.to(dtype), generator.output_bias.to(dtype)
+    pick = picker(dtype)
     rows, positions = uniforms_BT.shape
     token_B = torch.full((rows,), first_token, device=uniforms_BT.device)
     running_B = torch.ones(rows, dtype=torch.bool, device=uniforms_BT.device)
@@ -208,7 +212,7 @@ def _draw_in_step(
     drawn = []
     for t in range(positions):
         features_BF, state = step(token_B, state)
-        token_B = pick(features_BF, output_VF, bias_V, uniforms_BT[:, t])
+        token_B = pick(features_BF, uniforms_BT[:, t])
         is_end_B = token_B == END
         if given:
             is_given_B = t < given.lengths_B
@@ -247,7 +251,7 @@ def _replay(
     state: State,
     first_token: int,
     given: Given | None,
-    pick: Pick,
+    picker: Picker,
     settings: tuple[Hashable, ...],
 ) -> Drawn:
     """Draw by a CUDA graph of the whole sequence, captured once for each shape and setting.
@@ -266,7 +270,7 @@ def _replay(
             del graphs[next(iter(graphs))]
         with torch.autocast("cuda", enabled=False):  # the cast weights belong into the graph, not into autocast's cache
             static = [tensor.clone() for tensor in inputs]
-            graphs[key] = _capture(generator, static, first_token, pick, dtype, has_given=given is not None)
+            graphs[key] = _capture(generator, static, first_token, picker, dtype, has_given=given is not None)
     captured = graphs[key]
     for static, tensor in zip(captured.inputs, inputs, strict=True):
         static.copy_(tensor)
@@ -276,14 +280,14 @@ def _replay(
 
 
 def _capture(
-    generator: Generator, inputs: list[Tensor], first_token: int, pick: Pick, dtype: torch.dtype, *, has_given: bool
+    generator: Generator, inputs: list[Tensor], first_token: int, picker: Picker, dtype: torch.dtype, *, has_given: bool
 ) -> _Graph:
     uniforms_BT, *state = inputs
     latent_BZ = state.pop() if generator.latent_size else None
     given = Given(*reversed([state.pop(), state.pop()])) if has_given else None
 
     def run() -> Drawn:
-        return _draw_in_step(generator, uniforms_BT, latent_BZ, tuple(state), first_token, given, pick, dtype)
+        return _draw_in_step(generator, uniforms_BT, latent_BZ, tuple(state), first_token, given, picker, dtype)
 
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())

@@ -1,7 +1,7 @@
 """What every generator is: a language model that reads whole sequences, or goes on step by step from a state.
 
 Shapes: B rows, T positions, N valid positions, V vocabulary, E embedding, F features that the output layer multiplies
-(E where tied, else H), H hidden units, Z latent dimensions, I inputs of what recurs.
+(E where tied, else H; of a mixture see there), H hidden units, Z latent dimensions, I inputs of what recurs.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from lstmgan_dist.models import fused
 from lstmgan_dist.models.embedding import embedding_layer
 from lstmgan_dist.models.generators.kind import GeneratorKind
 from lstmgan_dist.models.initialise import uniform_
+from lstmgan_dist.models.mixture import MixtureOfSoftmaxes
 from lstmgan_dist.runtime.randomness import Noise
 
 if TYPE_CHECKING:
@@ -53,14 +54,18 @@ class Generator(nn.Module, ABC):
         self.labels = labels
         self.embedding = embedding_layer(vocabulary_size + labels, kind.embedding, kind.trainable_dimensions)
 
-    def add_output(self, hidden: int, *, tied: bool) -> None:
+    def add_output(self, hidden: int, *, tied: bool, softmaxes: int = 1) -> None:
         """Make the output layer behind so many hidden units.
 
         tied: it multiplies by the embedding (Press and Wolf 2017), after a projection where the sizes differ.
+        softmaxes: of which it gives the weighted mean.
         """
         vocabulary_size, embedding = self.vocabulary_size, self.embedding.embedding_dim
         self.hidden_size = hidden
-        self.projection = nn.Linear(hidden, embedding, bias=False) if tied and embedding != hidden else None
+        is_projected = tied and embedding != hidden and softmaxes == 1
+        self.projection = nn.Linear(hidden, embedding, bias=False) if is_projected else None
+        dimensions = embedding if tied else hidden
+        self.mixture = MixtureOfSoftmaxes(hidden, dimensions, softmaxes) if softmaxes > 1 else None
         self.output_weight = None if tied else nn.Parameter(torch.empty(vocabulary_size, hidden))
         self.output_bias = nn.Parameter(torch.empty(vocabulary_size))
 
@@ -70,6 +75,8 @@ class Generator(nn.Module, ABC):
         self.embedding.initialise(self.embedding.embedding_dim**-0.5, seed)
         if self.projection is not None:
             uniform_(self.projection.weight, math.sqrt(3 / self.hidden_size), seed, "projection")
+        if self.mixture is not None:
+            self.mixture.initialise(seed)
         if self.output_weight is not None:
             uniform_(self.output_weight, self.hidden_size**-0.5, seed, "output")
         self.output_bias.zero_()
@@ -153,10 +160,43 @@ class Generator(nn.Module, ABC):
         """What the output layer multiplies, after dropout, (B, T, F)."""
         if noise is not None and self.output_dropout:
             hidden_BTH = hidden_BTH * noise.keep("output", self.hidden_size, dropout=self.output_dropout)[:, None]
+        if self.mixture is not None:
+            return self.mixture.reader(hidden_BTH.dtype)(hidden_BTH)
         return hidden_BTH if self.projection is None else fused.linear(hidden_BTH, self.projection.weight)
+
+    def feature_reader(self, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        """How hidden states become features without dropout, (..., H) -> (..., F), of weights that are read once."""
+        if self.mixture is not None:
+            return self.mixture.reader(dtype)
+        if self.projection is None:
+            return lambda hidden_H: hidden_H
+        weight = self.projection.weight.to(dtype)
+        return lambda hidden_H: F.linear(hidden_H, weight)
+
+    def logits_reader(
+        self, dtype: torch.dtype, *, scale: float = 1.0, allowed_V: Tensor | None = None
+    ) -> Callable[[Tensor], Tensor]:
+        """How features become `logits` in a type of number, (..., F) -> (..., V), of weights that are read once.
+
+        scale: multiplies the logits: the inverse of a temperature. allowed_V: is added before: -inf for tokens that
+        must not be.
+        """
+        output_VD, bias_V = self.output_matrix.to(dtype), self.output_bias.to(dtype)
+        mixture, of_allowed_V = self.mixture, bias_V if allowed_V is None else bias_V + allowed_V
+        if mixture is None:
+            scaled_V = of_allowed_V * scale
+            return lambda features_F: fused.linear(features_F * scale, output_VD, scaled_V).float()
+
+        def read(features_F: Tensor) -> Tensor:
+            logs_V = mixture.log_probabilities(features_F, output_VD, bias_V)
+            return (logs_V if allowed_V is None else logs_V + allowed_V) * scale
+
+        return read
 
     def logits(self, features_F: Tensor) -> Tensor:
         """Unnormalised float32 log-probabilities of the next token, (..., F) -> (..., V)."""
+        if self.mixture is not None:
+            return self.mixture.log_probabilities(features_F, self.output_matrix, self.output_bias)
         return fused.linear(features_F, self.output_matrix, self.output_bias).float()
 
     @property

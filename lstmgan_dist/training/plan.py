@@ -89,7 +89,7 @@ def _activation_bytes(job: Job, vocabulary_size: int, max_context: int) -> int:
     rows, longest = job.batch.size // units * side_by_side, max_context + job.corpus.max_length
     positions = rows * longest
     # Logits with their gradient and softmax.
-    generator = positions * (job.generator.activations() + 3 * vocabulary_size)
+    generator = positions * (job.generator.activations() + 3 * job.generator.softmaxes * vocabulary_size)
     of_phases = [0]
     for phase in job.phases:
         if phase.plays and phase.moves_generator and job.discriminator:

@@ -57,6 +57,7 @@ def assert_same(one: Drawn, other: Drawn) -> None:
     [
         {},
         {"layers": 2, "tied": False},
+        {"softmaxes": 3},
         {"latent": {"size": 3}},
         {"latent": {"size": 3, "feed": "initial_state"}, "layers": 2},
     ],
@@ -76,7 +77,7 @@ def test_drawing_equals_the_naive_loop(
     assert 1 < drawn.lengths_B.float().mean() < 12
 
 
-@pytest.mark.parametrize("settings", [{"layers": 2}, {"latent": {"size": 3}}], ids=str)
+@pytest.mark.parametrize("settings", [{"layers": 2}, {"softmaxes": 3}, {"latent": {"size": 3}}], ids=str)
 def test_the_draw_of_cuda_graphs_equals_that_of_cpus(
     settings: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:

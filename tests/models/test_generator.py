@@ -58,12 +58,17 @@ def latent_of(generator: Generator, rows: int = B) -> Tensor | None:
     [
         LSTMGeneratorKind(embedding=8, hidden=12, layers=2, latent=Latent(size=3)),
         LSTMGeneratorKind(embedding=8, hidden=12, tied=False, latent=Latent(size=3, feed="initial_state")),
+        LSTMGeneratorKind(embedding=8, hidden=12, softmaxes=3),
+        LSTMGeneratorKind(embedding=8, hidden=12, softmaxes=3, tied=False),
         MogrifierKind(kind="mogrifier", embedding=8, hidden=12, layers=2, rounds=3),
         MogrifierKind(kind="mogrifier", embedding=8, hidden=12, rank=3),
         RelationalMemoryKind(kind="relational_memory", embedding=8, head_size=4),
         RelationalMemoryKind(kind="relational_memory", embedding=7, slots=3, head_size=5, blocks=2, mlp_layers=3),
     ],
-    ids=["lstm", "untied lstm", "mogrifier", "mogrifier of low rank", "one slot", "slots and blocks"],
+    ids=[
+        *("lstm", "untied lstm", "mixture", "untied mixture"),
+        *("mogrifier", "mogrifier of low rank", "one slot", "slots and blocks"),
+    ],
 )
 def test_operations_are_those_that_torch_counts(kind: GeneratorKind) -> None:
     generator = kind.build(vocabulary_size=V, seed=0)

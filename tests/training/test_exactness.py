@@ -70,7 +70,7 @@ JOBS: dict[str, tuple[str, tuple[str, ...]]] = {
         SENTENCES,
         (
             LSTM.replace("SCORES", "per_sentence"),
-            "generator={kind: relational_memory, slots: 2, head_size: 6, embedding: 8}",
+            "generator={kind: relational_memory, slots: 2, head_size: 6, embedding: 8, softmaxes: 2}",
             phases(
                 "adversarial, loss: relativistic, estimator: {kind: score_function, credit: rollouts, rollouts: 2}",
                 "adversarial, estimator: {kind: normalised_weights, baseline: {start: 0, end: 1}}",

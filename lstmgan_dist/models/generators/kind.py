@@ -53,6 +53,13 @@ class GeneratorKind(Settings):
     tied: bool = Field(
         default=True, description="Output weights are the embedding's; a projection joins unequal sizes."
     )
+    softmaxes: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Of which the output layer gives a weighted mean (mixture of softmaxes, Yang et al. 2018); each "
+        "costs as much as an output layer. 1: a plain softmax.",
+    )
     latent: Latent | None = Field(default=None, description="Latent noise per sequence; none without.")
     pretrained_vectors: str | None = Field(
         default=None,
@@ -120,7 +127,9 @@ class GeneratorKind(Settings):
         """Floating-point operations of reading a token and telling the next one, two for each multiplication."""
         features = self.embedding if self.tied else self.hidden_size
         projection = self.hidden_size * features if features != self.hidden_size else 0
-        return 2 * (self.multiplications() + projection + vocabulary_size * features)
+        if self.softmaxes > 1:
+            projection = self.hidden_size * self.softmaxes * (features + 1)
+        return 2 * (self.multiplications() + projection + self.softmaxes * vocabulary_size * features)
 
     @abstractmethod
     def multiplications(self) -> int:

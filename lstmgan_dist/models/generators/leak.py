@@ -61,6 +61,12 @@ class LeakKind(GeneratorKind):
             raise ValueError("kind leak has no latent vector, for what it writes has goals instead: leave latent out")
         return self
 
+    @model_validator(mode="after")
+    def _has_one_softmax(self) -> Self:
+        if self.softmaxes > 1:
+            raise ValueError("kind leak has one softmax, over its worker's actions: leave softmaxes out")
+        return self
+
     @property
     def hidden_size(self) -> int:
         """The worker's actions O_t · w_t before the output layer: its state and a bias, times the goal."""

@@ -51,7 +51,7 @@ class LSTMGenerator(Generator):
         self.layers = nn.ModuleList(layers or (fused.LSTMLayer(size, kind.hidden) for size in kind.layer_inputs))
         starts_state = self.latent_size > 0 and not self.feeds_every_step
         self.latent_to_state = nn.Linear(self.latent_size, 2 * kind.layers * kind.hidden) if starts_state else None
-        self.add_output(kind.hidden, tied=kind.tied)
+        self.add_output(kind.hidden, tied=kind.tied, softmaxes=kind.softmaxes)
         self.initialise(seed)
 
     @torch.no_grad()
@@ -130,7 +130,7 @@ class LSTMGenerator(Generator):
         """The same without the kernel of whole sequences."""
         embedding_VE = self.embedding.weight.to(dtype)
         cells = [[weight.to(dtype) for weight in layer.weights] for layer in self.lstm_layers()]
-        projection = None if self.projection is None else self.projection.weight.to(dtype)
+        features_of = self.feature_reader(dtype)
         joined_BZ = latent_BZ.to(dtype) if self.feeds_every_step and latent_BZ is not None else None
 
         def read_one(token_B: Tensor, state: State) -> tuple[Tensor, State]:
@@ -143,7 +143,6 @@ class LSTMGenerator(Generator):
                 ends.append(torch.lstm_cell(x_BI, (h_BLH[:, number], c_BLH[:, number]), *weights))
                 x_BI = ends[-1][0]
             h, c = zip(*ends, strict=True)
-            features_BF = x_BI if projection is None else F.linear(x_BI, projection)
-            return features_BF, (torch.stack(h, dim=1), torch.stack(c, dim=1))
+            return features_of(x_BI), (torch.stack(h, dim=1), torch.stack(c, dim=1))
 
         return read_one

@@ -32,7 +32,7 @@ class MogrifierGenerator(LSTMGenerator):
         """The same everywhere: products of few rows, one after another."""
         embedding_VE = self.embedding.weight.to(dtype)
         layers = [layer.prepared(dtype) for layer in self.layers if isinstance(layer, MogrifierLayer)]
-        projection = None if self.projection is None else self.projection.weight.to(dtype)
+        features_of = self.feature_reader(dtype)
         joined_BZ = latent_BZ.to(dtype) if self.feeds_every_step and latent_BZ is not None else None
 
         def read_one(token_B: Tensor, state: State) -> tuple[Tensor, State]:
@@ -45,8 +45,7 @@ class MogrifierGenerator(LSTMGenerator):
                 x_BI, c_BH, _ = position(x_BI, h_BLH[:, number], c_BLH[:, number], *weights)
                 ends.append((x_BI, c_BH))
             h, c = zip(*ends, strict=True)
-            features_BF = x_BI if projection is None else fused.linear(x_BI, projection)
-            return features_BF, (torch.stack(h, dim=1), torch.stack(c, dim=1))
+            return features_of(x_BI), (torch.stack(h, dim=1), torch.stack(c, dim=1))
 
         return read_one
 

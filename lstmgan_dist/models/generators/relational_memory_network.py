@@ -49,7 +49,7 @@ class RelationalMemoryGenerator(Generator):
         self.mlp_norm = nn.LayerNorm(size)
         starts_state = self.latent_size > 0 and not self.feeds_every_step
         self.latent_to_memory = nn.Linear(self.latent_size, kind.hidden_size) if starts_state else None
-        self.add_output(kind.hidden_size, tied=kind.tied)
+        self.add_output(kind.hidden_size, tied=kind.tied, softmaxes=kind.softmaxes)
         self.initialise(seed)
 
     @torch.no_grad()

@@ -160,7 +160,7 @@ def distil(result: Result, wanted: Smaller, *, watch: Watch) -> Student:
 
 def _student_kind(teacher: GeneratorKind, hidden: int) -> LSTMGeneratorKind:
     """An LSTM of so many units, with all that it may have in common with the teacher: both ends, and layers."""
-    own = {"kind", "hidden", "dropout", "pretrained_vectors", "trainable_dimensions"}
+    own = {"kind", "hidden", "dropout", "pretrained_vectors", "trainable_dimensions", "softmaxes"}
     shared = type(teacher).model_fields.keys() & LSTMGeneratorKind.model_fields.keys() - own
     return LSTMGeneratorKind(hidden=hidden, **{name: getattr(teacher, name) for name in shared})
 
