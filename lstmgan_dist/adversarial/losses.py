@@ -154,37 +154,53 @@ def _feature_matching_cost(fake: Tensor, real: Tensor | None) -> Tensor:
     return _each(real_G + fake_G, fake)
 
 
-def _ranks(real_GR: Tensor, fake_GR: Tensor) -> tuple[Tensor, Tensor]:
-    """How likely each text is the one most like real texts, (G,), (G,): RankGAN's R (Lin et al. 2017, equation 3).
+# Of the softmax over likenesses, which are within 1 (the paper's γ, "set empirically").
+_SHARPNESS = 10.0
 
-    A real text is among all fake ones, a fake one among the real ones; likeness is the cosine. Each real text in turn
-    is what they are likened to, but never itself.
+
+def _likeness(texts_NR: Tensor, real_GR: Tensor) -> Tensor:
+    """exp(γ cosine) of texts and the real ones that they are likened to, (N, G)."""
+    norms_N1, norms_G1 = (vectors.norm(dim=1, keepdim=True).clamp(min=1e-8) for vectors in (texts_NR, real_GR))
+    return (_SHARPNESS * (texts_NR / norms_N1) @ (real_GR / norms_G1).T).exp()
+
+
+def _others(real_GR: Tensor) -> Tensor:
+    """1 but for a row's own number: nothing is likened to itself, nor beside what is of the same row, (G, G)."""
+    return 1 - real_GR.new_ones(len(real_GR)).diag()
+
+
+def _rank_of_real(real: Tensor, fake: Tensor) -> Tensor:
+    """How likely each real text is the one among fake ones that is most like other real texts, (G,).
+
+    RankGAN's R(real | U, C-) (Lin et al. 2017, equation 3).
     """
-    real_GR, fake_GR = (scores / scores.norm(dim=1, keepdim=True).clamp(min=1e-8) for scores in (real_GR, fake_GR))
-    others_GG = 1 - real_GR.new_ones(len(real_GR)).diag()  # a row for the text, a column for what it is likened to
-    real_GG, fake_GG = (real_GR @ real_GR.T).exp(), (fake_GR @ real_GR.T).exp()
-    among_fake_GG = real_GG / (real_GG + fake_GG.sum(0))
-    among_real_GG = fake_GG / (fake_GG + (real_GG * others_GG).sum(0))
-    return (among_fake_GG * others_GG).sum(1) / max(1, len(real_GR) - 1), among_real_GG.mean(1)
+    real_GR, others_GG = _vectors(real), _others(_vectors(real))
+    own_GG, among_G = _likeness(real_GR, real_GR), (_likeness(_vectors(fake), real_GR) * others_GG).sum(0)
+    return (own_GG / (own_GG + among_G) * others_GG).sum(1) / max(1, len(real_GR) - 1)
+
+
+def _rank_of_fake(real: Tensor, fake: Tensor) -> Tensor:
+    """How likely each fake text is the one among real ones that is most like another real one, (N,): R(fake | U, C+)."""
+    real_GR = _vectors(real)
+    own_NG, among_G = _likeness(_vectors(fake), real_GR), (_likeness(real_GR, real_GR) * _others(real_GR)).sum(0)
+    return (own_NG / (own_NG + among_G)).mean(1)
 
 
 def _standing(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     """R of both."""
-    real_G, fake_G = _ranks(_vectors(real), _vectors(fake))
-    return _each(real_G, real), _each(fake_G, fake)
+    return _each(_rank_of_real(real, fake), real), _each(_rank_of_fake(real, fake), fake)
 
 
 def _ranking(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     """-log R(real), -log(1 - R(fake)) (Lin et al. 2017, equation 4)."""
-    real_G, fake_G = _ranks(_vectors(real), _vectors(fake))
+    real_G, fake_G = _rank_of_real(real, fake), _rank_of_fake(real, fake)
     return _each(-real_G.clamp(min=_LEAST_RANK).log(), real), _each(-(-fake_G).log1p(), fake)
 
 
 def _ranking_cost(fake: Tensor, real: Tensor | None) -> Tensor:
     """-log R(fake), minus the reward of Lin et al. 2017, equation 6."""
     assert real is not None
-    _, fake_G = _ranks(_vectors(real), _vectors(fake))
-    return _each(-fake_G.clamp(min=_LEAST_RANK).log(), fake)
+    return _each(-_rank_of_fake(real, fake).clamp(min=_LEAST_RANK).log(), fake)
 
 
 _LEAST_RANK = 1e-12

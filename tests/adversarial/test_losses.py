@@ -31,12 +31,12 @@ def cosine(one: list[float], other: list[float]) -> float:
 
 
 def rank(text: list[float], likened_to: list[list[float]], beside: list[list[float]]) -> float:
-    """Lin et al. 2017, equations 2 and 3, with the text itself in the comparison set, and what it is likened to not."""
+    """Lin et al. 2017, equations 2 and 3: the text itself is compared, and not the row of what it is likened to."""
     chances = []
-    for one in likened_to:
+    for row_of_one, one in enumerate(likened_to):
         if one is not text:
-            among = [math.exp(cosine(other, one)) for other in beside if other is not one]
-            own = math.exp(cosine(text, one))
+            among = [math.exp(10 * cosine(other, one)) for row, other in enumerate(beside) if row != row_of_one]
+            own = math.exp(10 * cosine(text, one))
             chances.append(own / (own + sum(among)))
     return mean(chances)
 
