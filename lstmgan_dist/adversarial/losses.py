@@ -180,7 +180,7 @@ def _rank_of_real(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def _rank_of_fake(real: Tensor, fake: Tensor) -> Tensor:
-    """How likely each fake text is the one among real ones that is most like another real one, (N,): R(fake | U, C+)."""
+    """R(fake | U, C+): how likely each is the one among real ones that is most like another real one, (N,)."""
     real_GR = _vectors(real)
     own_NG, among_G = _likeness(_vectors(fake), real_GR), (_likeness(real_GR, real_GR) * _others(real_GR)).sum(0)
     return (own_NG / (own_NG + among_G)).mean(1)
