@@ -50,6 +50,10 @@ def run(jobs, tmp_path_factory):
     assert [line for line in shown if not line.startswith("  ")] == ["Real text that was held out:", "Generated text:"]
     assert len(shown) == 2 + 4 + 2
     assert f"lstmgan monitor {folder}" in printed
+    assert "no judge can say, for there is too little held-out text." in printed
+    again = lstmgan("train", jobs / "sentences.yaml", "--run", folder)
+    assert "Real text" not in again
+    assert f"More text: lstmgan generate {folder}\n" in again
     told = re.search(r"text has ([\d.]+) nats .* and had ([\d.]+) before it: ([\d.]+) (worse|better)", printed)
     assert told
     after, before, change = (float(number) for number in told.groups()[:3])

@@ -293,10 +293,6 @@ COMMANDS = [
         "export {run} --to onnx --quantise int4 --out made",
         "Error: --quantise: 'int4' will not do: choose int8 or half.\n",
     ),
-    (
-        "prepare text.txt --out made --segmenter japanese",
-        "Error: --segmenter: 'japanese' will not do: choose chinese.\n",
-    ),
     ("export {run} --to torch --quantise int8 --out made", "--to torch --quantise int8 is refused: PyTorch"),
     ("export {run} --to onnx --out other", "other holds other files: choose another folder with --out"),
     ("export {run} --to onnx --out text.txt", "text.txt holds other files: choose another folder with --out"),
