@@ -25,7 +25,7 @@ from lstmgan_dist.cli import app
 from lstmgan_dist.corpus.settings import Corpus, TokenizerSettings
 from lstmgan_dist.errors import UserError
 from tests.cases import cases
-from tests.command_line import REAL, Command, lstmgan
+from tests.command_line import REAL, Command, in_process, lstmgan
 from tests.evaluation.contests import TINY
 from tests.test_config import JOBS
 from tests.training.comparison import final_state
@@ -50,6 +50,10 @@ def run(jobs, tmp_path_factory):
     assert [line for line in shown if not line.startswith("  ")] == ["Real text that was held out:", "Generated text:"]
     assert len(shown) == 2 + 4 + 2
     assert f"lstmgan monitor {folder}" in printed
+    assert "no judge can say, for there is too little held-out text." in printed
+    again = lstmgan("train", jobs / "sentences.yaml", "--run", folder)
+    assert "Real text" not in again
+    assert f"More text: lstmgan generate {folder}\n" in again
     told = re.search(r"text has ([\d.]+) nats .* and had ([\d.]+) before it: ([\d.]+) (worse|better)", printed)
     assert told
     after, before, change = (float(number) for number in told.groups()[:3])
@@ -329,6 +333,23 @@ def test_prepare_describes_its_options_as_a_job_does_and_has_its_defaults():
     for name in ("lower", "vocabulary_size", "min_count"):
         assert options[name].help == TokenizerSettings.model_fields[name].description
         assert options[name].default == getattr(corpus.tokenizer, name)
+
+
+def test_the_help_of_prepare_names_the_extras_whole(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    _, output = in_process("prepare", "--help")
+    for extra in ("chinese", "stemming", "sentences"):
+        assert f"'lstmgan-dist[{extra}]'." in " ".join(output.split())
+
+
+@pytest.mark.parametrize(
+    "typed", ["prepare --unicode utf8", "train", "tarin", "generate run --count many", "train a -x"]
+)
+def test_words_that_no_command_takes_are_one_line(typed):
+    code, output = in_process(*typed.split())
+    assert code == 2
+    assert output.startswith("Error: ")
+    assert len(output.splitlines()) == 1
 
 
 def test_a_source_without_a_name_is_refused():

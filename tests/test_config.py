@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from lstmgan_dist.adversarial.estimators import ESTIMATORS
-from lstmgan_dist.config import Job, differences, dump_job, load_job, parse_job
+from lstmgan_dist.config import Job, chosen, differences, dump_job, load_job, parse_job
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.models.generators.lstm import LSTMGeneratorKind
 from lstmgan_dist.phases import PHASES
@@ -39,6 +39,14 @@ def job(*overrides: str) -> Job:
 
 def test_resolved_job_reads_back_as_itself():
     assert parse_job(dump_job(job()), name="again") == job()
+
+
+@pytest.mark.parametrize("path", sorted(JOBS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_what_is_unlike_the_defaults_is_the_whole_job_and_much_shorter(path):
+    whole = load_job(path)
+    written = yaml.safe_dump(chosen(whole))
+    assert parse_job(written, name="again") == whole
+    assert len(written.splitlines()) < len(dump_job(whole).splitlines()) / 2
 
 
 DEAD = [

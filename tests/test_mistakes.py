@@ -250,7 +250,7 @@ COMMANDS = [
     ("prepare {corpus} --out made", "is a corpus that prepare made already"),
     ("prepare text.txt --out made --encoding klingon", "--encoding: there is no encoding klingon"),
     ("prepare text.txt --out made --language german", "set split_sentences (--split-sentences), or leave it out"),
-    ("prepare text.txt --out made --segmenter thai", "'thai' is not"),
+    ("prepare text.txt --out made --segmenter thai", "--segmenter: 'thai' will not do: choose chinese."),
     (
         "prepare text.txt --out made --tokenizer byte --stem english",
         "--stem: kind byte has no use for it: leave it out",
@@ -288,8 +288,11 @@ COMMANDS = [
     ("export {corpus} --to onnx --out made", "is not a run"),
     ("export {run} --out made", "Missing option '--to'"),
     ("export {run} --to onnx", "Missing option '--out'"),
-    ("export {run} --to pickle --out made", "Invalid value for '--to'"),
-    ("export {run} --to onnx --quantise int4 --out made", "Invalid value for '--quantise'"),
+    ("export {run} --to pickle --out made", "Error: --to: 'pickle' will not do: choose safetensors, torch or onnx.\n"),
+    (
+        "export {run} --to onnx --quantise int4 --out made",
+        "Error: --quantise: 'int4' will not do: choose int8 or half.\n",
+    ),
     ("export {run} --to torch --quantise int8 --out made", "--to torch --quantise int8 is refused: PyTorch"),
     ("export {run} --to onnx --out other", "other holds other files: choose another folder with --out"),
     ("export {run} --to onnx --out text.txt", "text.txt holds other files: choose another folder with --out"),

@@ -43,7 +43,8 @@ ReadersAddress = Annotated[
 def _setting(key: str, *names: str) -> Any:
     """An option for a setting of a corpus, described as in job files; `prepare` has it checked as theirs are."""
     fields = TokenizerSettings.model_fields if key.startswith("tokenizer.") else Corpus.model_fields
-    return typer.Option(*names, help=fields[key.removeprefix("tokenizer.")].description)
+    description = fields[key.removeprefix("tokenizer.")].description or ""
+    return typer.Option(*names, help=description.replace("[", r"\["))  # help is in Rich's markup
 
 
 def prepare(

@@ -117,14 +117,14 @@ def _last_loss(outcome: Outcome) -> float:
 
 
 def _say_where_to_look(trained: launch.Trained) -> None:
-    from lstmgan_dist.runs.inspection import examples, told_of_game
+    from lstmgan_dist.runs.inspection import examples, generating, told_of_game
 
     run, corpus, outcome = trained.run, trained.corpus, trained.outcome
     best = outcome.progress.best_of_last_phase
-    typer.echo("\nReal text that was held out:")
-    for text in examples(corpus, 4):
-        typer.echo(f"  {text}")
-    if outcome.last_evaluation:
+    if outcome.last_evaluation:  # not of a run that had ended before
+        typer.echo("\nReal text that was held out:")
+        for text in examples(corpus, 4):
+            typer.echo(f"  {text}")
         typer.echo("Generated text:")
         for text in outcome.last_evaluation.texts[:4]:
             typer.echo(f"  {text}")
@@ -137,6 +137,6 @@ def _say_where_to_look(trained: launch.Trained) -> None:
         )
     if best:
         typer.echo(f"\nThe best of the last phase is step {best.step}: {best}.")
-    if effect := told_of_game(run, outcome.progress):
+    if effect := told_of_game(run, corpus, outcome.progress):
         typer.echo(effect)
-    typer.echo(f"Curves: lstmgan monitor {run.folder}   More text: lstmgan generate {run.folder}")
+    typer.echo(f"Curves: lstmgan monitor {run.folder}   More text: {generating(run, corpus)}")

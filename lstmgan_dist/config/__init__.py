@@ -9,6 +9,7 @@ from lstmgan_dist.config.extension import Changes, changes
 from lstmgan_dist.config.job import Job
 from lstmgan_dist.config.reading import (
     check_frontier,
+    chosen,
     differences,
     dump_job,
     from_options,
@@ -25,6 +26,7 @@ __all__ = [
     "Job",
     "changes",
     "check_frontier",
+    "chosen",
     "differences",
     "dump_job",
     "explain",

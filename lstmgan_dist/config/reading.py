@@ -175,6 +175,25 @@ def dump_job(job: Job) -> str:
     return yaml.safe_dump(job.model_dump(), sort_keys=False, allow_unicode=True, width=120)
 
 
+def chosen(settings: Settings) -> dict[str, Any]:
+    """What settings are unlike their defaults, as a file has them: a file with these alone gives equal settings."""
+    written = settings.model_dump(mode="json")
+    fields, values = type(settings).model_fields, dict(settings)
+    return {
+        name: _chosen(values[name], plain)
+        for name, plain in written.items()
+        if name == "kind" or values[name] != fields[name].get_default(call_default_factory=True, validated_data=values)
+    }
+
+
+def _chosen(value: Any, written: Any) -> Any:
+    if isinstance(value, Settings) and isinstance(written, dict):
+        return chosen(value)
+    if isinstance(value, tuple):
+        return [_chosen(*pair) for pair in zip(value, written, strict=True)]
+    return written
+
+
 def differences(old: Job, new: Job) -> list[str]:
     """What differs between the results of two jobs, one line a key: `batch.size: 64 -> 32`.
 

@@ -139,7 +139,10 @@ def _parsed(
                 break
             values.append(value)
         if reason:
-            findings.bad(Case(str(source), source.location(number), reason), no_mending(settings.on_bad_text), remedy)
+            # The very first line shows what is called wrongly in all of them.
+            is_of_all = number == 1 and remedy.startswith("set ")
+            case = Case(str(source), source.location(number), reason)
+            findings.bad(case, no_mending(settings.on_bad_text), remedy, is_of_all=is_of_all)
         else:
             # A lone surrogate is valid JSON but no text: its bytes are found invalid with the others.
             fields.append([None if value is None else value.encode("utf-8", "surrogatepass") for value in values])

@@ -15,6 +15,9 @@ from lstmgan_dist.corpus.manifest import PreparedCorpus
 _MANY_UNKNOWN, _MANY_LONG, _MANY_DIFFERENT, _MANY_EQUAL = 0.05, 0.1, 1 / 3, 0.05
 # Of fewer it is chance. And blocks of each split that are looked at for that: some 16,000 sentences.
 _FEWEST_EQUAL, _BLOCKS = 10, 64
+# A word is rare that is seen so many times; and the share of rare ones beyond which a vocabulary has too many, which
+# matters, and can be counted at once, in a text of so many tokens.
+_RARE, _MANY_RARE, _FEW_TOKENS = 2, 2 / 3, 300_000
 # Mean characters of a word, its space included, beyond which words seem not to be parted by spaces.
 _LONG_WORD = 10
 
@@ -39,11 +42,27 @@ def doubts(corpus: PreparedCorpus) -> Iterator[str]:
         tokens = corpus.splits[name].tokens
         if unknown > _MANY_UNKNOWN * tokens and not is_unparted:
             yield f"{unknown / tokens:.0%} of the {_IN_WORDS[name]} tokens are <unk>: {_against_unknown(settings)}."
-    if is_of_words and corpus.tokenizer.vocabulary_size > _MANY_DIFFERENT * train.tokens and not is_unparted:
+    vocabulary_size, min_count = corpus.tokenizer.vocabulary_size, settings["tokenizer"].get("min_count", 1)
+    against_rare = (
+        f"{_BY_OTHER_TOKENS} to character or bpe{_without_segmenter(settings)}, "
+        f"{'corpus.tokenizer.min_count (--min-count) to 2, ' if min_count == 1 else ''}or give more text."
+    )
+    if is_of_words and vocabulary_size > _MANY_DIFFERENT * train.tokens and not is_unparted:
         yield (
-            f"The vocabulary has {corpus.tokenizer.vocabulary_size:,} words, and the training text only "
-            f"{train.tokens:,}, so that most are seen once or twice: set corpus.tokenizer.kind (--tokenizer) to "
-            "character or bpe, corpus.tokenizer.min_count (--min-count) to 2, or give more text."
+            f"The vocabulary has {vocabulary_size:,} words, and the training text only {train.tokens:,}, so that most "
+            f"are seen once or twice: {against_rare}"
+        )
+    elif is_of_words and min_count == 1 and train.tokens <= _FEW_TOKENS and not is_unparted:
+        rare = _seen_at_most_twice(corpus) / vocabulary_size
+        if rare > _MANY_RARE:
+            yield (
+                f"{rare:.0%} of the {vocabulary_size:,} words of the vocabulary are seen once or twice in the training "
+                f"text: {against_rare}"
+            )
+    if not corpus.tokenizer.views.are_the_librarys:
+        yield (
+            f"Text is seen in {corpus.tokenizer.views}, of which other programs' tokenizers have not all: lstmgan "
+            "export will refuse runs on it."
         )
     skipped, truncated = (corpus.made["long_text"][what] for what in ("skipped", "truncated"))
     rows = sum(split.rows for split in corpus.splits.values()) + skipped
@@ -59,6 +78,21 @@ def doubts(corpus: PreparedCorpus) -> Iterator[str]:
 
 
 _IN_WORDS = {"train": "training", "heldout": "held-out"}
+
+
+def _seen_at_most_twice(corpus: PreparedCorpus) -> int:
+    """Tokens of the vocabulary that the training text has so few times."""
+    counts = np.zeros(corpus.tokenizer.vocabulary_size, np.int64)
+    for block in corpus.read_blocks("train", range(len(corpus.splits["train"].blocks))):
+        counts += np.bincount(block.texts.tokens_T, minlength=len(counts))
+    return int(np.count_nonzero(counts <= _RARE))
+
+
+_BY_OTHER_TOKENS = "set corpus.tokenizer.kind (--tokenizer)"
+
+
+def _without_segmenter(settings: dict) -> str:
+    return " without corpus.tokenizer.segmenter" if settings["tokenizer"].get("segmenter") else ""
 
 
 def _splitting(settings: dict) -> str:
@@ -87,8 +121,9 @@ def _against_unknown(settings: dict) -> str:
     ways = []
     if tokenizer["vocabulary_size"]:
         ways.append("raise corpus.tokenizer.vocabulary_size (--vocabulary-size)")
-    if tokenizer["min_count"] > 1:
+    if tokenizer["min_count"] > 2:  # 2 is what small texts are advised
         ways.append("lower corpus.tokenizer.min_count (--min-count)")
     if tokenizer["kind"] == "word":
-        ways.append("set corpus.tokenizer.kind (--tokenizer) to character, byte or bpe, which know every word")
+        others = f"character, byte or bpe{_without_segmenter(settings)}"
+        ways.append(f"{_BY_OTHER_TOKENS} to {others}, which know every word")
     return ", or ".join(ways or ["give more text"])

@@ -52,13 +52,20 @@ class Findings:
         self.bad_cases = (self.bad_cases + other.bad_cases)[:_CASES_SHOWN]
         self.long_cases = (self.long_cases + other.long_cases)[:_CASES_SHOWN]
 
-    def bad(self, case: Case, policy: Literal["error", "skip", "replace"], remedy: str = "") -> None:
-        """Note one bad text. remedy: what mends this kind of it, beside what the policies do.
+    def bad(
+        self, case: Case, policy: Literal["error", "skip", "replace"], remedy: str = "", *, is_of_all: bool = False
+    ) -> None:
+        """Note one bad text.
+
+        remedy: what mends this kind of it, beside what the policies do. is_of_all: no policy helps, for all texts of
+        the file are as this one.
 
         Raises:
             UserError: naming it, if the policy is error.
         """
         if policy == "error":
+            if is_of_all:
+                raise UserError(f"{case}: {remedy}.")
             remedy = remedy or "mend it"
             raise UserError(
                 f"{case}: {remedy}, or set corpus.on_bad_text (--on-bad-text): skip leaves such text out, replace puts "

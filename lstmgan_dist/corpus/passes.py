@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -60,10 +61,10 @@ def measure(settings: Corpus, number: int, chunk: Chunk) -> int:
 
 @dataclass(frozen=True)
 class CountedChunk:
-    """What the vocabulary is made from. counted: None where nothing has to be counted."""
+    """What the vocabulary is made from. counted: None where nothing has to be counted. labels: texts of each."""
 
     counted: Counted | None
-    labels: frozenset[str]
+    labels: Mapping[str, int]
 
 
 def count(settings: Corpus, purpose: Purpose, cut: Cut | None, number: int, chunk: Chunk) -> CountedChunk:
@@ -74,8 +75,8 @@ def count(settings: Corpus, purpose: Purpose, cut: Cut | None, number: int, chun
     if "source" in beside:
         texts = pa.concat_arrays([texts, beside["source"]])
     kind = TOKENIZERS[settings.tokenizer.kind]
-    labels = beside["label"].unique().to_pylist() if "label" in beside else []
-    return CountedChunk(kind.open().count(texts) if kind.is_counted else None, frozenset(labels))
+    labels = Counter(beside["label"].to_pylist() if "label" in beside else ())
+    return CountedChunk(kind.open().count(texts) if kind.is_counted else None, labels)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import platform
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -67,6 +68,9 @@ ORACLE, ORACLE_WEIGHTS, JUDGES = "oracle.json", "oracle.safetensors", "judges"
 _FILES = "|".join([*map(re.escape, (TOKENIZER, LABELS, ORACLE, ORACLE_WEIGHTS)), rf"(?:{'|'.join(SPLITS)})-\d+\.arrow"])
 # What a preparation leaves behind, finished or torn from its work; the manifest goes first, by itself.
 _OUR_FILES = re.compile(rf"{_FILES}|{JUDGES}|\.(?:{_FILES}|{re.escape(MANIFEST)})\.\d+\.part")
+
+# Of fewer labels it is chance that most have one text.
+_FEWEST_CLASSES = 10
 
 Result = TypeVar("Result")
 
@@ -218,14 +222,30 @@ class _Preparation:
 
     def make_tokenizer(self) -> Tokenizer:
         """Read the training text for its vocabulary and its labels, unless there is nothing to choose."""
-        labels: set[str] = set()
+        labels: Counter[str] = Counter()
         counts = self._counted(labels) if self._counts else iter(())
         tokenizer = self._kind.open().choose(self._settings.tokenizer, counts if self._kind.is_counted else ())
         for _ in counts:  # where only labels are wanted
             pass
+        self._refuse_single(labels)
         return tokenizer.with_labels(sorted(labels))
 
-    def _counted(self, labels: set[str]) -> Iterator[Counted]:
+    def _refuse_single(self, labels: Counter[str]) -> None:
+        """See that labels are classes.
+
+        Raises:
+            UserError: if most are each of one text, and texts of labels that are not in training are an error.
+        """
+        single = sum(texts == 1 for texts in labels.values())
+        if len(labels) >= _FEWEST_CLASSES and 2 * single > len(labels) and self._settings.on_bad_text == "error":
+            column = self._settings.label_column
+            asked = f"is {column!r} the right column" if column else "is corpus.label_by what you want"
+            raise UserError(
+                f"{single:,} of {len(labels):,} labels occur once, such as {min(labels)!r}: {asked}"
+                f"{' (corpus.label_column, --label-column)' if column else ''}? A label is a class of many texts."
+            )
+
+    def _counted(self, labels: Counter[str]) -> Iterator[Counted]:
         """What the vocabulary is chosen by; nothing is read before it is asked for. labels: where those found go.
 
         Raises:
@@ -233,7 +253,7 @@ class _Preparation:
         """
         function = partial(count, self._settings, self._purpose, self._cut)
         for _, chunk in self._over_chunks("counting", self._sources, function):
-            labels |= chunk.labels
+            labels.update(chunk.labels)
             if len(labels) > _MOST_LABELS:
                 raise UserError(
                     f"There are more than {_MOST_LABELS:,} different labels, such as {min(labels)!r}, by "

@@ -21,11 +21,24 @@ _ABOUT_MOST_HELD_OUT = 0.28  # which sentence is held out is drawn
 _LEAST_TAUGHT = 0.2
 
 
-def doubt_about_judges(corpus: PreparedCorpus, most_sequences: int) -> str | None:
-    """What a person should know, before a training that looks at so many held-out sentences, of judging it later."""
+def can_be_judged(corpus: PreparedCorpus, most_sequences: int) -> bool:
+    """Whether a training that looks at so many held-out sentences leaves judges enough of them to begin with."""
+    return _of_each_judge(corpus, most_sequences) >= LEAST_TEXTS
+
+
+def _of_each_judge(corpus: PreparedCorpus, most_sequences: int) -> int:
+    held_out = corpus.splits["heldout"]
+    return (held_out.rows - validation_rows(held_out, most_sequences)) // 2
+
+
+def doubt_about_judges(corpus: PreparedCorpus, most_sequences: int, *, is_prepared: bool = False) -> str | None:
+    """What a person should know, before a training that looks at so many held-out sentences, of judging it later.
+
+    is_prepared: whether the corpus was prepared before, so that settings of the job no longer change it.
+    """
     held_out, train = corpus.splits["heldout"], corpus.splits["train"]
     validation = validation_rows(held_out, most_sequences)
-    each, or_else = (held_out.rows - validation) // 2, ""
+    each, or_else = _of_each_judge(corpus, most_sequences), ""
     if each >= FEW_TEXTS:
         return None
     if each < LEAST_TEXTS:
@@ -37,15 +50,18 @@ def doubt_about_judges(corpus: PreparedCorpus, most_sequences: int) -> str | Non
         or_else = f", or {SMALLER_VOCABULARY}"
     rows = held_out.rows + train.rows
     share, wanted_share = held_out.rows / rows, 3 * FEW_TEXTS / rows
+    setting, or_larger = "set corpus.heldout_fraction to ", "corpus.heldout_source"
+    if is_prepared:
+        setting, or_larger = f"prepare {corpus.folder} again, with --heldout-fraction ", "--heldout there"
     if wanted_share <= _MOST_HELD_OUT:
-        wanted = f"set corpus.heldout_fraction to {wanted_share:.2f}"
+        wanted = f"{setting}{wanted_share:.2f}"
     elif share < _ABOUT_MOST_HELD_OUT:
-        wanted = f"set corpus.heldout_fraction to {_MOST_HELD_OUT} and give more text"
+        wanted = f"{setting}{_MOST_HELD_OUT} and give more text"
     else:
         wanted = "give more text"
     return (
         f"Of {held_out.rows:,} held-out sentences {each:,} are left for each of two judges, which is {outcome}: "
-        f"{wanted}, or give a larger corpus.heldout_source{or_else}."
+        f"{wanted}, or give a larger {or_larger}{or_else}."
     )
 
 

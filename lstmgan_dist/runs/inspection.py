@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from lstmgan_dist.corpus.manifest import LABELS, PreparedCorpus, is_prepared, open_corpus
 from lstmgan_dist.corpus.tokenizer import Tokenizer
 from lstmgan_dist.errors import UserError
+from lstmgan_dist.evaluation.doubts import can_be_judged
 from lstmgan_dist.storage import Folder
 from lstmgan_dist.training.checkpoint import PROGRESS, Checkpoint, open_checkpoint
 from lstmgan_dist.training.progress import HELDOUT_NLL, Progress
@@ -113,7 +115,19 @@ def examples(corpus: PreparedCorpus, count: int) -> list[str]:
     ]
 
 
-def told_of_game(run: Run, progress: Progress) -> str | None:
+def generating(run: Run, corpus: PreparedCorpus) -> str:
+    """The command that writes more text of a run: of one that answers, to what a held-out text answers."""
+    command = f"lstmgan generate {run.folder}"
+    if not run.answers:
+        return command
+    block, *_ = corpus.read_blocks("heldout", [0])
+    assert block.starts_N is not None
+    tokenizer, context = corpus.tokenizer, block.tokens_T[: block.starts_N[0]].tolist()
+    said = tokenizer.decode(token for token in context if token < tokenizer.vocabulary_size)
+    return f"{command} --prompt {shlex.quote(said)}"
+
+
+def told_of_game(run: Run, corpus: PreparedCorpus, progress: Progress) -> str | None:
     """What the game of a run did to the likelihood of held-out text, in a sentence; None before there is a game."""
     start = progress.likelihood_end(run.job.phases)
     if start is None or start == progress.step:
@@ -125,10 +139,12 @@ def told_of_game(run: Run, progress: Progress) -> str | None:
     if not {before, progress.step} <= nats.keys():
         return None
     change = nats[progress.step] - nats[before]
+    judging = f"What that is worth, lstmgan evaluate {run.folder} judges."
+    if not can_be_judged(corpus, run.job.evaluate.heldout_sequences):
+        judging = "What that is worth, no judge can say, for there is too little held-out text."
     return (
         f"Held-out text has {nats[progress.step]:.4f} nats per token after the game, and had {nats[before]:.4f} before "
-        f"it: {abs(change):.4f} {'worse' if change > 0 else 'better'}. What that is worth, lstmgan evaluate "
-        f"{run.folder} judges."
+        f"it: {abs(change):.4f} {'worse' if change > 0 else 'better'}. {judging}"
     )
 
 

@@ -12,6 +12,7 @@ from lstmgan_dist.corpus.settings import Corpus, TokenizerSettings
 from lstmgan_dist.evaluation.doubts import doubt_about_judges
 from lstmgan_dist.nested import leaves
 from lstmgan_dist.storage import Folder
+from lstmgan_dist.training.recipe import prepared_from
 
 
 def doubts_about(job: Job, corpus: PreparedCorpus) -> Iterator[str]:
@@ -24,7 +25,8 @@ def doubts_about(job: Job, corpus: PreparedCorpus) -> Iterator[str]:
             f"{'; '.join(overridden)}. Prepare the text anew to change them."
         )
     if any(phase.plays for phase in job.phases):
-        doubt = doubt_about_judges(corpus, job.evaluate.heldout_sequences)
+        is_prepared = prepared_from(job, corpus) is not None
+        doubt = doubt_about_judges(corpus, job.evaluate.heldout_sequences, is_prepared=is_prepared)
         if doubt:
             yield doubt
 

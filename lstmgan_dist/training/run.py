@@ -20,7 +20,7 @@ from functools import cached_property
 from typing import Any
 
 from lstmgan_dist.addresses import WITHOUT_FILE, is_remote, path_of, scheme_of
-from lstmgan_dist.config import Changes, Job, changes, dump_job, parse_job
+from lstmgan_dist.config import Changes, Job, changes, parse_job
 from lstmgan_dist.corpus.manifest import PreparedCorpus, is_prepared, open_corpus
 from lstmgan_dist.corpus.order import SentenceOrder, TextOrder
 from lstmgan_dist.corpus.prepare import PreparationProgress, content_key, prepare
@@ -37,6 +37,7 @@ from lstmgan_dist.training import lease
 from lstmgan_dist.training.checkpoint import Checkpoint, Checkpoints
 from lstmgan_dist.training.clock import steps_of
 from lstmgan_dist.training.progress import Progress
+from lstmgan_dist.training.recipe import job_file
 from lstmgan_dist.training.vectors import write_learnt
 
 JOB = "job.yaml"
@@ -112,7 +113,7 @@ class Run:
             if corpus.max_context:
                 record["max_context"] = corpus.max_context
             folder.write(CORPUS, json.dumps(record, indent=1).encode())
-            folder.write(JOB, dump_job(job).encode())
+            folder.write(JOB, job_file(job, corpus).encode())
             return cls(folder, job, lease_number=lease_number)
         run = cls.open(url, job.storage)
         found = changes(run.job, job)
@@ -129,7 +130,7 @@ class Run:
                 f"{corpus.fingerprint[:12]}: the text has changed. Choose another --run, or restore the text."
             )
         if found.extending:
-            folder.write(JOB, dump_job(job).encode())
+            folder.write(JOB, job_file(job, corpus).encode())
             folder.delete(f"{EVALUATION}/{VERDICT}")  # of weights that are no longer the last
             for sentence in what_extends(found):
                 say(sentence)

@@ -189,6 +189,11 @@ BAD = {
         {"label_column": "mood"},
         r"more than 1,000 different labels, such as '0'",
     ),
+    "as many labels as texts": (
+        "text,id,mood\n" + "".join(f"t {n},{n},x\n" for n in range(200)),
+        {"label_column": "id", "heldout_fraction": 0.2},
+        r"^1\d\d of 1\d\d labels occur once, such as '\d+': is 'id' the right column .* is a class of many texts\.$",
+    ),
     "invalid UTF-8": (b"said,answer\nb\xff,you\n", PAIRS, r"row 2: this is not valid UTF-8"),
 }
 
@@ -211,6 +216,17 @@ def test_rows_that_are_not_whole_can_be_left_out_and_long_contexts_cut(text_file
     assert (corpus.made["empty_lines"], corpus.made["long_text"]["truncated"]) == (1, 1)
     corpus = prepared(source=text_file(content, "t.csv"), **settings, on_long_text="skip")
     assert rows_of(corpus) == [("[y] d →", "kept")]
+
+
+def test_a_column_that_json_lacks_from_the_start_is_told_without_what_would_leave_it_out(text_file, prepared):
+    lines = "".join(f'{{"said": "a {n}", "answered": "b"}}\n' for n in range(9))
+    with pytest.raises(
+        UserError, match=r"line 1: there is no 'answer' .* set corpus.column \(--column\) to .*answered\.$"
+    ):
+        prepared(source=text_file(lines, "t.jsonl"), **PAIRS)
+    whole = '{"said": "a", "answer": "b"}\n'
+    with pytest.raises(UserError, match=r"line 2: there is no 'answer' .*on_bad_text"):
+        prepared(source=text_file(whole + lines, "u.jsonl"), **PAIRS)
 
 
 def test_a_held_out_label_must_be_one_of_training(text_file: Write, prepared: Prepare):

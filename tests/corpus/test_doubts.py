@@ -21,6 +21,9 @@ CHINESE = "".join(
 )
 # Every sentence has words of its own.
 NEW_WORDS = "".join(f"the word{number} and the word{number + 1} of x{number}\n" for number in range(0, 600, 2))
+# Most words are seen once, and most of the text is of few words.
+RARE_WORDS = "".join(f"the cat sees a dog and the rare{number} bird\n" for number in range(300))
+RARE_CHINESE = "".join(f"我们今天看见一只猫，x{number}也看见。\n" for number in range(300))
 
 
 @pytest.mark.parametrize(
@@ -42,6 +45,31 @@ NEW_WORDS = "".join(f"the word{number} and the word{number + 1} of x{number}\n" 
             NEW_WORDS,
             {"tokenizer": {"min_count": 9}},
             r"<unk>: lower corpus.tokenizer.min_count \(--min-count\), or",
+        ),
+        (
+            NEW_WORDS,
+            {"tokenizer": {"min_count": 2}},
+            r"<unk>: set corpus.tokenizer.kind \(--tokenizer\) to character, byte or bpe, which know every word\.$",
+        ),
+        (
+            RARE_WORDS,
+            {},
+            r"^\d\d% of the [\d,]+ words of the vocabulary are seen once or twice in .*: .*--min-count\) to 2",
+        ),
+        (
+            RARE_CHINESE,
+            {"tokenizer": {"segmenter": "chinese"}},
+            r"are seen once or twice .* to character or bpe without corpus.tokenizer.segmenter, .*min-count\) to 2",
+        ),
+        (
+            RARE_CHINESE,
+            {"tokenizer": {"segmenter": "chinese"}},
+            r"^Text is seen in segmenter chinese \(.*lstmgan export will refuse runs on it\.$",
+        ),
+        (
+            "\n".join(toy_sentences(300)),
+            {"tokenizer": {"stem": "english"}},
+            "lstmgan export will refuse runs on it",
         ),
         (
             NEW_WORDS,

@@ -1,6 +1,7 @@
 """A run whose texts have labels and answer others: through every phase, and what it writes."""
 
 import json
+import shlex
 from itertools import chain
 
 import pytest
@@ -12,8 +13,10 @@ from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.sampling import BLOCK
 from lstmgan_dist.runs.brief import evaluate_briefly
 from lstmgan_dist.runs.generation import generate, request_texts
+from lstmgan_dist.runs.inspection import generating
 from lstmgan_dist.runs.result import load_result
 from lstmgan_dist.runtime.tasks import IN_PROCESS
+from lstmgan_dist.training.run import Run
 from lstmgan_dist.training.run_log import read_metrics
 from tests.command_line import in_process
 from tests.training.comparison import everything_in, final_state
@@ -151,6 +154,17 @@ def test_a_game_that_is_stopped_every_few_steps_equals_an_uninterrupted_one(talk
     samples = b"".join(content for name, content in everything_in(tmp_path / "whole").items() if "samples/" in name)
     assert b"[loud]" in samples
     assert ("what eats" in samples.decode()) == (settings == CONTEXTS)
+
+
+def test_a_run_that_answers_is_asked_as_the_end_of_its_training_says(runs):
+    run = Run.open(str(runs / "answers"))
+    command = shlex.split(generating(run, run.corpus()))
+    assert command[3] == "--prompt"
+    assert command[4].startswith("what eats")
+    code, output = in_process(*command[1:], "--count", "2")
+    assert code == 0, output
+    labels = Run.open(str(runs / "labels"))
+    assert generating(labels, labels.corpus()) == f"lstmgan generate {labels.folder}"
 
 
 def test_what_cannot_be_asked_is_one_line(runs, tmp_path):

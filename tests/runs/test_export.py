@@ -13,19 +13,20 @@ import sys
 import uuid
 import zipfile
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import onnx
 import pytest
-import tokenizers
 import torch
 import yaml
 from pydantic import create_model
 from torch import Tensor
 
-from lstmgan_dist.config import dump_job
+from lstmgan_dist.config import dump_job, parse_job
+from lstmgan_dist.corpus.detokenize import join_words
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.findings import ContestFindings, Sampler, Verdict
 from lstmgan_dist.models.drawing import draw
@@ -46,10 +47,11 @@ from lstmgan_dist.runs.export.plain import (
     refuse_unknown,
     sizes_of,
 )
+from lstmgan_dist.runs.preparation import prepare
 from lstmgan_dist.runs.result import load_result
 from lstmgan_dist.runtime.randomness import Noise
 from lstmgan_dist.storage import Folder
-from lstmgan_dist.training.run import Run
+from lstmgan_dist.training.run import Run, prepared_corpus
 from lstmgan_dist.training.run_log import read_metrics
 from tests.cases import cases
 from tests.command_line import in_process
@@ -208,6 +210,8 @@ def runs(text, talk, tmp_path_factory):
     run_job(job_of(SENTENCES, text, *LATENT), folder / "latent")
     run_job(job_of(CONTINUOUS, text), folder / "continuous")
     run_job(job_of(SENTENCES, talk, TALK.replace("SOURCE", str(talk)), LATENT[1]), folder / "talk")
+    moods = TALK.replace("SOURCE", str(talk)).replace("source_column: said, ", "")
+    run_job(job_of(SENTENCES, talk, moods, LATENT[1]), folder / "moods")
     return folder
 
 
@@ -240,18 +244,28 @@ def uniforms_of_the_card(form: str, length: int, latent: int) -> tuple[Tensor, T
     return torch.rand(5, length, generator=random), z
 
 
-REQUIRED = {
-    "safetensors": ("torch", "safetensors"),
-    "torch": ("torch",),
-    "onnx": ("onnxruntime", "tokenizers", "numpy"),
-}
-
-
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory):
-    """Gives a Python with what the card of a form says it needs."""
+    """Gives a Python with what a card says it needs, of the version that is here."""
     place = tmp_path_factory.mktemp("fresh")
-    return cache(lambda form: FreshPython(place / form, *REQUIRED[form]))
+
+    @cache
+    def of(*installed: str) -> FreshPython:
+        named = dict(one.split("==") for one in installed)
+        assert named == {name: version(name).split("+")[0] for name in named}
+        return FreshPython(place / "-".join(named), *named)
+
+    return of
+
+
+def code_of(card: str) -> str:
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    return code
+
+
+def packages_of(card: str) -> list[str]:
+    (line,) = re.findall(r"```sh\npip install (.*)\n```", card)
+    return line.split()
 
 
 @pytest.mark.parametrize(
@@ -269,12 +283,13 @@ def test_the_code_of_the_card_writes_the_texts_of_our_own_drawing_where_nothing_
 ):
     form, name = case
     exported(runs / name, tmp_path / "out", form)
-    (code,) = re.findall(r"```python\n(.*?)```", (tmp_path / "out" / "README.md").read_text(), re.DOTALL)
+    card = (tmp_path / "out" / "README.md").read_text()
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     probe = (
         "\nimport importlib.util\nassert not any(map(importlib.util.find_spec, ('lstmgan_dist', 'pyarrow', 'rich')))\n"
     )
-    printed = fresh(form).run(code + probe, tmp_path / "out")
+    python = fresh(*packages_of(card))
+    printed = python.run(code_of(card) + probe, tmp_path / "out")
     result = load_result(str(runs / name), "latest", device="cpu", say=print)
     drawing, latent = config["drawing"], config["network"]["latent"]
     uniforms_BT, latent_BZ = uniforms_of_the_card(form, drawing["length"], latent["size"] if latent else 0)
@@ -285,14 +300,86 @@ def test_the_code_of_the_card_writes_the_texts_of_our_own_drawing_where_nothing_
         prompt=drawing["first_tokens"],
         suppress=drawing["suppress"],
     )
-    library = tokenizers.Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
-    words = [library.decode([token for token in tokens if token]) for tokens in texts]
-    if name == "talk":
-        label, *said = drawing["first_tokens"][1:-1]
-        assert label in config["labels"].values()
-        assert library.decode(said).startswith("what eats")
+    words = [result.tokenizer.decode(tokens) for tokens in texts]
     assert printed == "".join(f"{line}\n" for line in words)
     assert len(set(words)) > 2
+
+
+@pytest.mark.parametrize(
+    "case",
+    cases([(form, name) for form in FORMS for name in ("game", "talk", "moods")], quick=[("safetensors", "talk")]),
+    ids=" ".join,
+)
+def test_the_code_of_the_card_answers_ones_own_question_in_the_mood_asked_for_and_names_words_it_does_not_know(
+    case, runs, fresh, tmp_path
+):
+    form, name = case
+    exported(runs / name, tmp_path / "out", form)
+    card = (tmp_path / "out" / "README.md").read_text()
+    result = load_result(str(runs / name), "latest", device="cpu", say=print)
+    tokenizer, drawing = result.tokenizer, json.loads((tmp_path / "out" / "config.json").read_text())["drawing"]
+    question = {"game": "the", "talk": "what eats the cat", "moods": "fish"}[name]
+    code = re.sub(r'^prompt = ".*?"', f'prompt = "{question}"', code_of(card))
+    assert f'prompt = "{drawing["prompt"]}"' in code_of(card)
+    asked = tokenizer.encode(question)
+    begun = [] if name == "talk" else asked
+    read = [0, *asked]
+    if name != "game":
+        code = re.sub(r'^label = ".*?"', 'label = "loud"', code, flags=re.MULTILINE)
+        read = [0, tokenizer.label_id("loud"), *([0, *asked] if begun else [*asked, 0])]
+    python = fresh(*packages_of(card))
+    printed = python.run(code, tmp_path / "out")
+    uniforms_BT, _ = uniforms_of_the_card(form, 12 - len(begun), 0)
+    texts = drawn_here(result.generator, uniforms_BT.float(), None, prompt=read)
+    assert printed.splitlines() == [tokenizer.decode([*begun, *tokens]) for tokens in texts]
+    with pytest.raises(AssertionError, match=r"The vocabulary lacks \['xylophone'\]"):
+        python.run(code.replace(question, "xylophone"), tmp_path / "out")
+    if name != "game":
+        with pytest.raises(AssertionError, match=r"There is no label 'shy', but \['calm', 'loud'\]"):
+            python.run(code.replace('"loud"', '"shy"'), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("spaced", "text"),
+    [
+        ("the cow , who isn't ( mostly ) here , eats .", "the cow, who isn't (mostly) here, eats."),
+        ('he said " go away ! " , and " wait " : no', 'he said "go away!", and "wait": no'),
+        ("it 's 5 % ; f() [ a ] ...", "it's 5%; f() [a]..."),
+    ],
+)
+def test_words_and_signs_of_an_export_are_put_together_as_generate_does_it(spaced, text):
+    assert join_words(spaced.split()) == text
+    network = plain_network(make(KINDS["tied"]), KINDS["tied"], config_for(KINDS["tied"]))
+    network.config = {**network.config, "tokenizer": {"kind": "word"}}
+    network.vocabulary = ["<end>", *spaced.split()]
+    assert network.text([*range(1, len(network.vocabulary)), 0]) == text
+
+
+def test_the_card_of_a_prepared_corpus_tells_what_it_was_prepared_with_so_that_the_run_can_be_made_again(
+    talk, tmp_path
+):
+    asked = {"source_column": "said", "column": "answer", "tokenizer": "character", "max_length": 40}
+    corpus = prepare(talk, tmp_path / "corpus", heldout_fraction=0.2, max_source_length=50, **asked)
+    job = job_of(
+        SENTENCES,
+        tmp_path / "corpus",
+        "corpus={source: SOURCE, max_length: 64}".replace("SOURCE", str(corpus.folder.url)),
+        LATENT[1],
+    )
+    run, _ = run_job(job, tmp_path / "run")
+    assert (tmp_path / "run/job.yaml").read_text().startswith("# corpus.source had been prepared before")
+    assert "#   kind: character" in (tmp_path / "run/job.yaml").read_text()
+    assert Run.open(str(tmp_path / "run")).job == job
+    exported(tmp_path / "run", tmp_path / "out")
+    card = (tmp_path / "out/README.md").read_text()
+    (recipe,) = re.findall(r"```yaml\n(.*?)```", card, re.DOTALL)
+    again = parse_job(recipe, name="README.md")
+    assert f"a corpus that `lstmgan prepare` had made of `{talk}`" in card
+    assert "up to 64 tokens" in card
+    assert again.corpus.tokenizer.kind == "character"
+    assert (again.corpus.column, again.corpus.source_column) == ("answer", "said")
+    made = prepared_corpus(again.corpus, str(tmp_path / "again"), lambda progress: None)
+    assert made.fingerprint == run.corpus_fingerprint
 
 
 def test_a_student_learns_answers_alone_and_knows_the_labels(runs, tmp_path):
@@ -323,7 +410,9 @@ def test_the_card_has_the_figures_the_recipe_and_the_fingerprint_of_the_run(runs
     _, head, _ = card.split("---\n", 2)
     assert yaml.safe_load(head)["pipeline_tag"] == "text-generation"
     (recipe,) = re.findall(r"```yaml\n(.*?)```", card, re.DOTALL)
-    assert recipe.strip() == dump_job(run.job).strip()
+    assert parse_job(recipe, name="README.md") == run.job
+    assert len(recipe.splitlines()) < len(dump_job(run.job).splitlines()) / 2
+    assert "--dry-run --full` shows all" in card
     config = json.loads((folder / "config.json").read_text())
     assert config["run"] == {
         "name": "game",

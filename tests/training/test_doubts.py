@@ -11,6 +11,10 @@ def test_a_game_on_little_text_is_told_that_it_cannot_be_judged(text, tmp_path):
     corpus = prepared_corpus(game.corpus, str(tmp_path / "run"), lambda progress: None)
     (doubt,) = doubts_about(game, corpus)
     assert "too few to learn from, so that this run can never be judged" in doubt
+    again = job_of(SENTENCES, corpus.folder.url)
+    (doubt,) = (doubt for doubt in doubts_about(again, corpus) if "judged" in doubt)
+    assert f"prepare {corpus.folder} again, with --heldout-fraction 0.3 and give more text" in doubt
+    assert "corpus.heldout" not in doubt
     likelihood = parse_job(
         f"name: a\ncorpus: {{source: {text}, heldout_fraction: 0.2}}\nphases: [{{kind: likelihood, steps: 1}}]",
         name="job",

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from typing import Any
 
 import yaml
 
 from lstmgan_dist import __version__
-from lstmgan_dist.config import dump_job
+from lstmgan_dist.config import chosen
+from lstmgan_dist.corpus.sources import CACHE
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.models.generators.kind import GeneratorKind
 from lstmgan_dist.runs.export.distillation import Student
 from lstmgan_dist.runs.export.form import Form, Quantisation
-from lstmgan_dist.runs.export.plain import Agreement, Comparison, sizes_of
+from lstmgan_dist.runs.export.plain import Agreement, Comparison, Example, sizes_of
 from lstmgan_dist.runs.result import Result
 from lstmgan_dist.tokens import END_ID
 from lstmgan_dist.training.brief import to_read
 from lstmgan_dist.training.checkpoint import Checkpoint
 from lstmgan_dist.training.progress import Progress
+from lstmgan_dist.training.recipe import prepared_from, recipe_of
 from lstmgan_dist.training.run import EVALUATION, Run
 from lstmgan_dist.training.run_log import read_metrics
 
@@ -33,13 +36,13 @@ def config_of(
     result: Result,
     checkpoint: Checkpoint,
     kind: GeneratorKind,
-    first_tokens: Sequence[int],
+    example: Example,
     *,
     form: str,
     quantisation: Quantisation | None,
     student: Student | None,
 ) -> dict[str, Any]:
-    """What config.json says, but for the files. first_tokens: what is read before the texts that the card draws."""
+    """What config.json says, but for the files. example: what is read before the texts that the card draws."""
     job, tokenizer = result.run.job, result.tokenizer
     progress, drawing = Progress.of(checkpoint), to_read(job, ())
     phase = progress.last_phase
@@ -59,7 +62,9 @@ def config_of(
         "max_length": job.corpus.max_length,
         "drawing": {
             "length": drawing.length,
-            "first_tokens": list(first_tokens),
+            "first_tokens": list(example.first),
+            "prompt": example.prompt,
+            **({} if example.label is None else {"label": example.label}),
             "suppress": list(drawing.suppress),
             "temperature": drawing.temperature,
         },
@@ -104,7 +109,9 @@ def card_of(
         f"{run['step']}, in phase {run['phase']} of {run['phases']} ({run['phase_kind']}){smaller}; "
         f"{config['form']}, {precision}, {bytes_written:,} bytes. Made by {config['made_by']}.",
         "## Use",
-        f"It is read by {form.reads_with}. In this folder, this draws five texts:",
+        f"It is read by {form.reads_with}. With the versions that it was made with,",
+        f"```sh\npip install {' '.join(map(_with_version, form.used))}\n```",
+        "in this folder, this draws five texts:",
         f"```python\n{form.usage(config)}```",
         f"{form.functions} {_on_tokens(config)}",
         "## Figures",
@@ -115,9 +122,14 @@ def card_of(
         "## Text",
         *_text(result),
         "## Recipe",
-        f"```yaml\n{dump_job(job).strip()}\n```",
+        *_recipe(result),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _with_version(package: str) -> str:
+    """A package as pip is asked for it; what kind of machine it was built for is left to pip."""
+    return f"{package}=={version(package).partition('+')[0]}"
 
 
 def _words(kind: str) -> str:
@@ -133,7 +145,10 @@ def _on_tokens(config: Mapping[str, Any]) -> str:
         "Text becomes tokens by `tokenizer.json`, a file of the library `tokenizers`.",
     ]
     if config["tokenizer"]["kind"] == "word":
-        told.append("Words come with a space between each two, signs too.")
+        told.append(
+            "Words and signs are put together as `lstmgan generate` does it, but for single quotes, signs of money and "
+            "Chinese, which keep their spaces here."
+        )
     if "labels" in config:
         named = ", ".join(f"{label} {token}" for label, token in config["labels"].items())
         told.append(
@@ -144,7 +159,7 @@ def _on_tokens(config: Mapping[str, Any]) -> str:
     if "labels" in config or "answers" in config:
         told.append(
             "Behind these stands one more end mark. `drawing.first_tokens` in `config.json` is all of that for one "
-            "held-out text, whose place yours takes."
+            "held-out text, whose place what you write above takes."
         )
     if config["quantised"] == "int8":
         told.append("Texts of one batch share the scales of their int8 numbers, so one changes the others a little.")
@@ -204,10 +219,40 @@ def _verdict(run: Run, step: int, student: Student | None) -> Iterator[str]:
         yield f"{whose}{sentence}"
 
 
+def _recipe(result: Result) -> Iterator[str]:
+    """The job, from the text itself, as far as it is unlike the defaults."""
+    job = result.run.job
+    try:
+        recipe, prepared = recipe_of(job, result.corpus), prepared_from(job, result.corpus)
+    except (UserError, OSError):
+        recipe, prepared = job, None
+        if posixpath.basename(posixpath.dirname(result.run.corpus_url())) != CACHE:
+            yield (
+                "Its corpus had been prepared before the run, and cannot be read now: what stands in `corpus` below "
+                "may not be what it was prepared with."
+            )
+    if prepared:
+        yield (
+            f"The run read {_named(job.corpus.sources)}, a corpus that `lstmgan prepare` had made of "
+            f"{_named(prepared.sources)}, with the settings that stand in `corpus` below."
+        )
+        if prepared.max_length < job.corpus.max_length:
+            yield f"Texts were drawn with up to {job.corpus.max_length} tokens: the job's `corpus.max_length`."
+    yield (
+        f"These are the settings unlike the defaults of lstmgan_dist {__version__}; of a file of them, "
+        "`lstmgan train FILE --dry-run --full` shows all."
+    )
+    yield f"```yaml\n{yaml.safe_dump(chosen(recipe), sort_keys=False, allow_unicode=True, width=120).strip()}\n```"
+
+
+def _named(sources: tuple[str, ...]) -> str:
+    return ", ".join(f"`{source}`" for source in sources)
+
+
 def _text(result: Result) -> Iterator[str]:
     job, tokenizer = result.run.job, result.tokenizer
     yield (
-        f"Sources: {', '.join(f'`{source}`' for source in job.corpus.sources)}. Fingerprint of the corpus: "
+        f"Sources: {_named(job.corpus.sources)}. Fingerprint of the corpus: "
         f"`{result.run.corpus_fingerprint}`. Tokenizer: {tokenizer.kind}, {tokenizer.vocabulary_size:,} tokens. "
         f"Layout: {job.corpus.layout}, at most {job.corpus.max_length} tokens at a time."
     )

@@ -24,8 +24,8 @@ from lstmgan_dist.runs.export.plain import (
     Comparison,
     compare,
     draw_both,
+    example_of,
     plain_network,
-    read_first,
     refuse_another,
     refuse_unknown,
     some_texts,
@@ -73,19 +73,19 @@ def export(
     kind_of_form.check(form, quantisation)
     result = load_result(url, checkpoint, device=device if smaller else "cpu", say=say)
     refuse_unknown(result)
-    first = read_first(result)
+    example = example_of(result)
     if smaller:
         check_smaller(result, smaller)
     target = Folder(out, result.run.storage)
     _check_place(target, kind_of_form.files)
     job, kind, generator, student = result.run.job, result.run.job.generator, result.generator, None
     chosen = result.run.checkpoints.open(result.step)
-    config = config_of(result, chosen, kind, first, form=form, quantisation=quantisation, student=None)
+    config = config_of(result, chosen, kind, example, form=form, quantisation=quantisation, student=None)
     _check_network(result, config)
     if smaller:
         student = distil(result, smaller, watch=watch)
         kind, generator = student.kind, student.generator
-        config = config_of(result, chosen, kind, first, form=form, quantisation=quantisation, student=student)
+        config = config_of(result, chosen, kind, example, form=form, quantisation=quantisation, student=student)
     generator.cpu()
     network, texts = plain_network(generator, kind, config), some_texts(result, generator, job)
     with tempfile.TemporaryDirectory(prefix="lstmgan-") as name:
@@ -94,7 +94,7 @@ def export(
         (made / TOKENIZER).write_bytes(result.tokenizer.to_json())
         kind_of_form.write(network, quantisation, made)
         opened = kind_of_form.read(made)
-        comparison, agreement = compare(generator, opened, texts), draw_both(generator, opened, job, first)
+        comparison, agreement = compare(generator, opened, texts), draw_both(generator, opened, job, example.first)
         if not math.isfinite(comparison.nll):
             raise UserError(f"The weights of {result.run.folder} are beyond what {quantisation} holds: leave it out.")
         (made / CONFIG).unlink()

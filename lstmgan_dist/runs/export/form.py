@@ -38,8 +38,9 @@ class Form:
 
     files: their names. write: puts them into a folder of this machine. read: reads them, as another program would.
     refused: the quantisations that it does not have, with the reason. modules: what it needs beside what every
-    installation has, from the extra `export`. reads_with: what the other program needs, in words. functions: what it
-    finds. usage: Python that draws texts from the folder that it is started in, by what config.json says.
+    installation has, from the extra `export`. used: the packages that the usage imports. reads_with: what the other
+    program needs, in words. functions: what it finds. usage: Python that draws texts from the folder that it is started
+    in, by what config.json says.
     """
 
     files: tuple[str, ...]
@@ -47,6 +48,7 @@ class Form:
     read: Callable[[Path], Opened]
     refused: Mapping[Quantisation, str]
     modules: tuple[str, ...]
+    used: tuple[str, ...]
     reads_with: str
     functions: str
     usage: Callable[[Mapping[str, Any]], str]

@@ -14,6 +14,7 @@ recurs, S slots, R = S + 1 slots and the input, N heads, K dimensions of a head,
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,13 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+# Of words and signs with a space between each two: what double quotes hold, and the spaces that nobody writes, before
+# what leans to the left and behind what leans to the right.
+QUOTED = r'(?<!\S)" ([^"]*?) "(?!\S)'
+CLOSE = (
+    r""" (?=(?:[,.;:!?%)\]}…”»’]|\.\.\.|\(\)|['’](?:s|re|ve|ll|d|m|t)|n['’]t)(?![^\s"]))|(?<=(?<![^\s"])[(\[{“«‘]) """
+)
 
 State = tuple[Tensor, ...]  # float32, rows first
 
@@ -138,10 +146,12 @@ class Network(nn.Module):
         )
 
     def text(self, tokens: Sequence[int]) -> str:
-        """The text of some tokens; words with a space between each two."""
+        """The text of some tokens; words and signs put together about as one writes them."""
         pieces = [self.vocabulary[token] for token in tokens if token != self.config["end_id"]]
-        if self.config["tokenizer"]["kind"] not in ("byte", "bpe"):
-            return (" " if self.config["tokenizer"]["kind"] == "word" else "").join(pieces)
+        if self.config["tokenizer"]["kind"] == "word":
+            return re.sub(CLOSE, "", re.sub(QUOTED, r'"\1"', " ".join(pieces)))
+        if self.config["tokenizer"]["kind"] == "character":
+            return "".join("\ufffd" if piece == "<unk>" else piece for piece in pieces)
         printable = [*range(33, 127), *range(161, 173), *range(174, 256)]  # GPT-2's alphabet of bytes
         others = (byte for byte in range(256) if byte not in printable)
         value = {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from lstmgan_dist import __version__
 from lstmgan_dist.runs.export.form import Form, Opened, Quantisation
+from lstmgan_dist.runs.export.usage import begun, text_of
 
 if TYPE_CHECKING:
     from lstmgan_dist.runs.export.model import Network, State
@@ -308,19 +309,16 @@ def _read(folder: Path) -> Opened:
     return Opened(start, step, score)
 
 
-_USAGE = """import json
-import numpy as np
-import onnxruntime
-import tokenizers
-
-with open("config.json", encoding="utf-8") as file:
-    config = json.load(file)
+_USAGE = """
 start, step = (onnxruntime.InferenceSession(f"{name}.onnx") for name in ("start", "step"))
-tokenizer = tokenizers.Tokenizer.from_file("tokenizer.json")
 random, drawing, texts = np.random.default_rng(1), config["drawing"], []
-tokens = np.full(5, drawing["first_tokens"][0])
+tokens = np.full(5, first[0])
 NOISEstate = start.run(None, {"tokens": tokens, **AT_START})
-READ_FIRSTfor position in range(drawing["length"]):
+for token in first[1:]:
+    given = dict(zip([entry.name for entry in step.get_inputs()], [tokens, *state, *AT_STEP]))
+    _, *state = step.run(None, given)
+    tokens = np.full(5, token)
+for position in range(length):
     given = dict(zip([entry.name for entry in step.get_inputs()], [tokens, *state, *AT_STEP]))
     logits, *state = step.run(None, given)
     logits[:, drawing["suppress"]] = -1e30
@@ -330,14 +328,7 @@ READ_FIRSTfor position in range(drawing["length"]):
     texts.append(tokens)
 for text in np.stack(texts, axis=1).tolist():
     end = text.index(config["end_id"]) if config["end_id"] in text else len(text)
-    print(tokenizer.decode(text[:end]))
-"""
-
-
-_READ_FIRST = """for token in drawing["first_tokens"][1:]:
-    given = dict(zip([entry.name for entry in step.get_inputs()], [tokens, *state, *AT_STEP]))
-    _, *state = step.run(None, given)
-    tokens = np.full(5, token)
+    print(TEXT)
 """
 
 
@@ -345,10 +336,10 @@ def _usage(config: Mapping[str, Any]) -> str:
     latent = config["network"]["latent"]
     made = latent and f"latent = random.standard_normal((5, {latent['size']}), np.float32)\n"
     starts, is_fed = (bool(latent) and latent["feed"] == feed for feed in ("initial_state", "every_step"))
-    code = _USAGE.replace("READ_FIRST", _READ_FIRST if len(config["drawing"]["first_tokens"]) > 1 else "")
-    code = code.replace("NOISE", made or "")
+    code = _USAGE.replace("NOISE", made or "").replace("TEXT", text_of(config, "kept + text[:end]"))
     code = code.replace(", **AT_START", ', "latent": latent' if starts else "")
-    return code.replace(", *AT_STEP", ", latent" if is_fed else "")
+    code = code.replace(", *AT_STEP", ", latent" if is_fed else "")
+    return begun(config, ("import numpy as np", "import onnxruntime"), writes=True) + code
 
 
 ONNX = Form(
@@ -357,6 +348,7 @@ ONNX = Form(
     read=_read,
     refused={},
     modules=("onnx", "onnxruntime"),
+    used=("onnxruntime", "tokenizers", "numpy"),
     reads_with="`onnxruntime`, in any language that has it",
     functions="`start.onnx` gives the state before a text; `step.onnx` makes of tokens and a state the logits of the "
     "next tokens and the state behind these; `score.onnx` makes of whole texts, with what is read before them, and a "

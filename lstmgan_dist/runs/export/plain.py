@@ -61,6 +61,8 @@ _OF_CORPORA = {
 
 # Texts that are compared: of a large vocabulary fewer, so that so many log-probabilities fit into memory.
 _COMPARED_TEXTS, _MOST_LOG_PROBABILITIES = 64, 5 * 10**7
+# Held-out texts among which an example is looked for.
+_LOOKED_AT = 64
 _DRAWN_TEXTS, _MOST_DRAWN_TOKENS = 32, 64
 # The logit of a token that is never drawn: its probability is 0, in any precision.
 _UNLIKELY = -1e4
@@ -133,18 +135,41 @@ def _with_unlikely_labels(weights: Mapping[str, Tensor], labels: int) -> dict[st
     return padded
 
 
-def read_first(result: Result) -> tuple[int, ...]:
-    """What texts that are drawn as an example begin with: the context of a held-out text, where texts have some.
+@dataclass(frozen=True)
+class Example:
+    """What texts that are drawn as an example begin with: tokens, of which these are a prompt and a label in words."""
+
+    first: tuple[int, ...]
+    prompt: str = ""
+    label: str | None = None
+
+
+def example_of(result: Result) -> Example:
+    """The context of a held-out text, where texts have some; rather of one whose words are all known.
 
     Raises:
         UserError: if that is needed, and the corpus cannot be read.
     """
-    first = to_read(result.run.job, ()).prompt
+    first, tokenizer = to_read(result.run.job, ()).prompt, result.tokenizer
     if not result.run.max_context:
-        return first
-    example = read_sentences(result.corpus, "heldout", range(1))
-    assert example.starts_N is not None
-    return (*first, *example.tokens_T[: int(example.starts_N[0])].tolist())
+        return Example(first)
+    held_out = min(_LOOKED_AT, result.corpus.splits["heldout"].rows)
+    texts = read_sentences(result.corpus, "heldout", range(held_out))
+    assert texts.starts_N is not None
+    label: str | None = None
+    begins_N = texts.stops_N - texts.lengths_N
+    context: list[int] = []
+    for start, stop in zip(begins_N, begins_N + texts.starts_N, strict=True):
+        context = texts.tokens_T[start : stop - 1].tolist()
+        label = tokenizer.labels[context.pop(0) - tokenizer.vocabulary_size] if tokenizer.labels else None
+        prompt = tokenizer.decode(context)
+        if tokenizer.unknown_id not in context and tokenizer.encode(prompt) == context:
+            break
+    else:
+        prompt = tokenizer.decode(token for token in context if token != tokenizer.unknown_id)
+        context = tokenizer.encode(prompt, on_unknown="skip")
+    of_label = () if label is None else (tokenizer.label_id(label),)
+    return Example((*first, *of_label, *context, END), prompt, label)
 
 
 def sizes_of(kind: GeneratorKind) -> dict[str, Any]:

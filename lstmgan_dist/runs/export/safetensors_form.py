@@ -12,6 +12,7 @@ import torch
 
 from lstmgan_dist.runs.export import model
 from lstmgan_dist.runs.export.form import Form, Opened, Quantisation
+from lstmgan_dist.runs.export.usage import begun
 
 
 def _write(network: model.Network, quantisation: Quantisation | None, folder: Path) -> None:
@@ -31,14 +32,13 @@ def _read(folder: Path) -> Opened:
 def _usage(config: Mapping[str, Any]) -> str:
     latent = config["network"]["latent"]
     made = f"latent = torch.randn(5, {latent['size']}, generator=random)\n" if latent else ""
-    return f"""import torch
-from model import load
-
+    imports = ("import torch", "from model import load")
+    return f"""{begun(config, imports)}
 generator = load()
 random = torch.Generator().manual_seed(1)
-{made}uniforms = torch.rand(5, generator.length, generator=random)
-for tokens in generator.draw(uniforms{", latent_BZ=latent" if latent else ""}):
-    print(generator.text(tokens))
+{made}uniforms = torch.rand(5, length, generator=random)
+for tokens in generator.draw(uniforms, prompt=first{", latent_BZ=latent" if latent else ""}):
+    print(generator.text(kept + tokens))
 """
 
 
@@ -51,6 +51,7 @@ SAFETENSORS = Form(
         "whose runtime multiplies them"
     },
     modules=(),
+    used=("torch", "safetensors", "tokenizers"),
     reads_with="Python with `torch` and `safetensors`, by the file `model.py` beside it",
     functions="`generator.score(tokens)` gives the log-probability of every token but the first; `generator.start` and "
     "`generator.step` go on token by token.",

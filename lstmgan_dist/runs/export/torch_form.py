@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from lstmgan_dist.runs.export.form import Form, Opened, Quantisation
 from lstmgan_dist.runs.export.model import Network, State
+from lstmgan_dist.runs.export.usage import begun, text_of
 
 _EXAMPLE_ROWS = 3  # neither 0 nor 1, which would be taken for fixed
 
@@ -87,21 +88,17 @@ def _read(folder: Path) -> Opened:
     return Opened(start_, step_, score)
 
 
-_USAGE = """import json
-import torch
-
-with open("config.json", encoding="utf-8") as file:
-    config = json.load(file)
-with open("tokenizer.json", encoding="utf-8") as file:
-    vocabulary = json.load(file)["model"]["vocab"]
-words = sorted(vocabulary, key=vocabulary.get)
+_USAGE = """
 start, step = (torch.export.load(f"{name}.pt2").module() for name in ("start", "step"))
 random, drawing, texts = torch.Generator().manual_seed(1), config["drawing"], []
 latent = LATENT
-uniforms = torch.rand(5, drawing["length"], generator=random)
-tokens = torch.full((5,), drawing["first_tokens"][0])
+uniforms = torch.rand(5, length, generator=random)
+tokens = torch.full((5,), first[0])
 state = start(tokens, latent)
-READ_FIRSTfor position in range(drawing["length"]):
+for token in first[1:]:
+    _, state = step(tokens, state, latent)
+    tokens = torch.full((5,), token)
+for position in range(length):
     logits, state = step(tokens, state, latent)
     logits[:, drawing["suppress"]] = -torch.inf
     cumulative = logits.double().softmax(1).cumsum(1)
@@ -109,21 +106,15 @@ READ_FIRSTfor position in range(drawing["length"]):
     texts.append(tokens)
 for text in torch.stack(texts, dim=1).tolist():
     end = text.index(config["end_id"]) if config["end_id"] in text else len(text)
-    print("JOIN".join(words[token] for token in text[:end]))
-"""
-
-
-_READ_FIRST = """for token in drawing["first_tokens"][1:]:
-    _, state = step(tokens, state, latent)
-    tokens = torch.full((5,), token)
+    print(TEXT)
 """
 
 
 def _usage(config: Mapping[str, Any]) -> str:
     latent = config["network"]["latent"]
     made = f"torch.randn(5, {latent['size']}, generator=random)" if latent else "None"
-    code = _USAGE.replace("LATENT", made).replace("JOIN", " " if config["tokenizer"]["kind"] == "word" else "")
-    return code.replace("READ_FIRST", _READ_FIRST if len(config["drawing"]["first_tokens"]) > 1 else "")
+    code = _USAGE.replace("LATENT", made).replace("TEXT", text_of(config, "kept + text[:end]"))
+    return begun(config, ("import torch",), writes=True) + code
 
 
 TORCH = Form(
@@ -132,7 +123,8 @@ TORCH = Form(
     read=_read,
     refused={"int8": "PyTorch has deprecated its own products in int8 (torch.ao), so they come with --to onnx"},
     modules=(),
-    reads_with="`torch` alone, by `torch.export.load`, which torch wants to be given only files that one trusts",
+    used=("torch", "tokenizers"),
+    reads_with="`torch`, by `torch.export.load`, which torch wants to be given only files that one trusts",
     functions="`start.pt2` gives the state before a text; `step.pt2` makes of tokens and a state the logits of the "
     "next tokens and the state behind these. A text is scored step by step.",
     usage=_usage,
