@@ -75,7 +75,7 @@ def count(settings: Corpus, purpose: Purpose, cut: Cut | None, number: int, chun
     if "source" in beside:
         texts = pa.concat_arrays([texts, beside["source"]])
     kind = TOKENIZERS[settings.tokenizer.kind]
-    labels = Counter(beside["label"].to_pylist() if "label" in beside else ())
+    labels: Counter[str] = Counter(beside["label"].to_pylist() if "label" in beside else ())
     return CountedChunk(kind.open().count(texts) if kind.is_counted else None, labels)
 
 
