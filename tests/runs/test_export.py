@@ -1,8 +1,9 @@
 """A run's generator in the hands of other programs: the same numbers, a true card, or a refusal.
 
 For runs/export/exporting.py, runs/export/card.py, runs/export/plain.py, runs/export/model.py, runs/export/form.py,
-runs/export/safetensors_form.py, runs/export/torch_form.py, runs/export/onnx_form.py, runs/export/onnx_graph.py and
-runs/export/distillation.py; and for commands/export.py.
+runs/export/safetensors_form.py, runs/export/torch_form.py, runs/export/onnx_form.py, runs/export/onnx_graph.py,
+runs/export/usage.py and runs/export/distillation.py; for commands/export.py; and for training/recipe.py, which a card
+shows and job.yaml of a run begins with.
 """
 
 import hashlib
