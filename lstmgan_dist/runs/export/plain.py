@@ -228,7 +228,7 @@ class Agreement:
         if self.parting is None:
             return f"All {self.texts} texts drawn from the same random numbers are what the network drew before."
         return (
-            "Where two tokens are about as likely such a difference decides which is drawn, so that texts from the same "
+            "Where two tokens are about as likely such a difference decides which is drawn, so that texts from equal "
             f"random numbers part at some token, from the {_ordinal(self.parting)} on, and are others of the same kind "
             f"then: {self.texts - self.equal} of {self.texts} do."
         )
