@@ -34,8 +34,11 @@ Prompts = Annotated[
         help="File or URL of prompts, one a line: `count` texts of each, in their order, instead of --prompt."
     ),
 ]
-Label = Annotated[
-    str | None, typer.Option(help="Label of the texts, where a run has labels.  (default: all, by turns)")
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label", help="Label of the texts, where a run has labels; repeatable: by turns.  (default: all, by turns)"
+    ),
 ]
 NoUnknown = Annotated[
     bool, typer.Option("--no-unknown", help="Never draw <unk>; figures of evaluate are of text with it.")
@@ -55,7 +58,7 @@ def generate(
     count: Annotated[int, typer.Option(min=1, help="Texts to generate, of each prompt.")] = _DEFAULT.count,
     prompt: Annotated[str, typer.Option(help="Text that every one continues, or answers.")] = "",
     prompts: Prompts = None,
-    label: Label = _DEFAULT.label,
+    label: Labels = _DEFAULT.label,
     temperature: Annotated[
         float, typer.Option(min=0, help="Below 1 safer, above 1 bolder; 0: the likeliest.")
     ] = _DEFAULT.temperature,
@@ -102,7 +105,7 @@ def generate(
     asked = {
         "count": count,
         "prompt": read_prompts(prompt, prompts),
-        "label": label,
+        "label": label or None,
         "temperature": temperature,
         "top_k": top_k,
         "top_p": top_p,
@@ -112,8 +115,9 @@ def generate(
         "no_unknown": no_unknown,
     }
     if out is None:
-        for text in opened.stream(workers=pool, **asked):
-            typer.echo(text)
+        labels = label or opened.tokenizer.labels
+        for number, text in enumerate(opened.stream(workers=pool, **asked)):
+            typer.echo(f"[{labels[number % len(labels)]}] {text}" if len(labels) > 1 else text)
         return
     written = opened.write(out, shards=shards, workers=pool, watch=watch, **asked)
     found = f", {written.found} of them from before" if written.found else ""

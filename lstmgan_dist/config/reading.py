@@ -181,7 +181,7 @@ def chosen(settings: Settings) -> dict[str, Any]:
     fields, values = type(settings).model_fields, dict(settings)
     return {
         name: _chosen(values[name], plain)
-        for name, plain in written.items()
+        for name, plain in sorted(written.items(), key=lambda item: item[0] != "kind")
         if name == "kind" or values[name] != fields[name].get_default(call_default_factory=True, validated_data=values)
     }
 

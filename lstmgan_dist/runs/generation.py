@@ -21,7 +21,7 @@ from itertools import chain
 from typing import Any
 
 from lstmgan_dist.corpus.texts import SUFFIXES, Format, check_name, write_texts
-from lstmgan_dist.corpus.tokenizer import OnUnknown
+from lstmgan_dist.corpus.tokenizer import OnUnknown, Tokenizer
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.evaluation.sampling import BLOCK, Sampling, blocks_of, rows, sample
 from lstmgan_dist.models.drawing import END, Drawn, Given
@@ -34,6 +34,8 @@ from lstmgan_dist.training.brief import to_read
 REQUEST, SUCCESS = "_request.json", "_SUCCESS"
 TEXTS_PER_SHARD = 4 * BLOCK
 
+# Files of these are for programs, and none of their lines is a prompt.
+_WITH_COLUMNS = {".json", ".jsonl", ".csv", ".tsv", ".parquet", ".arrow"}
 _UNFINISHED = re.compile(r"\.part-\d+\.\w+\.\d+\.part")
 
 
@@ -57,6 +59,12 @@ class Request:
     def texts(self) -> int:
         """How many texts there will be."""
         return self.count * len(self.prompts)
+
+    @property
+    def label_names(self) -> list[str]:
+        """The labels that texts have by turns, in words."""
+        tokenizer = self.result.tokenizer
+        return [tokenizer.labels[label - tokenizer.vocabulary_size] for label in self.labels]
 
     def blocks(self, numbers: range) -> Iterator[list[str]]:
         """The texts of these numbers, which start where a block does, block by block."""
@@ -146,7 +154,7 @@ def request_texts(
     *,
     count: int,
     prompt: str | Sequence[str] = "",
-    label: str | None = None,
+    label: str | Sequence[str] | None = None,
     temperature: float,
     top_k: int | None,
     top_p: float | None,
@@ -157,9 +165,9 @@ def request_texts(
 ) -> Request:
     """A request for `count` texts of each prompt.
 
-    prompt: one, or several. label: of texts that have one; None: they have all labels by turns. on_unknown: what
-    becomes of parts of a prompt that the vocabulary lacks. without_unknown: `<unk>` is never drawn, unlike in the texts
-    that are judged.
+    prompt: one, or several. label: of texts that have one, or several by turns; None: all labels by turns.
+    on_unknown: what becomes of parts of a prompt that the vocabulary lacks. without_unknown: `<unk>` is never drawn,
+    unlike in the texts that are judged.
 
     Raises:
         UserError: if a prompt holds what the vocabulary lacks, is missing where the run answers, or is too long; or if
@@ -172,30 +180,53 @@ def request_texts(
     sampling = replace(to_read(job, (), length=max_length), temperature=temperature, top_k=top_k, top_p=top_p)
     if without_unknown and tokenizer.unknown_id is not None:
         sampling = replace(sampling, suppress=(*sampling.suppress, tokenizer.unknown_id))
-    chosen = tokenizer.labels if label is None else [label]
+    chosen = tokenizer.labels if label is None else [label] if isinstance(label, str) else label
     request = Request(
         result,
         count,
         seed,
-        tuple(tuple(tokenizer.encode_prompt(prompt, on_unknown=on_unknown)) for prompt in prompts),
+        tuple(_encoded(tokenizer, prompt, on_unknown) for prompt in prompts),
         tuple(map(tokenizer.label_id, chosen)),
         sampling,
     )
-    for number, tokens in enumerate(request.prompts, start=1):
-        _check_prompt(request, tokens, f"prompt {number} of {len(prompts):,}" if len(prompts) > 1 else "prompt")
+    for number, (prompt, tokens) in enumerate(zip(prompts, request.prompts, strict=True), start=1):
+        which = f"prompt {number} of {len(prompts):,}" if len(prompts) > 1 else "prompt"
+        _check_prompt(request, tokens, f"{which} ({prompt.place})" if isinstance(prompt, PromptOfFile) else which)
     return request
 
 
-def read_prompts(prompt: str, url: str | None) -> list[str]:
+class PromptOfFile(str):
+    """A prompt that stands in a file. place: where, in words."""
+
+    place: str
+
+    def __new__(cls, text: str, place: str) -> PromptOfFile:
+        prompt = super().__new__(cls, text)
+        prompt.place = place
+        return prompt
+
+
+def _encoded(tokenizer: Tokenizer, prompt: str, on_unknown: OnUnknown) -> tuple[int, ...]:
+    try:
+        return tuple(tokenizer.encode_prompt(prompt, on_unknown=on_unknown))
+    except UserError as error:
+        if isinstance(prompt, PromptOfFile):
+            raise UserError(f"{prompt.place}: {error}") from error
+        raise
+
+
+def read_prompts(prompt: str, url: str | None) -> Sequence[str]:
     """A prompt, or those in a file instead, one a line.
 
     Raises:
-        UserError: if both are given, or the file cannot be read or is empty.
+        UserError: if both are given, or the file is of no plain text, cannot be read or is empty.
     """
     if url is None:
         return [prompt]
     if prompt:
         raise UserError("--prompt and --prompts both say what texts begin with: leave out one of them.")
+    if posixpath.splitext(url.lower())[1] in _WITH_COLUMNS:
+        raise UserError(f"{url} is no plain text by its name: write prompts one a line, in a file such as prompts.txt.")
     try:
         with open_file(url) as file:
             lines = file.read().decode("utf-8-sig").splitlines()
@@ -205,7 +236,7 @@ def read_prompts(prompt: str, url: str | None) -> list[str]:
         raise UserError(f"There is no file of prompts {url}: check the path.") from error
     if not lines:
         raise UserError(f"{url} holds no prompts: write one a line.")
-    return lines
+    return [PromptOfFile(line, f"{url}, line {number}") for number, line in enumerate(lines, start=1)]
 
 
 def _check_prompt(request: Request, tokens: tuple[int, ...], which: str) -> None:
@@ -287,7 +318,7 @@ def write_one_file(request: Request, url: str, workers: Workers, watch: Watch) -
             yield texts
 
     with write_file(url, request.result.run.storage) as file:
-        write_texts(file, url, counted())
+        write_texts(file, url, counted(), labels=request.label_names)
     return broken
 
 
@@ -354,4 +385,4 @@ def _write_shard(request: Request, folder: str, format_: Format, shard: tuple[in
     number, texts = shard
     name = _name(number, format_)
     with Folder(folder, request.result.run.storage).create(name) as file:
-        write_texts(file, name, request.blocks(texts))
+        write_texts(file, name, request.blocks(texts), labels=request.label_names, first=texts.start)

@@ -116,11 +116,11 @@ def examples(corpus: PreparedCorpus, count: int) -> list[str]:
 
 
 def generating(run: Run, corpus: PreparedCorpus) -> str:
-    """The command that writes more text of a run: of one that answers, to what a held-out text answers."""
+    """The command that writes more text of a run: of one that answers, to what one of its texts answers."""
     command = f"lstmgan generate {run.folder}"
     if not run.answers:
         return command
-    block, *_ = corpus.read_blocks("heldout", [0])
+    (block,) = corpus.read_blocks("heldout" if corpus.splits["heldout"].rows else "train", [0])
     assert block.starts_N is not None
     tokenizer, context = corpus.tokenizer, block.tokens_T[: block.starts_N[0]].tolist()
     said = tokenizer.decode(token for token in context if token < tokenizer.vocabulary_size)

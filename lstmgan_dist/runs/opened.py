@@ -170,7 +170,7 @@ class OpenedRun:
         count: int = 10,
         *,
         prompt: str | Sequence[str] = "",
-        label: str | None = None,
+        label: str | Sequence[str] | None = None,
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
@@ -184,7 +184,7 @@ class OpenedRun:
         Args:
             count: how many, of each prompt.
             prompt: text that every one continues, or answers; or a list of some, which are taken in turn.
-            label: of texts that have one; all labels by turns without.
+            label: of texts that have one, or several by turns; all labels by turns without.
             temperature: below 1 safer, above 1 bolder; 0: the likeliest token always.
             top_k: draw from the k likeliest tokens only.
             top_p: draw from the fewest tokens whose probabilities reach p.

@@ -4,6 +4,8 @@ import json
 import shlex
 from itertools import chain
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -92,6 +94,34 @@ def test_a_file_of_prompts_is_answered_in_order_and_its_first_line_as_if_it_were
         assert [json.loads(line)["text"] for line in lines] == together
 
 
+def test_texts_of_labels_by_turns_say_which_they_have(runs, tmp_path):
+    run = lstmgan.open(str(runs / "labels"))
+    texts = run.generate(5)
+    code, output = in_process("generate", runs / "labels", "--count", "5")
+    assert code == 0
+    labels = ["calm", "loud", "calm", "loud", "calm"]
+    assert output.splitlines()[-5:] == [f"[{label}] {text}" for label, text in zip(labels, texts, strict=True)]
+    for name in ("t.jsonl", "t.parquet", "t.arrow"):
+        run.write(tmp_path / name, count=5)
+    lines = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
+    expected = [{"text": text, "label": label} for label, text in zip(labels, texts, strict=True)]
+    assert lines == pq.read_table(tmp_path / "t.parquet").to_pylist() == expected
+    assert pa.ipc.open_file(tmp_path / "t.arrow").read_all().to_pylist() == expected
+    run.write(tmp_path / "shards/", count=5, shards="json", label=["loud", "calm"])
+    (part,) = (tmp_path / "shards").glob("part-*")
+    assert [json.loads(line)["label"] for line in part.read_text().splitlines()] == [*labels[1:], "loud"]
+    run.write(tmp_path / "t.txt", count=5)
+    assert (tmp_path / "t.txt").read_text().splitlines() == texts
+
+
+def test_a_label_that_is_given_twice_means_both_by_turns(runs):
+    asked = ("generate", runs / "labels", "--count", "4", "--label", "loud", "--label", "calm")
+    _, output = in_process(*asked)
+    texts = lstmgan.open(str(runs / "labels")).generate(4, label=["loud", "calm"])
+    assert [line[:6] for line in output.splitlines()[-4:]] == ["[loud]", "[calm]"] * 2
+    assert [line[7:] for line in output.splitlines()[-4:]] == texts
+
+
 def test_blocks_of_many_prompts_are_what_one_after_the_other_gives(runs, monkeypatch):
     monkeypatch.setattr("lstmgan_dist.evaluation.sampling.BLOCK", 7)
     few = texts(runs, "answers", prompt=[*SAID] * 4, count=3)
@@ -170,6 +200,10 @@ def test_a_run_that_answers_is_asked_as_the_end_of_its_training_says(runs):
 def test_what_cannot_be_asked_is_one_line(runs, tmp_path):
     empty = tmp_path / "empty.txt"
     empty.touch()
+    lines = tmp_path / "lines.txt"
+    lines.write_text("fish\n\nxylophone\n")
+    gap = tmp_path / "gap.txt"
+    gap.write_text("what eats\n\n")
     asked = {
         ("labels", "--label", "sad"): "There is no label 'sad' in this text; there is calm or loud.",
         ("answers", "--count", "1"): "The prompt is empty, and",
@@ -177,6 +211,9 @@ def test_what_cannot_be_asked_is_one_line(runs, tmp_path):
         ("answers", "--prompts", str(empty)): "holds no prompts: write one a line.",
         ("answers", "--prompts", "absent.txt"): "There is no file of prompts absent.txt",
         ("answers", "--prompts", str(empty), "--prompt", "a"): "leave out one of them",
+        ("answers", "--prompts", "talk.jsonl"): "talk.jsonl is no plain text by its name: write prompts one a line",
+        ("answers", "--prompts", str(gap)): f"The prompt 2 of 2 ({gap}, line 2) is empty, and",
+        ("labels", "--prompts", str(lines)): f"{lines}, line 3: The vocabulary lacks the word 'xylophone'",
     }
     for (name, *arguments), line in asked.items():
         code, output = in_process("generate", runs / name, *arguments)

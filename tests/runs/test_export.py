@@ -1,8 +1,9 @@
 """A run's generator in the hands of other programs: the same numbers, a true card, or a refusal.
 
 For runs/export/exporting.py, runs/export/card.py, runs/export/plain.py, runs/export/model.py, runs/export/form.py,
-runs/export/safetensors_form.py, runs/export/torch_form.py, runs/export/onnx_form.py, runs/export/onnx_graph.py and
-runs/export/distillation.py; and for commands/export.py.
+runs/export/safetensors_form.py, runs/export/torch_form.py, runs/export/onnx_form.py, runs/export/onnx_graph.py,
+runs/export/usage.py and runs/export/distillation.py; for commands/export.py; and for training/recipe.py, which a card
+shows and job.yaml of a run begins with.
 """
 
 import hashlib
@@ -40,6 +41,7 @@ from lstmgan_dist.runs.export.exporting import Export, export
 from lstmgan_dist.runs.export.form import Opened, Quantisation
 from lstmgan_dist.runs.export.plain import (
     Agreement,
+    Comparison,
     Sample,
     draw_both,
     plain_network,
@@ -477,7 +479,12 @@ def test_the_card_has_the_verdict_of_the_judges_on_this_step_or_says_that_there_
 @torch.no_grad()
 def test_where_texts_part_is_told():
     told = Agreement(32, 30, 7).sentence()
-    assert "30 are what the network drew before; one parts at token 7, and none earlier." in told
+    assert told.startswith("Where two tokens are about as likely such a difference decides which is drawn, so that")
+    assert told.endswith("part at some token, from the 7th on, and are others of the same kind then: 2 of 32 do.")
+    assert (
+        "1.2500 nats each as exported, and 1.2400 before (+0.0100);"
+        in Comparison("text", 9, 1.24, 1.25, 0.1).sentence()
+    )
     kind = KINDS["tied"]
     generator = make(kind)
     network = plain_network(generator, kind, config_for(kind))

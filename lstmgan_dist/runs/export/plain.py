@@ -208,7 +208,7 @@ class Comparison:
         """All of it in words."""
         return (
             f"{self.tokens:,} tokens of {self.what} have {self.nll:.4f} nats each as exported, and {self.own_nll:.4f} "
-            f"before; no log-probability differs by more than {self.most:.2g}."
+            f"before ({self.nll - self.own_nll:+.4f}); no log-probability differs by more than {self.most:.2g}."
         )
 
 
@@ -228,9 +228,15 @@ class Agreement:
         if self.parting is None:
             return f"All {self.texts} texts drawn from the same random numbers are what the network drew before."
         return (
-            f"Of {self.texts} texts drawn from the same random numbers {self.equal} are what the network drew "
-            f"before; one parts at token {self.parting}, and none earlier."
+            "Where two tokens are about as likely such a difference decides which is drawn, so that texts from equal "
+            f"random numbers part at some token, from the {_ordinal(self.parting)} on, and are others of the same kind "
+            f"then: {self.texts - self.equal} of {self.texts} do."
         )
+
+
+def _ordinal(number: int) -> str:
+    suffix = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{suffix}"
 
 
 def some_texts(result: Result, generator: Generator, job: Job) -> Sample:
