@@ -93,9 +93,13 @@ class Progress:
         return self.best if self.phase_step or not self.ended else self.ended[-1].best
 
     def likelihood_end(self, phases: Sequence[Phase]) -> int | None:
-        """The step whose weights the first game starts from; None before it, and where there is none."""
-        first_game = next((number for number, phase in enumerate(phases) if phase.plays), 0)
-        return self.ended[first_game - 1].step if 0 < first_game <= len(self.ended) else None
+        """The step whose generator the first game starts from; None before it, and where there is none.
+
+        A discriminator may have learnt before, and likelihood have gone on behind it: it has not moved the generator.
+        """
+        games = [number for number, phase in enumerate(phases) if phase.plays and phase.moves_generator]
+        before = [number for number in range(games[0] if games else 0) if phases[number].moves_generator]
+        return self.ended[before[-1]].step if before and before[-1] < len(self.ended) else None
 
     def protected_steps(self) -> set[int]:
         """Checkpoints that must outlive pruning: of every phase the best one, and the last, which others start from."""

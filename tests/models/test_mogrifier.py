@@ -1,6 +1,6 @@
 """The Mogrifier LSTM: its equations and gradients, an LSTM inside, drawing, and whole runs.
 
-For models/generators/mogrifier.py, mogrifier_network.py and mogrifier_sequence.py.
+For models/generators/mogrifier.py, models/generators/mogrifier_network.py and models/generators/mogrifier_sequence.py.
 """
 
 from typing import Any

@@ -16,6 +16,7 @@ from lstmgan_dist.corpus.made import MADE
 from lstmgan_dist.errors import UserError
 from lstmgan_dist.phases.adversarial import AdversarialPhase
 from lstmgan_dist.training import trainer
+from lstmgan_dist.training.progress import EndedPhase, Progress
 from lstmgan_dist.training.run import prepared_corpus
 from lstmgan_dist.training.run_log import read_metrics
 from tests.cases import cases
@@ -325,3 +326,14 @@ def test_generator_starts_from_pretrained_vectors(text, tmp_path):
     run, _ = run_job(job, tmp_path / "run")
     weight = run.checkpoints.open(1).load("generator")["embedding.weight"][run.tokenizer().encode("cat")[0]]
     assert torch.allclose(weight / weight[1], torch.arange(8.0))
+
+
+def test_a_game_starts_from_the_last_likelihood_before_it_whoever_else_learnt_in_between():
+    """LeakGAN's discriminator learns before the generator has ended to: what is compared with must not be its half."""
+    phases = load_job(JOBS / "leakgan.yaml").phases
+    assert [phase.kind for phase in phases] == ["likelihood", "discriminator", "likelihood", "adversarial"]
+    ended = tuple(EndedPhase(step=step, best=None, most_steps=10) for step in (10, 20, 30))
+    starts = [Progress(step=35, ended=ended[:count]).likelihood_end(phases) for count in range(4)]
+    assert starts == [None, None, None, 30]
+    assert Progress(step=35, ended=ended[:2]).likelihood_end([*phases[:2], phases[3]]) == 10
+    assert Progress(step=35, ended=ended[:1]).likelihood_end(load_job(JOBS / "cot.yaml").phases) is None
