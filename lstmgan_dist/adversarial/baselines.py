@@ -41,11 +41,8 @@ class Baseline(Protocol):
         ...
 
 
-class NoBaseline:
-    """Rewards as they are."""
-
-    def advantages(self, returns_BT: Tensor, valid_BT: Tensor) -> Tensor:
-        return returns_BT * valid_BT
+class LearnsNothing:
+    """Of a baseline that earlier updates do not change."""
 
     def lessons(self, returns_BT: Tensor, valid_BT: Tensor) -> dict[str, Tensor]:
         return {}
@@ -58,6 +55,13 @@ class NoBaseline:
 
     def load_memory(self, tensors: dict[str, Tensor]) -> None:
         pass
+
+
+class NoBaseline(LearnsNothing):
+    """Rewards as they are."""
+
+    def advantages(self, returns_BT: Tensor, valid_BT: Tensor) -> Tensor:
+        return returns_BT * valid_BT
 
 
 class MovingAverage:
@@ -108,11 +112,11 @@ class MovingAverage:
         self.total, self.weight = tensors["total"].clone(), tensors["weight"].clone()
 
 
-class OtherDrafts:
+class OtherDrafts(LearnsNothing):
     """Subtracts the mean return of a row's other drafts (Kool et al. 2019, equation 8; RLOO, Ahmadian et al. 2024).
 
     Drafts of a row share its latent vector and context, and are independent beside. So whatever the others earned says
-    nothing of this one, and the estimate stays unbiased. It learns nothing.
+    nothing of this one, and the estimate stays unbiased.
 
     Args:
         drafts: of each row, which follow each other.
@@ -132,18 +136,6 @@ class OtherDrafts:
         others_RDT = counts_RDT.sum(dim=1, keepdim=True) - counts_RDT
         mean_RDT = (returns_RDT.sum(dim=1, keepdim=True) - returns_RDT) / others_RDT.clamp(min=1)
         return (returns_BT - mean_RDT.flatten(0, 1)) * valid_BT
-
-    def lessons(self, returns_BT: Tensor, valid_BT: Tensor) -> dict[str, Tensor]:
-        return {}
-
-    def learn(self, lessons: dict[str, Tensor]) -> None:
-        pass
-
-    def memory(self) -> dict[str, Tensor]:
-        return {}
-
-    def load_memory(self, tensors: dict[str, Tensor]) -> None:
-        pass
 
 
 # (decay, positions of the longest text) -> a baseline.

@@ -8,16 +8,16 @@ Shapes: B rows, T positions, N valid positions of all rows, V vocabulary, F feat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from lstmgan_dist.adversarial.discrimination import DiscriminatorObjective
+from lstmgan_dist.adversarial.divergence import divergence
 from lstmgan_dist.adversarial.estimators.objective import GeneratorObjective
 from lstmgan_dist.adversarial.objective import Outcome, Prepared, Tensors
-from lstmgan_dist.adversarial.texts import select, two_texts_a_row
+from lstmgan_dist.adversarial.texts import drawn_positions, select, two_texts_a_row
 from lstmgan_dist.models.discriminators.mediator_network import Mediator
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.models.padding import valid
@@ -73,7 +73,7 @@ class CooperativeObjective(GeneratorObjective):
     def forward(self, part: Tensors, *, opponent: Mediator, noise: Noise) -> Outcome:
         """One pass of both over the drawn text, without dropout."""
         tokens_BT = part["tokens_BT"]
-        index_N = valid(part["lengths_B"], tokens_BT.shape[1], part.get("starts_B")).flatten().nonzero().squeeze(1)
+        index_N = drawn_positions(part)
         features_BTF, _ = self.generator(part["inputs_BT"])
         with torch.no_grad():
             mediated_BTF = opponent.features(tokens_BT)
@@ -81,28 +81,3 @@ class CooperativeObjective(GeneratorObjective):
         total = divergence(self.generator.logits(select(features_BTF, index_N)), mediator_NV).sum()
         report = {"generator/cost": total.detach() / part["token_count"]}
         return self._with_likelihood(total / part["sentence_count"], report, part, noise)
-
-
-def divergence(logits_NV: Tensor, mediator_NV: Tensor) -> Tensor:
-    """KL(G || M) = sum over the vocabulary of g (log g - log m), in nats, (N,), with a gradient by G's logits alone."""
-    divergence_N = _Divergence.apply(logits_NV, mediator_NV)
-    assert isinstance(divergence_N, Tensor)
-    return divergence_N
-
-
-class _Divergence(torch.autograd.Function):
-    """Keeps its gradient, g (log g - log m - KL), and nothing else: one number for each logit instead of four."""
-
-    @staticmethod
-    def forward(ctx: Any, logits_NV: Tensor, mediator_NV: Tensor) -> Tensor:
-        generator_NV = logits_NV.log_softmax(-1)
-        difference_NV = mediator_NV.log_softmax(-1).neg_().add_(generator_NV)
-        generator_NV.exp_()
-        divergence_N1 = (generator_NV * difference_NV).sum(-1, keepdim=True)
-        ctx.save_for_backward(generator_NV.mul_(difference_NV.sub_(divergence_N1)))
-        return divergence_N1.squeeze(-1)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients_N: Tensor) -> tuple[Tensor, None]:
-        (slope_NV,) = ctx.saved_tensors
-        return slope_NV * gradients_N[0][:, None], None

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lstmgan_dist.adversarial.divergence import divergence
 from lstmgan_dist.adversarial.estimators.objective import GeneratorObjective
 from lstmgan_dist.adversarial.objective import Objective, Outcome, Prepared, Tensors
-from lstmgan_dist.adversarial.texts import select
+from lstmgan_dist.adversarial.texts import drawn_positions, select
 from lstmgan_dist.models.discriminator import Discriminator
-from lstmgan_dist.models.padding import valid
 from lstmgan_dist.runtime.randomness import Noise
 
 if TYPE_CHECKING:
@@ -66,16 +66,15 @@ class StartPenalty(Objective):
         """The game's loss and the divergence, from one more pass of either generator over the drawn text."""
         loss, report, carried = self.game(part, opponent=opponent, noise=noise)
         inputs_BT, latent_BZ = part["inputs_BT"], part.get("latent_BZ")
-        valid_BT = valid(part["lengths_B"], inputs_BT.shape[1], part.get("starts_B"))
-        index_N = valid_BT.flatten().nonzero().squeeze(1)
+        index_N = drawn_positions(part)
         features_BTF, _ = self.game.generator(inputs_BT, latent_BZ=latent_BZ)
         logits_NV = self.game.generator.logits(select(features_BTF, index_N))
         with torch.no_grad():
             start_BTF, _ = self.start(inputs_BT, latent_BZ=latent_BZ)
             start_NV = self.start.logits(select(start_BTF, index_N))
-        divergence = divergence_between(logits_NV, start_NV).sum() / part["drawn_token_count"]
-        report["generator/start_divergence"] = divergence.detach()
-        return Outcome(loss + self.weight * divergence, report, carried)
+        moved = divergence(logits_NV, start_NV).sum() / part["drawn_token_count"]
+        report["generator/start_divergence"] = moved.detach()
+        return Outcome(loss + self.weight * moved, report, carried)
 
     def memory(self) -> Tensors:
         """The game's memory, and the weights that the phase began with."""
@@ -89,9 +88,3 @@ class StartPenalty(Objective):
 
 
 _START = "start/"
-
-
-def divergence_between(logits_NV: Tensor, start_NV: Tensor) -> Tensor:
-    """KL(softmax(logits) || softmax(start)) of each position, in nats."""
-    logs_NV = logits_NV.log_softmax(dim=-1)
-    return (logs_NV.exp() * (logs_NV - start_NV.log_softmax(dim=-1))).sum(dim=-1)

@@ -58,6 +58,12 @@ def real_positions(part: Tensors, positions: int) -> Tensor:
     return valid_BT.flatten().nonzero().squeeze(1)
 
 
+def drawn_positions(part: Tensors) -> Tensor:
+    """Where the tokens of the drawn text are among all positions of its rows, contexts not, for `select`."""
+    valid_BT = valid(part["lengths_B"], part["tokens_BT"].shape[1], part.get("starts_B"))
+    return valid_BT.flatten().nonzero().squeeze(1)
+
+
 def named_state(state: State, prefix: str = "state_") -> Tensors:
     """A generator's state as tensors by names that begin alike."""
     return {f"{prefix}{number}": tensor for number, tensor in enumerate(state)}

@@ -14,7 +14,8 @@ from torch import Tensor
 
 import lstmgan_dist as lstmgan
 from lstmgan_dist.adversarial import texts as drawing_of_objectives
-from lstmgan_dist.adversarial.cooperation import CooperativeObjective, MediatorObjective, divergence
+from lstmgan_dist.adversarial.cooperation import CooperativeObjective, MediatorObjective
+from lstmgan_dist.adversarial.divergence import divergence
 from lstmgan_dist.adversarial.losses import LOSSES
 from lstmgan_dist.adversarial.soft_text import gumbel_softmax
 from lstmgan_dist.errors import UserError

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lstmgan_dist.adversarial.start_penalty import StartPenalty, divergence_between
+from lstmgan_dist.adversarial.divergence import divergence
+from lstmgan_dist.adversarial.start_penalty import StartPenalty
 from lstmgan_dist.phases.adversarial import AdversarialPhase
 from lstmgan_dist.training.run import Run
 from tests.training.comparison import final_state
@@ -72,7 +73,7 @@ def test_the_divergence_pulls_back_to_the_start():
     logits = torch.tensor([[1.0, -0.5, 0.3]], requires_grad=True)
     start = torch.tensor([[0.0, 0.5, -1.0]])
     p, q = logits.softmax(-1), start.softmax(-1)
-    divergence_between(logits, start).sum().backward()
+    divergence(logits, start).sum().backward()
     # d KL / d logits = p (log(p / q) - KL).
     expected = p * ((p / q).log() - (p * (p / q).log()).sum())
     torch.testing.assert_close(logits.grad, expected.detach())

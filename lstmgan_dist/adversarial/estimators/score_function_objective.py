@@ -19,7 +19,7 @@ from lstmgan_dist.adversarial.estimators.proximal_policy import OldPolicy, clipp
 from lstmgan_dist.adversarial.losses import Loss
 from lstmgan_dist.adversarial.objective import Outcome, Prepared, Tensors
 from lstmgan_dist.adversarial.rollouts import Judge, Rollouts
-from lstmgan_dist.adversarial.texts import select
+from lstmgan_dist.adversarial.texts import drawn_positions, select
 from lstmgan_dist.models.discriminator import Discriminator
 from lstmgan_dist.models.generator import Generator
 from lstmgan_dist.models.padding import valid
@@ -150,7 +150,7 @@ class ScoreFunctionObjective(GeneratorObjective):
     def forward(self, part: Tensors, *, opponent: Discriminator, noise: Noise) -> Outcome:
         """One teacher-forced pass over the drawn tokens."""
         tokens_BT, lengths_B, starts_B = part["tokens_BT"], part["lengths_B"], part.get("starts_B")
-        index_N = valid(lengths_B, tokens_BT.shape[1], starts_B).flatten().nonzero().squeeze(1)
+        index_N = drawn_positions(part)
         features_BTF, _ = self.generator(part["inputs_BT"], latent_BZ=part.get("latent_BZ"))
         logits_NV, tokens_N = self.generator.logits(select(features_BTF, index_N)), select(tokens_BT, index_N)
         advantages_N = select(part["advantages_BT"], index_N)

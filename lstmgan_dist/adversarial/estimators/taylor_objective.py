@@ -16,11 +16,10 @@ from lstmgan_dist.adversarial.credits import CREDITS
 from lstmgan_dist.adversarial.estimators.score_function_objective import ScoreFunctionObjective
 from lstmgan_dist.adversarial.losses import Loss
 from lstmgan_dist.adversarial.objective import Outcome, Tensors
-from lstmgan_dist.adversarial.texts import select
+from lstmgan_dist.adversarial.texts import drawn_positions, select
 from lstmgan_dist.models import fused
 from lstmgan_dist.models.discriminator import Discriminator, TokenReader
 from lstmgan_dist.models.generator import Generator
-from lstmgan_dist.models.padding import valid
 from lstmgan_dist.runtime.randomness import Noise
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ class TaylorObjective(ScoreFunctionObjective):
         """One teacher-forced pass over the drawn tokens."""
         assert isinstance(opponent, TokenReader), "Taylor.objection has refused any other"
         tokens_BT, lengths_B, starts_B = part["tokens_BT"], part["lengths_B"], part.get("starts_B")
-        index_N = valid(lengths_B, tokens_BT.shape[1], starts_B).flatten().nonzero().squeeze(1)
+        index_N = drawn_positions(part)
         features_BTF, _ = self.generator(part["inputs_BT"], latent_BZ=part.get("latent_BZ"))
         logs_NV = self.generator.logits(select(features_BTF, index_N)).log_softmax(dim=-1)
         probabilities_NV = logs_NV.exp()
